@@ -1,0 +1,47 @@
+"""fastdln: the gradient flow of deep linear networks, for very many small networks or for wide ones.
+
+Every public name is loaded when it is first used (SPEC 1): importing the package compiles nothing and
+imports neither Numba nor SciPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_SUBMODULES = ("inits", "theory")
+_NAMES = {
+    "Network": "network",
+    "Quadratic": "losses",
+    "Regression": "losses",
+    "product": "field",
+    "value": "field",
+    "rhs": "field",
+    "gradient_norm": "field",
+    "flow": "flow",
+    "Stop": "flow",
+    "Status": "trajectories",
+    "Trajectories": "trajectories",
+    "FlowError": "trajectories",
+    "load": "trajectories",
+    "Tableau": "integrate.tableaus",
+}
+
+__all__ = ["__version__", *_SUBMODULES, *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        # a module may share its name with the function in it (flow): the function wins
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

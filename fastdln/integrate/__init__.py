@@ -1,0 +1,1 @@
+"""Runge-Kutta methods as data and small pure functions; nothing here knows of networks."""

@@ -1,0 +1,20 @@
+"""The survey, one module a chapter."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+_CHAPTERS = ("adjacency", "exact", "invariants")
+
+__all__ = list(_CHAPTERS)
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _CHAPTERS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
