@@ -20,8 +20,8 @@ _NAMES = {
     "value": "field",
     "rhs": "field",
     "gradient_norm": "field",
-    "flow": "flow",
-    "Stop": "flow",
+    "flow": "gradient_flow",
+    "Stop": "gradient_flow",
     "Status": "trajectories",
     "Trajectories": "trajectories",
     "FlowError": "trajectories",
@@ -36,7 +36,6 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:
-        # a module may share its name with the function in it (flow): the function wins
         value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
         globals()[name] = value
         return value
