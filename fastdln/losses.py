@@ -372,7 +372,8 @@ def _decompose_inputs(X: Floats, rcond: float | None) -> tuple[Floats, Floats, F
     cut = max(X.shape) * np.finfo(float).eps if rcond is None else rcond
     if not 0 <= cut < np.inf:
         raise ValueError(f"rcond must be at least 0 and finite, not {rcond!r}")
-    rank = int(np.count_nonzero(S > cut * S.max()))
+    threshold = cut * S[0]
+    rank = int((S > threshold).sum())
     return P[:, :rank], S[:rank], Qt[:rank]
 
 
@@ -383,8 +384,8 @@ def _samples(X: ArrayLike, Y: ArrayLike, center: bool) -> tuple[Floats, Floats]:
             raise ValueError(f"{name} has shape {array.shape}; expected ({width}, m), one sample a column")
     if inputs.shape[1] != outputs.shape[1]:
         raise ValueError(
-            f"X has shape {inputs.shape} and Y has shape {outputs.shape}; expected (d_0, m) and (d_h, m) with "
-            f"the same number m of samples, one a column (transpose arrays that hold one sample a row)"
+            f"X has shape {inputs.shape} and Y has shape {outputs.shape}; expected (d_0, m) and (d_h, m), with "
+            f"one sample a column (transpose arrays that hold one sample a row)"
         )
     if center:
         inputs = inputs - inputs.mean(axis=1, keepdims=True)
