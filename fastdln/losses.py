@@ -368,13 +368,12 @@ def haar(gaussian: Floats) -> Floats:
 
 def _decompose_inputs(X: Floats, rcond: float | None) -> tuple[Floats, Floats, Floats]:
     """Thin SVD X = P diag(S) Q', cut at the numerical rank."""
-    P, S, Qt = np.linalg.svd(X, full_matrices=False)
+    P, s, Qt = np.linalg.svd(X, full_matrices=False)
     cut = max(X.shape) * np.finfo(float).eps if rcond is None else rcond
     if not 0 <= cut < np.inf:
         raise ValueError(f"rcond must be at least 0 and finite, not {rcond!r}")
-    threshold = cut * S[0]
-    rank = int((S > threshold).sum())
-    return P[:, :rank], S[:rank], Qt[:rank]
+    rank = int((s > cut * s[0]).sum())
+    return P[:, :rank], s[:rank], Qt[:rank]
 
 
 def _samples(X: ArrayLike, Y: ArrayLike, center: bool) -> tuple[Floats, Floats]:
@@ -384,8 +383,8 @@ def _samples(X: ArrayLike, Y: ArrayLike, center: bool) -> tuple[Floats, Floats]:
             raise ValueError(f"{name} has shape {array.shape}; expected ({width}, m), one sample a column")
     if inputs.shape[1] != outputs.shape[1]:
         raise ValueError(
-            f"X has shape {inputs.shape} and Y has shape {outputs.shape}; expected (d_0, m) and (d_h, m), with "
-            f"one sample a column (transpose arrays that hold one sample a row)"
+            f"X has shape {inputs.shape} and Y has shape {outputs.shape}; expected (d_0, m) and (d_h, m) "
+            f"with one sample a column (transpose arrays that hold one sample a row)"
         )
     if center:
         inputs = inputs - inputs.mean(axis=1, keepdims=True)

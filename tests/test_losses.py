@@ -214,7 +214,7 @@ def test_regression_resolves_the_loss_near_a_perfect_fit():
         (lambda: Quadratic.from_singular_values((3, 2, 1), (2, 5)), ValueError, r"values has shape \(3,\)"),
         (lambda: Quadratic.from_singular_values((3, -2), (2, 5)), ValueError, "at least 0"),
         (lambda: Quadratic.from_singular_values((3,), (2, 0)), ValueError, r"shape must be .*\(2, 0\)"),
-        (lambda: Quadratic.from_data(np.ones((4, 9)), np.ones((9, 2))), ValueError, "one a column"),
+        (lambda: Quadratic.from_data(np.ones((4, 9)), np.ones((9, 2))), ValueError, "one sample a column"),
         (
             lambda: Regression(np.ones(4), np.ones((2, 4))),
             ValueError,
