@@ -1,9 +1,10 @@
 """fastdln beside other solvers on the same problem, in one interleaved run: ``python -m bench.peers``.
 
-In every round each solver runs once, so that a change of the machine's pace meets all of them; the ratio is the
-median over the rounds. CPU seconds count all threads of the process. Equal tolerances do not mean equal errors:
-the errors against DOP853 at 1e-12 stand beside. The first call is given beyond a usual one, in a process that
-starts with nothing cached (for later widths a solver may have compiled already).
+In every round each solver runs once, so that a change of the machine's pace meets all of them; the
+ratio is the median over the rounds. CPU seconds count all threads of the process. Equal tolerances do
+not mean equal errors: the errors against DOP853 at 1e-12 stand beside. The first call is given beyond a
+usual one, in a process that starts with nothing cached (for later widths a solver may have compiled
+already).
 """
 
 from __future__ import annotations

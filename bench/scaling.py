@@ -1,7 +1,8 @@
 """Two threads against one, beside what the machine itself gives: ``python -m bench.scaling``.
 
-Two virtual cores need not be twice one: they may share a core, or neighbours may take one of them. So each round also
-measures the gain of a loop of nothing but multiply-adds, and the figure is the gain of `flow()` as a share of that.
+Two virtual cores need not be twice one: they may share a core, or neighbours may take one of them. So
+each round also measures the gain of a loop of nothing but multiply-adds; the gain of `flow()` is given
+as a share of that.
 """
 
 from __future__ import annotations
@@ -9,11 +10,44 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from bench.peak import fma_rate
-from bench.workloads import WORKLOADS
+from bench.workloads import WORKLOADS, Workload
+
+
+class Gain(NamedTuple):
+    """What one round measured: how many times faster the threads are than one."""
+
+    flow: float
+    machine: float
+    share: float
+    cores: float  # that flow() had: CPU seconds over wall seconds
+
+
+def measure(workload: Workload, threads: int, rounds: int) -> Gain:
+    """Medians over rounds in which `flow()` and the machine take turns."""
+    loss, starts = workload.loss(), workload.starts(2 * workload.trajectories)
+
+    def run(threads: int) -> tuple[float, float]:
+        return timed(lambda: workload.run(starts, loss, threads=threads))
+
+    run(threads)  # compile
+    found = []
+    for _ in range(rounds):
+        (one, _), (many, cpu) = run(1), run(threads)
+        machine = fma_rate(4, threads) / fma_rate(4)
+        found.append((one / many, machine, one / many / machine, cpu / many))
+    return Gain(*np.median(found, axis=0))
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of a call."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    call()
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def main() -> None:
@@ -22,33 +56,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    threads = arguments.threads
-    print(
-        f"{threads} threads against one, median of {arguments.rounds} rounds; CPU/wall: cores that flow() had"
-    )
+    print(f"{arguments.threads} threads against one, medians of {arguments.rounds} rounds")
     for name in arguments.widths:
-        workload = WORKLOADS[name]
-        loss, starts = workload.loss(), workload.starts(2 * workload.trajectories)
-        workload.run(starts, loss, threads=threads)  # compile
-        flow, machine, cores = [], [], []
-        for _ in range(arguments.rounds):
-            one, _ = timed(lambda: workload.run(starts, loss, threads=1))
-            many, cpu = timed(lambda: workload.run(starts, loss, threads=threads))
-            flow.append(one / many)
-            cores.append(cpu / many)
-            machine.append(fma_rate(4, threads) / fma_rate(4))
-        share = np.median(np.array(flow) / np.array(machine))
+        gain = measure(WORKLOADS[name], arguments.threads, arguments.rounds)
         print(
-            f"widths {name:<12} flow {np.median(flow):.2f}x   pure multiply-adds {np.median(machine):.2f}x   "
-            f"share {share:.2f}   CPU/wall {np.median(cores):.2f}"
+            f"widths {name:<12} flow {gain.flow:.2f}x   pure multiply-adds {gain.machine:.2f}x   "
+            f"share {gain.share:.2f}   CPU/wall {gain.cores:.2f}"
         )
-
-
-def timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of a call."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    call()
-    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 if __name__ == "__main__":
