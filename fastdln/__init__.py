@@ -26,7 +26,7 @@ _NAMES = {
     "Trajectories": "trajectories",
     "FlowError": "trajectories",
     "load": "trajectories",
-    "Tableau": "integrate.tableaus",
+    "Tableau": "integrate.tableau",
 }
 
 __all__ = ["__version__", *_SUBMODULES, *_NAMES]

@@ -1,0 +1,121 @@
+"""Running a batch: chunks, threads, cancellation.  The same for every engine that joins `integrate` with an executor."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.engines.arena import Arena, Executor, Recipe, constants, recipe
+from fastdln.engines.problem import Problem
+from fastdln.kernels import layout
+from fastdln.kernels.loop import Job, Results, integrate
+
+CHUNK_BYTES = 64 << 20  # of records held at a time
+POLL_SECONDS = 0.1  # between looks at Ctrl-C and progress
+
+
+def chunk_size(problem: Problem, lanes: int) -> int:
+    """Trajectories that are recorded at a time; results do not depend on it."""
+    columns = sum(s.stop - s.start for s in problem.columns.values())
+    row = max(1, len(problem.times) * columns * problem.start.itemsize)
+    return max(CHUNK_BYTES // row, 4 * lanes * problem.threads)
+
+
+def run(problem: Problem, executor: Executor) -> Iterator[tuple[slice, Results]]:
+    """Integrate the batch chunk by chunk; yields which trajectories, and their results."""
+    plan = recipe(problem, executor)
+    values, thresholds = constants(plan.program, problem.loss, bool(plan.m[layout.MODES]), plan.dtype)
+    if not problem.learning:
+        thresholds = np.full_like(thresholds, np.inf)
+    threads = min(problem.threads, -(-problem.n // executor.lanes))
+    arenas = [Arena(plan) for _ in range(threads)]
+    size = chunk_size(problem, executor.lanes)
+    done = failed = 0
+    for first in range(0, problem.n, size):
+        rows = slice(first, min(first + size, problem.n))
+        results = _results(plan, rows.stop - rows.start)
+        job = Job(
+            start=problem.start[rows],
+            constants=values,
+            thresholds=thresholds,
+            constant_row=np.arange(rows.start, rows.stop) * (len(values) > 1),
+            atol=problem.atol[rows],
+            times=problem.times,
+            layers=np.array(plan.program.layers, np.int64),
+            sizes=np.array([a * b for a, b in problem.network.shapes], np.int64),
+        )
+        shared = np.zeros(4, np.int64)
+        with contextlib.ExitStack() as stack:
+            if executor.gemm:
+                stack.enter_context(_one_blas_thread())
+            for now in _threads(plan, arenas, job, results, shared):
+                if problem.progress is not None:
+                    problem.progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]))
+        done += int(shared[layout.DONE])
+        failed += int(shared[layout.FAILURES])
+        yield rows, results
+
+
+def _results(plan: Recipe, n: int) -> Results:
+    problem = plan.problem
+    columns = sum(s.stop - s.start for s in problem.columns.values())
+    return Results(
+        records=np.full((n, len(problem.times), columns), np.nan, plan.dtype),
+        final=np.empty((n, problem.network.n_parameters), plan.dtype),
+        reached=np.zeros(n),
+        status=np.zeros(n, np.int8),
+        counts=np.zeros((n, 3), np.int64),
+        learned=np.full((n, int(plan.m[layout.MODES]) if problem.learning else 0), np.nan),
+        history=np.empty((n, problem.max_steps if problem.history else 0)),
+    )
+
+
+def _threads(
+    plan: Recipe, arenas: list[Arena], job: Job, results: Results, shared: NDArray[np.int64]
+) -> Iterator[NDArray[np.int64]]:
+    """Run one loop in each arena's thread; yields the shared counters now and then and at the end.
+
+    The loops run outside the interpreter lock while this thread waits, so that Ctrl-C is seen; then the loops are told
+    to stop at their next step.  Plain threads, as Numba's own layers can not be entered from two threads at once.
+    """
+    errors: list[BaseException] = []
+
+    def work(a: Arena) -> None:
+        try:
+            integrate(
+                (0,) * plan.executor.lanes, a.arena, a.ctl, a.at, plan.m, plan.par, a.bases, a.flags, a.states,
+                plan.schedule.stages, plan.schedule.errors, a.slopes, a.trajectory, a.output, job, results, shared,
+            )  # fmt: skip
+        except BaseException as error:  # noqa: BLE001  raised again in the caller's thread
+            errors.append(error)
+            shared[layout.CANCEL] = 1
+
+    workers = [threading.Thread(target=work, args=(a,), daemon=True) for a in arenas]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            while worker.is_alive():
+                worker.join(POLL_SECONDS)
+                yield shared
+    finally:
+        shared[layout.CANCEL] |= any(worker.is_alive() for worker in workers)
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+    if errors:
+        raise errors[0]
+    yield shared
+
+
+def _one_blas_thread() -> contextlib.AbstractContextManager[Any]:
+    """Trajectories run side by side, so each product gets one thread of BLAS; the setting is restored afterwards."""
+    import scipy.linalg.cython_blas  # noqa: F401, PLC0415  its BLAS must be loaded to be limited
+    import threadpoolctl  # noqa: PLC0415
+
+    return threadpoolctl.threadpool_limits(1, user_api="blas")

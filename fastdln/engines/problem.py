@@ -1,0 +1,67 @@
+"""What an engine is asked: a batch of trajectories in plain arrays, checked by `fastdln.flow` before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.integrate.tableau import Tableau
+from fastdln.losses import Loss
+from fastdln.network import Network
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Flows of n networks over one span; time is counted from its start, forwards, as s = |t - t_0|."""
+
+    network: Network
+    loss: Loss
+    start: NDArray[Any]  # (n, parameters), in the working precision
+    atol: NDArray[np.float64]  # (n,)
+    rtol: float
+    duration: float
+    direction: float  # +1, or -1 for the flow backwards in time
+    times: NDArray[np.float64]  # (n_t,) increasing
+    tableau: Tableau
+    raw: tuple[str, ...]  # what a record holds, of RAW
+    learning: bool
+    max_steps: int
+    step: float | None = None
+    history: bool = False
+    weight_decay: float = 0.0
+    layer_rates: tuple[float, ...] | None = None
+    stop_gradient: float | None = None
+    stop_loss: float | None = None
+    threads: int = 1
+    progress: Callable[[int, int], None] | None = None  # called with trajectories done and failed
+
+    @property
+    def n(self) -> int:
+        """Number of trajectories."""
+        return len(self.start)
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Where each raw observable lies in a record."""
+        places, at = {}, 0
+        for name in self.raw:
+            size = raw_sizes(self.network)[name]
+            places[name] = slice(at, at + size)
+            at += size
+        return places
+
+
+def raw_sizes(network: Network) -> dict[str, int]:
+    """Numbers that each raw observable takes in a record; engines write these and no others."""
+    d_0, d_h = network.widths[0], network.widths[-1]
+    return {
+        "square_distance": 1,  # 2 (L - floor)
+        "square_gradient": 1,  # ||grad L||_F^2
+        "strengths": min(d_0, d_h),
+        "product": d_0 * d_h,
+        "weights": network.n_parameters,
+    }

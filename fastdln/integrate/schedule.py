@@ -1,0 +1,85 @@
+"""A method as the arrays that the integration loop reads."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdln.integrate.tableau import Tableau
+from fastdln.kernels.layout import CLOSING, OPENING, SINGLE
+from fastdln.kernels.stages import PAIR_TERMS, TERMS
+
+
+class Schedule(NamedTuple):
+    """Rows (kind, terms, first index, first weight) of stages and of error estimates, and what they point into.
+
+    Two consecutive stages are opened in one pass over the slopes that both need: the first one is complete then, the
+    second one is closed by its last term.  This only saves memory traffic; each sum keeps its order.
+    """
+
+    stages: NDArray[np.int64]
+    index: NDArray[np.int64]
+    weights: NDArray[np.floating]
+    errors: NDArray[np.int64]
+    error_index: NDArray[np.int64]
+    error_weights: NDArray[np.floating]
+    dense: NDArray[np.floating]
+    sequence: NDArray[np.int64]
+    most_terms: int
+
+
+@functools.lru_cache(maxsize=64)
+def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
+    """Lay out a method for the loop."""
+    rows, main = tableau.rows, tableau.stages
+    out = np.zeros((len(rows), 4), np.int64)
+    index: list[int] = []
+    weights: list[float] = []
+
+    def add(s: int, kind: int, slopes: list[int], *factors: tuple[float, ...]) -> None:
+        out[s] = kind, len(slopes), len(index), len(weights)
+        index.extend(slopes)
+        for row in factors:
+            weights.extend(row[j] if j < len(row) else 0.0 for j in slopes)
+
+    used = lambda s, below: [j for j in range(min(below, len(rows[s]))) if rows[s][j] != 0]  # noqa: E731
+    s = 1
+    while s < main:
+        both = sorted({*used(s, s), *used(s + 1, s)}) if s + 1 < main else []
+        if s >= 2 and (main - s) % 2 == 0 and 0 < len(both) <= PAIR_TERMS:
+            add(s, OPENING, both, rows[s], rows[s + 1])
+            add(s + 1, CLOSING, [s], rows[s + 1])
+            s += 2
+        else:
+            add(s, SINGLE, used(s, s) or [0], rows[s])
+            s += 1
+    for s in range(main, len(rows)):
+        add(s, SINGLE, used(s, s), rows[s])
+
+    # The slope at the end always takes part, with weight zero if need be: if it is not finite, neither is the error.
+    # A method without an estimate has only that.
+    estimates = tableau.errors or ((0.0,) * main,)
+    errors = np.zeros((len(estimates), 4), np.int64)
+    error_index: list[int] = []
+    error_weights: list[float] = []
+    for i, row in enumerate(estimates):
+        slopes = [j for j, e in enumerate(row) if e != 0 and j != main - 1] + [main - 1]
+        if len(slopes) > TERMS:
+            raise ValueError(f"an error estimate may have at most {TERMS} terms, not {len(slopes)}")
+        errors[i] = 0, len(slopes), len(error_index), len(error_weights)
+        error_index.extend(slopes)
+        error_weights.extend(row[j] if j < len(row) else 0.0 for j in slopes)
+    return Schedule(
+        stages=out,
+        index=np.array(index, np.int64),
+        weights=np.array(weights, dtype),
+        errors=errors,
+        error_index=np.array(error_index, np.int64),
+        error_weights=np.array(error_weights, dtype),
+        dense=np.ascontiguousarray(tableau.dense, dtype),
+        sequence=np.arange(len(rows), dtype=np.int64),
+        most_terms=max(int((out[:, 1] * np.where(out[:, 0] == OPENING, 2, 1)).max()), len(rows)),
+    )

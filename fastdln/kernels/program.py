@@ -1,0 +1,244 @@
+"""The products of a network: which ones, in which order, as data.
+
+The right-hand side  dW_i/dt = W_{>i}' R W_{<i}'  and the loss need nothing but products of small matrices.  A
+*program* is their list.  The engines encode it for what executes it (register tiles over lanes, or BLAS) and never
+see a width again.
+
+Two families of orders, the cheapest by flops is taken:
+
+``("meet", m)``    prefixes W_m...W_1 up to m, suffixes W_h...W_{m+1} above; they meet in the residual
+                   (m = 1: suffix order, m = h - 1: prefix order);
+``("narrow", k)``  everything is propagated outward from the narrow hidden layer k, and the residual is never formed:
+                   with L = W_k...W_1 and U = W_h...W_{k+1}, T1 = R L' = S L' - U (L L') and T2 = U'R = U'S - (U'U) L.
+
+With an input Gram matrix G (unwhitened data) the residual is S - W G.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+NN, TN, NT = range(3)  # C = A B, A' B, A B'; every matrix is row-major
+STATE, DERIVATIVE, SCRATCH = range(3)
+
+
+class Operand(NamedTuple):
+    """A matrix: which base it lies at, the offset of its first entry, and its row length, in entries."""
+
+    base: int
+    offset: int
+    row: int
+
+
+class Product(NamedTuple):
+    """C = op(A) op(B), or D - A B; C is m x n and the sum runs over k."""
+
+    form: int
+    c: Operand
+    a: Operand
+    b: Operand
+    m: int
+    n: int
+    k: int
+    d: Operand | None = None
+
+
+class Program(NamedTuple):
+    """What the kernels need to know of a network and its loss; offsets in entries.
+
+    Scratch begins with the constants of the loss: the cross matrix S, and with a Gram matrix G also G, its root and the
+    whitened target (else S is the target); then the bases U, V of the modes if strengths are wanted.
+    """
+
+    order: tuple[str, int]
+    flops: int
+    layers: tuple[int, ...]  # offset of each layer in a state, then the length of a state
+    rhs: tuple[Product, ...]
+    observe: tuple[Product, ...]
+    residual: int | None  # scratch offset of R after rhs, where it is formed
+    product: Operand  # W after observe
+    compared: Operand  # what the target is compared with: W, or W G^(1/2)
+    target: int
+    left: int
+    projected: int  # W V
+    constants: dict[str, tuple[int, int, int]]  # name -> offset, rows, columns
+    n_constants: int
+    n_scratch: int
+
+
+class _Plan:
+    """Collects products and lays out scratch."""
+
+    def __init__(self, widths: tuple[int, ...], unit: int, first: int) -> None:
+        self.widths, self.unit, self.top = widths, unit, first
+        self.products: list[Product] = []
+        offsets = [0]
+        for below, above in zip(widths, widths[1:], strict=False):
+            offsets.append(offsets[-1] + -(-below * above // unit) * unit)
+        self.layers = tuple(offsets)
+
+    def layer(self, i: int) -> Operand:
+        return Operand(STATE, self.layers[i - 1], self.widths[i - 1])
+
+    def slope(self, i: int) -> Operand:
+        return Operand(DERIVATIVE, self.layers[i - 1], self.widths[i - 1])
+
+    def new(self, rows: int, columns: int) -> Operand:
+        at = self.top
+        self.top += -(-rows * columns // self.unit) * self.unit
+        return Operand(SCRATCH, at, columns)
+
+    def multiply(
+        self, form: int, a: Operand, b: Operand, m: int, n: int, k: int, into: Operand | None = None,
+        minus_from: Operand | None = None,
+    ) -> Operand:
+        c = into or self.new(m, n)
+        self.products.append(Product(form, c, a, b, m, n, k, minus_from))
+        return c
+
+    @property
+    def flops(self) -> int:
+        return sum(2 * p.m * p.n * p.k for p in self.products)
+
+
+def _chains(plan: _Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]]:
+    """Prefixes W_i...W_1 (d_i x d_0) for i <= m and suffixes W_h...W_{i+1} (d_h x d_i) for i >= m, 0 < m < h."""
+    d, h = plan.widths, len(plan.widths) - 1
+    prefix, suffix = {1: plan.layer(1)}, {h - 1: plan.layer(h)}
+    for i in range(2, m + 1):
+        prefix[i] = plan.multiply(NN, plan.layer(i), prefix[i - 1], d[i], d[0], d[i - 1])
+    for i in range(h - 2, m - 1, -1):
+        suffix[i] = plan.multiply(NN, suffix[i + 1], plan.layer(i + 1), d[h], d[i], d[i + 1])
+    return prefix, suffix
+
+
+def _residual(plan: _Plan, a: Operand, b: Operand, inner: int, cross: Operand, gram: Operand | None) -> Operand:
+    """S - A B or S - A B G, A: d_h x inner, B: inner x d_0."""
+    d0, dh = plan.widths[0], plan.widths[-1]
+    if gram is None:
+        return plan.multiply(NN, a, b, dh, d0, inner, minus_from=cross)
+    if inner < dh:
+        right = plan.multiply(NN, b, gram, inner, d0, d0)
+        return plan.multiply(NN, a, right, dh, d0, inner, minus_from=cross)
+    whole = plan.multiply(NN, a, b, dh, d0, inner)
+    return plan.multiply(NN, whole, gram, dh, d0, d0, minus_from=cross)
+
+
+def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None) -> Operand:
+    """The right-hand side with the residual formed where prefixes and suffixes meet, at layer m; returns R."""
+    d, h = plan.widths, len(plan.widths) - 1
+    prefix, suffix = _chains(plan, m)
+    residual = _residual(plan, suffix[m], prefix[m], d[m], cross, gram)
+    # upward: right = R W_{<i}'
+    right = plan.multiply(NT, residual, prefix[m], d[h], d[m], d[0], plan.slope(h) if m + 1 == h else None)
+    for i in range(m + 1, h):
+        plan.multiply(TN, suffix[i], right, d[i], d[i - 1], d[h], plan.slope(i))
+        right = plan.multiply(NT, right, plan.layer(i), d[h], d[i], d[i - 1], plan.slope(h) if i + 1 == h else None)
+    # downward: left = W_{>i}' R
+    left = plan.multiply(TN, suffix[m], residual, d[m], d[0], d[h], plan.slope(1) if m == 1 else None)
+    for i in range(m, 1, -1):
+        plan.multiply(NT, left, prefix[i - 1], d[i], d[i - 1], d[0], plan.slope(i))
+        left = plan.multiply(TN, plan.layer(i), left, d[i - 1], d[0], d[i], plan.slope(1) if i == 2 else None)
+    return residual
+
+
+def _narrow(plan: _Plan, k: int, cross: Operand, gram: Operand | None) -> None:
+    """The right-hand side propagated outward from the narrow layer k."""
+    d, h = plan.widths, len(plan.widths) - 1
+    low, up = {k - 1: plan.layer(k)}, {k + 1: plan.layer(k + 1)}
+    for i in range(k - 1, 0, -1):  # low[i] = W_k...W_{i+1}, d_k x d_i
+        low[i - 1] = plan.multiply(NN, low[i], plan.layer(i), d[k], d[i - 1], d[i])
+    for i in range(k + 2, h + 1):  # up[i] = W_i...W_{k+1}, d_i x d_k
+        up[i] = plan.multiply(NN, plan.layer(i), up[i - 1], d[i], d[k], d[i - 1])
+    lower, upper = low[0], up[h]
+    weighed = lower if gram is None else plan.multiply(NN, lower, gram, d[k], d[0], d[0])
+    square = plan.multiply(NT, weighed, lower, d[k], d[k], d[0])
+    t1 = plan.multiply(NT, cross, lower, d[h], d[k], d[0])
+    t1 = plan.multiply(NN, upper, square, d[h], d[k], d[k], plan.slope(h) if h == k + 1 else t1, t1)
+    square = plan.multiply(TN, upper, upper, d[k], d[k], d[h])
+    t2 = plan.multiply(TN, upper, cross, d[k], d[0], d[h])
+    t2 = plan.multiply(NN, square, weighed, d[k], d[0], d[k], plan.slope(1) if k == 1 else t2, t2)
+    left = t1  # W_{>i}' T1, d_i x d_k
+    for i in range(h, k + 1, -1):
+        plan.multiply(NT, left, up[i - 1], d[i], d[i - 1], d[k], plan.slope(i))
+        left = plan.multiply(TN, plan.layer(i), left, d[i - 1], d[k], d[i], plan.slope(i - 1) if i == k + 2 else None)
+    right = t2  # T2 W_{<i}', d_k x d_{i-1}
+    for i in range(1, k):
+        plan.multiply(TN, low[i], right, d[i], d[i - 1], d[k], plan.slope(i))
+        right = plan.multiply(NT, right, plan.layer(i), d[k], d[i], d[i - 1], plan.slope(k) if i + 1 == k else None)
+
+
+def _cheapest(candidates: list[tuple[str, int]], cost: Callable[[tuple[str, int]], int]) -> tuple[str, int]:
+    return min(candidates, key=cost)  # the first of equals
+
+
+@functools.cache
+def program(
+    widths: tuple[int, ...], gram: bool = False, modes: bool = False, unit: int = 1,
+    order: tuple[str, int] | None = None,
+) -> Program:
+    """Plan the products of a network.
+
+    Parameters
+    ----------
+    widths : d_0..d_h
+    gram : whether the loss has an input Gram matrix
+    modes : whether strengths of modes are wanted
+    unit : every matrix begins at, and is padded to, a multiple of so many entries
+    order : force an order; by default the one of fewest flops
+    """
+    d, h = widths, len(widths) - 1
+    gram = gram or h == 1  # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
+    modes_count = min(d[0], d[h]) if modes else 0
+    head = _Plan(widths, unit, 0)
+    constants: dict[str, tuple[int, int, int]] = {}
+
+    def constant(name: str, rows: int, columns: int) -> Operand:
+        at = head.new(rows, columns)
+        constants[name] = (at.offset, rows, columns)
+        return at
+
+    cross = constant("cross", d[h], d[0])
+    gram_at = constant("gram", d[0], d[0]) if gram else None
+    root = constant("root", d[0], d[0]) if gram else None
+    target = constant("whitened", d[h], d[0]) if gram else cross
+    left = constant("left", d[h], modes_count) if modes else cross
+    right = constant("right", d[0], modes_count) if modes else cross
+    n_constants = head.top
+
+    def build(choice: tuple[str, int]) -> tuple[_Plan, Operand | None]:
+        plan = _Plan(widths, unit, n_constants)
+        if h == 1:
+            assert gram_at is not None
+            plan.multiply(NN, plan.layer(1), gram_at, d[1], d[0], d[0], plan.slope(1), cross)
+            return plan, None
+        if choice[0] == "meet":
+            return plan, _meet(plan, choice[1], cross, gram_at)
+        _narrow(plan, choice[1], cross, gram_at)
+        return plan, None
+
+    if order is None:
+        candidates = [(family, m) for family in ("meet", "narrow") for m in range(1, h)] or [("meet", 0)]
+        order = _cheapest(candidates, lambda choice: build(choice)[0].flops)
+    rhs, residual = build(order)
+
+    def look(m: int) -> tuple[_Plan, Operand]:
+        plan = _Plan(widths, unit, n_constants)
+        if h == 1:
+            return plan, plan.layer(1)
+        prefix, suffix = _chains(plan, m)
+        return plan, plan.multiply(NN, suffix[m], prefix[m], d[h], d[0], d[m])
+
+    observe, product = min((look(m) for m in range(1, max(h, 2))), key=lambda pair: pair[0].flops)
+    compared = product
+    if root is not None:
+        compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
+    projected = observe.multiply(NN, product, right, d[h], modes_count, d[0]) if modes else product
+    return Program(
+        order=order, flops=rhs.flops, layers=rhs.layers, rhs=tuple(rhs.products), observe=tuple(observe.products),
+        residual=None if residual is None else residual.offset, product=product, compared=compared,
+        target=target.offset, left=left.offset, projected=projected.offset, constants=constants,
+        n_constants=n_constants, n_scratch=max(rhs.top, observe.top),
+    )

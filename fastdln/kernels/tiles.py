@@ -1,0 +1,153 @@
+"""Products over lanes: register tiles, and the interpreter of a program of them.
+
+A product is covered by a few *regions* of equal register tiles, each region is a row of 20 integers, and one compiled
+interpreter executes the rows: so one compilation serves every width and depth.  In a tile each entry of C has one
+accumulator, the sum over k ascends, every step is one fused multiply-add: the bits do not depend on the tiling.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+from numpy.typing import NDArray
+
+from fastdln.kernels.emit import I64, Emit, const
+from fastdln.kernels.program import NN, NT, TN, Product
+
+# columns of a row; strides and offsets in bytes, S* choose the base an operand lies at
+(KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, SUB, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
+COLUMNS = 20
+
+REGISTERS = 16  # of AVX2; with more of them larger tiles were no faster
+TILES = [(m, n) for m in range(1, 5) for n in range(1, 5) if m * n + min(m, n) + 1 <= REGISTERS]
+
+
+def _cycles(m: int, n: int, k: int) -> float:
+    """Model of one m x n tile: two fused multiply-adds, two loads and six micro-operations a cycle, and a fixed part."""
+    return k * max(m * n / 2, (m + n) / 2, (m * n + m + n + 4) / 6) + 0.5 * m * n + 6
+
+
+def _split(extent: int, size: int) -> list[tuple[int, int]] | None:
+    """``extent`` as tiles of ``size`` and of ``size - 1`` (7 = 4 + 3, never a ragged 1): [(size, how many)], or None."""
+    count = -(-extent // size)
+    shorter = count * size - extent
+    if shorter > count or size > extent or (size == 1 and shorter):
+        return None
+    return [(s, c) for s, c in ((size, count - shorter), (size - 1, shorter)) if c]
+
+
+@functools.cache
+def regions(m: int, n: int, k: int) -> tuple[tuple[int, int, int, int, int, int], ...]:
+    """Cover m x n with regions (first row, first column, tile rows, tile columns, tiles down, tiles across)."""
+    best, best_cost = (), float("inf")
+    for tile_rows, tile_columns in TILES:
+        down, across = _split(m, tile_rows), _split(n, tile_columns)
+        if down is None or across is None:
+            continue
+        found, cost, i = [], 0.0, 0
+        for rows, count_i in down:
+            j = 0
+            for columns, count_j in across:
+                found.append((i, j, rows, columns, count_i, count_j))
+                cost += count_i * count_j * _cycles(rows, columns, k) + 12
+                j += columns * count_j
+            i += rows * count_i
+        if cost < best_cost:
+            best, best_cost = tuple(found), cost
+    return best
+
+
+def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]:
+    """The rows that `interpret` executes."""
+    rows = []
+    for p in products:
+        a_row, b_row, c_row = p.a.row * entry_bytes, p.b.row * entry_bytes, p.c.row * entry_bytes
+        a_down = entry_bytes if p.form == TN else a_row  # from one row of C to the next
+        b_across = b_row if p.form == NT else entry_bytes
+        d = p.d or p.c
+        for i, j, m, n, down, across in regions(p.m, p.n, p.k):
+            row = [0] * COLUMNS
+            row[KIND], row[NI], row[NJ], row[K] = p.form * len(TILES) + TILES.index((m, n)), down, across, p.k
+            row[SA], row[OA], row[LA] = p.a.base, p.a.offset * entry_bytes + i * a_down, a_row
+            row[SB], row[OB], row[LB] = p.b.base, p.b.offset * entry_bytes + j * b_across, b_row
+            row[SC], row[OC], row[LC] = p.c.base, p.c.offset * entry_bytes + i * c_row + j * entry_bytes, c_row
+            row[SD], row[OD] = d.base, d.offset * entry_bytes + i * d.row * entry_bytes + j * entry_bytes
+            row[SUB] = int(p.d is not None)
+            row[STEP_A], row[STEP_B] = m * a_down, n * b_across
+            row[STEP_CI], row[STEP_CJ] = m * c_row, n * entry_bytes
+            rows.append(row)
+    return np.array(rows, np.int64).reshape(-1, COLUMNS)
+
+
+def _tile(
+    e: Emit, form: int, m: int, n: int, field: list[ir.Value], a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value
+) -> None:
+    """C = op(A) op(B), or D - A B where field[SUB] is set, for one tile; a, b, c, d point at its first entries."""
+    one = const(e.entry_bytes)
+    a_i, a_k = (one, field[LA]) if form == TN else (field[LA], one)
+    b_k, b_j = (one, field[LB]) if form == NT else (field[LB], one)
+    total = [[cgutils.alloca_once_value(e.b, e.zero(e.entry_type)) for _ in range(n)] for _ in range(m)]
+    at_a, at_b = cgutils.alloca_once_value(e.b, a), cgutils.alloca_once_value(e.b, b)
+    with e.each(field[K]):
+        xa, xb = e.b.load(at_a), e.b.load(at_b)
+        get_a = lambda i: e.load(xa, e.times(a_i, i))  # noqa: E731
+        get_b = lambda j: e.load(xb, e.times(b_j, j))  # noqa: E731
+        # the shorter side is held in registers, the longer one streams past it
+        if n <= m:
+            held = [get_b(j) for j in range(n)]
+            pairs = ((i, j, x, held[j]) for i in range(m) for x in [get_a(i)] for j in range(n))
+        else:
+            held = [get_a(i) for i in range(m)]
+            pairs = ((i, j, held[i], x) for j in range(n) for x in [get_b(j)] for i in range(m))
+        for i, j, x, y in pairs:
+            e.b.store(e.fma(x, y, e.b.load(total[i][j])), total[i][j])
+        e.b.store(e.at(xa, a_k), at_a)
+        e.b.store(e.at(xb, b_k), at_b)
+    spot = {(i, j): e.b.add(e.times(field[LC], i), const(e.entry_bytes * j)) for i in range(m) for j in range(n)}
+
+    def subtract() -> None:
+        for (i, j), o in spot.items():
+            e.store(e.b.fsub(e.load(d, o), e.b.load(total[i][j])), c, o)
+
+    def assign() -> None:
+        for (i, j), o in spot.items():
+            e.store(e.b.load(total[i][j]), c, o)
+
+    if form != NN:
+        assign()
+        return
+    with e.b.if_else(e.b.icmp_signed("!=", field[SUB], const(0))) as (yes, no):
+        with yes:
+            subtract()
+        with no:
+            assign()
+
+
+def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
+    """Execute ``count`` rows; ``bases`` holds the addresses of state, derivative and scratch.  D has the row length of C."""
+    table = e.pointer(bases)
+    with e.each(count) as index:
+        row = e.pointer(e.b.add(rows, e.b.mul(index, const(8 * COLUMNS))))
+        field = [e.load_int(row, i) for i in range(COLUMNS)]
+
+        def start(base: int, offset: int) -> ir.Value:
+            at = e.b.load(e.at(table, e.b.shl(field[base], const(3))), align=8, typ=I64)
+            return e.pointer(e.b.add(at, field[offset]))
+
+        a, b, c, d = start(SA, OA), start(SB, OB), start(SC, OC), start(SD, OD)
+        for kind in e.cases(field[KIND], range(3 * len(TILES))):
+            form, (m, n) = kind // len(TILES), TILES[kind % len(TILES)]
+            across = {x: cgutils.alloca_once_value(e.b, p) for x, p in (("b", b), ("c", c), ("d", d))}
+            with e.each(field[NJ]):
+                first = (("a", a), ("c", e.b.load(across["c"])), ("d", e.b.load(across["d"])))
+                down = {x: cgutils.alloca_once_value(e.b, p) for x, p in first}
+                with e.each(field[NI]):
+                    xa, xc, xd = (e.b.load(down[x]) for x in "acd")
+                    _tile(e, form, m, n, field, xa, e.b.load(across["b"]), xc, xd)
+                    for x, p, step in (("a", xa, STEP_A), ("c", xc, STEP_CI), ("d", xd, STEP_CI)):
+                        e.b.store(e.at(p, field[step]), down[x])
+                for x, step in (("b", STEP_B), ("c", STEP_CJ), ("d", STEP_CJ)):
+                    e.b.store(e.at(e.b.load(across[x]), field[step]), across[x])
