@@ -11,8 +11,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 5.0
-
 compiled = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 
 
@@ -100,7 +98,7 @@ def add_stages(out, state, slopes, weights, count, step):
 
 
 @compiled
-def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, times, rtol, atol):
+def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, gains, times, rtol, atol):
     """Integrate every start from times[0] to times[-1] with a pair that has the first-same-as-last property.
 
     Returns
@@ -111,6 +109,7 @@ def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, times,
     n, entries = starts.shape
     stages, degree = dense.shape
     widest = widths.max()
+    safety = 2.0**gains.safety
     t_end = times[-1]
     final = np.empty((n, entries))
     losses = np.empty((n, len(times)))
@@ -139,7 +138,7 @@ def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, times,
         for p in range(entries):
             error[p] = slopes[1, p] - slopes[0, p]
         curvature = scaled_norm(error, state, state, offsets, rtol, atol) / step
-        step = min(100 * step, (0.01 / max(slope, curvature)) ** (1 / order), t_end - t)
+        step = min(100 * step, (0.01 / max(slope, curvature)) ** (1 / (order + 1)), t_end - t)
 
         while t < t_end:
             last = step >= t_end - t
@@ -153,7 +152,7 @@ def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, times,
             add_stages(error, error, slopes, error_weights, stages, step)
             norm = scaled_norm(error, state, trial, offsets, rtol, atol)
             if norm > 1.0:
-                step *= max(SMALLEST, SAFETY * norm ** (-1 / order))
+                step *= max(gains.least, safety * norm ** (-gains.alpha))
                 rejected = True
                 continue
 
@@ -171,8 +170,8 @@ def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, times,
             state[:] = trial
             slopes[0] = slopes[stages - 1]
             norm = max(norm, 1e-10)
-            growth = SAFETY * norm ** (-0.7 / order) * previous ** (0.4 / order)
-            step *= min(1.0 if rejected else LARGEST, max(SMALLEST, growth))
+            growth = safety * norm ** (-gains.alpha) * previous**gains.beta
+            step *= min(1.0 if rejected else gains.most, max(gains.least, growth))
             previous = norm
             rejected = False
         final[trajectory] = state

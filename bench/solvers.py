@@ -83,6 +83,7 @@ def fastdln(problem: Problem) -> Solve:
 
 def scalar_numba(problem: Problem) -> Solve:
     from bench import scalar_loop
+    from fastdln.integrate.control import gains
     from fastdln.integrate.tableaus import TSIT5
 
     widths, offsets = _layout(problem)
@@ -93,7 +94,7 @@ def scalar_numba(problem: Problem) -> Solve:
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return scalar_loop.solve(
-            starts, problem.sigma, widths, offsets, a, error_weights, dense, TSIT5.order,
+            starts, problem.sigma, widths, offsets, a, error_weights, dense, TSIT5.error_order, gains(TSIT5),
             problem.workload.times, problem.rtol, problem.atol,
         )  # fmt: skip
 
