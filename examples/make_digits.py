@@ -1,7 +1,8 @@
 """Make examples/digits.npz: the 8×8 handwritten digits, as inputs and targets of a linear network.
 
-Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (1998), UCI Machine Learning Repository,
-the 1797 images of the test set, as scikit-learn ships them. Licence: Creative Commons Attribution 4.0 (CC BY 4.0).
+Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (1998), UCI Machine Learning
+Repository, the 1797 images of the test set, as scikit-learn ships them. Licence: Creative Commons Attribution
+4.0 (CC BY 4.0).
 
 Needs scikit-learn, which fastdln itself does not: python examples/make_digits.py
 """
@@ -14,8 +15,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 SOURCE = (
-    "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (1998), UCI Machine Learning Repository; "
-    "test set, as shipped by scikit-learn. Pixels unchanged; labels also one-hot."
+    "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (1998), UCI Machine Learning "
+    "Repository; test set, as shipped by scikit-learn. Pixels unchanged; labels also one-hot."
 )
 LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 
