@@ -1,0 +1,37 @@
+"""Every public name is documented, in numpydoc form and completely."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from numpydoc.validate import validate
+
+import fastdln
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+CHECKS = set(PROJECT["tool"]["numpydoc_validation"]["checks"])
+
+
+def public_names() -> Iterator[str]:
+    """What `fastdln`, `fastdln.inits` and the chapters of `fastdln.theory` export, and the methods."""
+    chapters = [getattr(fastdln.theory, chapter) for chapter in fastdln.theory.__all__]
+    for module in (fastdln, fastdln.inits, *chapters):
+        for name in module.__all__:
+            item = getattr(module, name)
+            if isinstance(item, ModuleType | str):
+                continue
+            yield f"{module.__name__}.{name}"
+            for key, member in vars(item).items() if inspect.isclass(item) else ():
+                if not key.startswith("_") and (inspect.isroutine(member) or isinstance(member, property)):
+                    yield f"{module.__name__}.{name}.{key}"
+
+
+@pytest.mark.parametrize("name", list(public_names()))
+def test_docstring_is_complete(name: str) -> None:
+    errors = [f"{code}: {message}" for code, message in validate(name)["errors"] if code in CHECKS]
+    assert not errors, f"{name}\n" + "\n".join(errors)
