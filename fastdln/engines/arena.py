@@ -13,6 +13,7 @@ from fastdln.engines.problem import Problem
 from fastdln.integrate.control import gains, growth_cap
 from fastdln.integrate.schedule import Schedule, schedule
 from fastdln.kernels import control, layout
+from fastdln.kernels.library import library
 from fastdln.kernels.program import Product, Program, program
 from fastdln.kernels.stages import UNROLL
 
@@ -45,7 +46,7 @@ class Recipe:
     schedule: Schedule
     rhs: NDArray[np.int64]
     observe: NDArray[np.int64]
-    m: NDArray[np.int64]
+    sizes: dict[str, int]
     par: NDArray[np.float64]
     rates: NDArray[Any]
 
@@ -70,32 +71,49 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     d_0, d_h = network.widths[0], network.widths[-1]
     block = UNROLL * (1 if executor.lanes > 1 else unit)
 
-    m = np.full(layout.SIZES, -1, np.int64)
-    m[layout.ENTRIES] = -(-plan.layers[-1] // block) * block
-    m[layout.STAGES], m[layout.EXTRA] = problem.tableau.stages, len(problem.tableau.extra)
-    m[layout.DEGREE], m[layout.ESTIMATES] = method.dense.shape[1], len(method.errors)
-    m[layout.ORDER], m[layout.LAYERS] = problem.tableau.error_order, network.depth
-    m[layout.TARGET_SIZE] = -(-d_h * d_0 // unit) * unit
-    m[layout.CONSTANTS], m[layout.MODES] = plan.n_constants, min(d_0, d_h) if modes else 0
-    m[layout.OUT_ROWS], m[layout.RHS_ROWS], m[layout.OBSERVE_ROWS] = d_h, len(rhs), len(observe)
-    m[layout.RESIDUAL] = -1 if plan.residual is None else plan.residual
-    m[layout.PRODUCT_BASE], m[layout.PRODUCT] = plan.product.base, plan.product.offset
-    m[layout.COMPARED_BASE], m[layout.COMPARED] = plan.compared.base, plan.compared.offset
-    m[layout.TARGET], m[layout.LEFT], m[layout.PROJECTED] = plan.target, plan.left, plan.projected
-    m[layout.PRODUCT_SIZE] = d_h * d_0
-    for place, name in (
-        (layout.RECORD_LOSS, "square_distance"),
-        (layout.RECORD_GRADIENT, "square_gradient"),
-        (layout.RECORD_STRENGTHS, "strengths"),
-        (layout.RECORD_PRODUCT, "product"),
-        (layout.RECORD_WEIGHTS, "weights"),
-    ):
-        if name in problem.raw:
-            m[place] = problem.columns[name].start
-    m[layout.RATES] = problem.layer_rates is not None or problem.weight_decay != 0
-    m[layout.LEARNING], m[layout.HISTORY] = problem.learning, problem.history
-    m[layout.STOP_ON_LOSS] = problem.stop_loss is not None
-    m[layout.STOP_ON_GRADIENT] = problem.stop_gradient is not None
+    columns = problem.columns
+    sizes = {
+        "lanes": executor.lanes,
+        "item": dtype.itemsize,
+        "entry": entry_bytes,
+        "entries": -(-plan.layers[-1] // block) * block,
+        "stages": problem.tableau.stages,
+        "extra": len(problem.tableau.extra),
+        "degree": method.dense.shape[1],
+        "estimates": len(method.errors),
+        "order": problem.tableau.error_order,
+        "layers": network.depth,
+        "target_size": -(-d_h * d_0 // unit) * unit,
+        "constants": plan.n_constants,
+        "modes": min(d_0, d_h) if modes else 0,
+        "out_rows": d_h,
+        "rhs_rows": len(rhs),
+        "observe_rows": len(observe),
+        "residual": -1 if plan.residual is None else plan.residual,
+        "product_base": plan.product.base,
+        "product": plan.product.offset,
+        "compared_base": plan.compared.base,
+        "compared": plan.compared.offset,
+        "target": plan.target,
+        "left": plan.left,
+        "projected": plan.projected,
+        "product_size": d_h * d_0,
+        **{
+            field: columns[name].start if name in columns else -1
+            for field, name in (
+                ("record_distance", "square_distance"),
+                ("record_gradient", "square_gradient"),
+                ("record_strengths", "strengths"),
+                ("record_product", "product"),
+                ("record_weights", "weights"),
+            )
+        },
+        "rates": problem.layer_rates is not None or problem.weight_decay != 0,
+        "stop_on_loss": problem.stop_loss is not None,
+        "stop_on_gradient": problem.stop_gradient is not None,
+        "capped": 0,
+        "history": problem.history,
+    }
 
     par = np.zeros(control.PARAMETERS)
     constants = gains(problem.tableau)
@@ -105,16 +123,15 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     par[control.MAX_ATTEMPTS], par[control.FIXED_STEP] = problem.max_steps, problem.step or 0.0
     par[control.STOP_GRADIENT2] = -1.0 if problem.stop_gradient is None else problem.stop_gradient**2
     par[control.STOP_LOSS2] = -1.0 if problem.stop_loss is None else 2 * (problem.stop_loss - loss.floor)
-    m[layout.CAPPED] = 0
     if network.depth == 2 and problem.step is None and problem.direction > 0:
         # In two layers a mode not yet learned grows at rate ||R||_2 however small it is, and no error norm sees it
         # behind learned ones: the step is kept such that the method follows that growth.
-        m[layout.CAPPED] = layout.BY_LOSS if plan.residual is None else layout.BY_RESIDUAL
+        sizes["capped"] = layout.BY_LOSS if plan.residual is None else layout.BY_RESIDUAL
         rate = max(problem.layer_rates or (1.0,))
         if plan.residual is None and loss.input_root is not None:
             rate *= float(np.linalg.norm(loss.input_root, 2))
         par[control.GROWTH_CAP] = growth_cap(problem.tableau, problem.rtol) / rate
-    return Recipe(problem, executor, plan, method, rhs, observe, m, par, rates)
+    return Recipe(problem, executor, plan, method, rhs, observe, sizes, par, rates)
 
 
 def constants(plan: Program, loss: Any, modes: bool, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -145,59 +162,56 @@ class Arena:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        m, lanes, item = recipe.m, recipe.executor.lanes, recipe.dtype.itemsize
-        entry = lanes * item
-        slopes = int(m[layout.STAGES] + m[layout.EXTRA])
-        stride = _stride(int(m[layout.ENTRIES]), entry)
-        layers, modes = int(m[layout.LAYERS]), int(m[layout.MODES])
+        sizes, lanes, item = recipe.sizes, recipe.executor.lanes, recipe.dtype.itemsize
+        method, network = recipe.schedule, recipe.problem.network
+        slopes, modes = sizes["stages"] + sizes["extra"], sizes["modes"]
+        stride = _stride(sizes["entries"], sizes["entry"])
         blocks = {
             "state": stride, "next": stride, "stage": stride, "stage2": stride,
             **{f"slope{s}": stride for s in range(slopes)},
-            "probe": stride if m[layout.RECORD_GRADIENT] >= 0 else 0,
+            "probe": stride if sizes["record_gradient"] >= 0 else 0,
             "scratch": recipe.program.n_scratch,
-            "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": recipe.schedule.most_terms,
-            "sums": 2 * max(layers, 1), "strengths": 2 * modes, "thresholds": modes,
+            "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.most_terms,
+            "sums": 2 * network.depth, "strengths": 2 * modes, "thresholds": modes,
         }  # fmt: skip
-        size = sum(blocks.values()) * lanes
-        self._memory = np.zeros(size + 2 * PAGE // item, recipe.dtype)
+        count = sum(blocks.values()) * lanes
+        self._memory = np.zeros(count + PAGE // item, recipe.dtype)
         first = (-self._memory.ctypes.data % PAGE) // item
-        self.arena = self._memory[first : first + size]
-        at, starts = self.arena.ctypes.data, {}
+        self.arena = self._memory[first : first + count]
+        places, at = {}, self.arena.ctypes.data
         for name, entries in blocks.items():
-            starts[name] = at
-            at += entries * entry
+            places[name] = at
+            at += entries * sizes["entry"]
+        tolerance = (places["tolerance"] - self.arena.ctypes.data) // item
+        self.arena[tolerance : tolerance + lanes] = recipe.problem.rtol
 
         self.ctl = np.zeros((control.CONTROL_ROWS, lanes))
         self.ctl[control.NEXT_OUTPUT] = np.inf
-        self.slopes = np.array([starts[f"slope{s}"] for s in range(slopes)], np.int64)
-        self.bases = np.array([0, 0, starts["scratch"], recipe.executor.gemm], np.int64)
-        self.flags, self.states = np.zeros(3, np.int64), np.zeros(3, np.int64)
-        self.trajectory, self.output = np.full(lanes, -1, np.int64), np.zeros(lanes, np.int64)
-        self.layer_sizes = np.array([rows * columns for rows, columns in recipe.problem.network.shapes], float)
-        tolerance = (starts["tolerance"] - self.arena.ctypes.data) // item
-        self.arena[tolerance : tolerance + lanes] = recipe.par[control.RTOL]
+        self._slopes = np.array([places[f"slope{s}"] for s in range(slopes)], np.int64)
+        self._sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
+        self._tables = {
+            "arena": self.arena, "ctl": self.ctl, "slopes": self._slopes, "rhs": recipe.rhs,
+            "observe": recipe.observe, "schedule": method.stages, "index": method.index, "weights": method.weights,
+            "error_rows": method.errors, "error_index": method.error_index, "error_weights": method.error_weights,
+            "dense": method.dense, "sequence": method.sequence,
+            "layers": np.array(recipe.program.layers, np.int64), "sizes": self._sizes,
+            "layer_sizes": self._sizes.astype(float), "rates": recipe.rates,
+        }  # fmt: skip
 
-        self.at = np.zeros(layout.ADDRESSES, np.int64)
-        method = recipe.schedule
-        for place, address in (
-            (layout.ARENA, self.arena.ctypes.data), (layout.STATE_AT, starts["state"]),
-            (layout.NEXT_AT, starts["next"]), (layout.STAGE_AT, starts["stage"]),
-            (layout.STAGE2_AT, starts["stage2"]), (layout.PROBE_AT, starts["probe"]),
-            (layout.SCRATCH_AT, starts["scratch"]), (layout.STEP_AT, starts["step"]),
-            (layout.THETA_AT, starts["theta"]), (layout.MASK_AT, starts["mask"]),
-            (layout.TOLERANCE_AT, starts["tolerance"]), (layout.FACTORS_AT, starts["factors"]),
-            (layout.SUMS_AT, starts["sums"]), (layout.STRENGTHS_AT, starts["strengths"]),
-            (layout.THRESHOLDS_AT, starts["thresholds"]), (layout.CTL_AT, self.ctl.ctypes.data),
-            (layout.PAR_AT, recipe.par.ctypes.data), (layout.SLOPES_AT, self.slopes.ctypes.data),
-            (layout.BASES_AT, self.bases.ctypes.data), (layout.FLAGS_AT, self.flags.ctypes.data),
-            (layout.STATES_AT, self.states.ctypes.data), (layout.RHS_AT, recipe.rhs.ctypes.data),
-            (layout.OBSERVE_AT, recipe.observe.ctypes.data), (layout.INDEX_AT, method.index.ctypes.data),
-            (layout.WEIGHTS_AT, method.weights.ctypes.data), (layout.ERROR_INDEX_AT, method.error_index.ctypes.data),
-            (layout.ERROR_WEIGHTS_AT, method.error_weights.ctypes.data), (layout.DENSE_AT, method.dense.ctypes.data),
-            (layout.SEQUENCE_AT, method.sequence.ctypes.data),
-            (layout.LAYER_SIZES_AT, self.layer_sizes.ctypes.data), (layout.RATES_AT, recipe.rates.ctypes.data),
-        ):  # fmt: skip
-            self.at[place] = address
+        self.workspace = np.zeros(1, layout.WORKSPACE)
+        w = self.workspace[0]
+        for name, value in sizes.items():
+            w[name] = value
+        for name, address in places.items():
+            if f"{name}_at" in layout.WORKSPACE.names:
+                w[f"{name}_at"] = address
+        for name, table in self._tables.items():
+            w[f"{name}_at"] = table.ctypes.data
+        for name in ("par", "bases", "flags", "states"):
+            w[f"{name}_at"] = self.workspace[name].ctypes.data
+        w["par"], w["kernels"] = recipe.par, library(recipe.dtype, lanes)
+        w["bases"] = 0, 0, places["scratch"], recipe.executor.gemm
+        w["traj"] = -1
 
 
 def _stride(entries: int, entry_bytes: int) -> int:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from fastdln.engines.arena import Arena, Executor, Recipe, constants, recipe
 from fastdln.engines.problem import Problem
 from fastdln.kernels import layout
-from fastdln.kernels.loop import Job, Results, integrate
+from fastdln.kernels.loop import integrate
+from fastdln.kernels.queue import Job, Results
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
 POLL_SECONDS = 0.1  # between looks at Ctrl-C and progress
@@ -29,7 +30,7 @@ def chunk_size(problem: Problem, lanes: int) -> int:
 def run(problem: Problem, executor: Executor) -> Iterator[tuple[slice, Results]]:
     """Integrate the batch chunk by chunk; yields which trajectories, and their results."""
     plan = recipe(problem, executor)
-    values, thresholds = constants(plan.program, problem.loss, bool(plan.m[layout.MODES]), plan.dtype)
+    values, thresholds = constants(plan.program, problem.loss, bool(plan.sizes["modes"]), plan.dtype)
     if not problem.learning:
         thresholds = np.full_like(thresholds, np.inf)
     threads = min(problem.threads, -(-problem.n // executor.lanes))
@@ -46,14 +47,12 @@ def run(problem: Problem, executor: Executor) -> Iterator[tuple[slice, Results]]
             constant_row=np.arange(rows.start, rows.stop) * (len(values) > 1),
             atol=problem.atol[rows],
             times=problem.times,
-            layers=np.array(plan.program.layers, np.int64),
-            sizes=np.array([a * b for a, b in problem.network.shapes], np.int64),
         )
         shared = np.zeros(4, np.int64)
         with contextlib.ExitStack() as stack:
             if executor.gemm:
                 stack.enter_context(_one_blas_thread())
-            for now in _threads(plan, arenas, job, results, shared):
+            for now in _threads(arenas, job, results, shared):
                 if problem.progress is not None:
                     problem.progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]))
         done += int(shared[layout.DONE])
@@ -70,13 +69,13 @@ def _results(plan: Recipe, n: int) -> Results:
         reached=np.zeros(n),
         status=np.zeros(n, np.int8),
         counts=np.zeros((n, 3), np.int64),
-        learned=np.full((n, int(plan.m[layout.MODES]) if problem.learning else 0), np.nan),
+        learned=np.full((n, plan.sizes["modes"] if problem.learning else 0), np.nan),
         history=np.empty((n, problem.max_steps if problem.history else 0)),
     )
 
 
 def _threads(
-    plan: Recipe, arenas: list[Arena], job: Job, results: Results, shared: NDArray[np.int64]
+    arenas: list[Arena], job: Job, results: Results, shared: NDArray[np.int64]
 ) -> Iterator[NDArray[np.int64]]:
     """Run one loop in each arena's thread; yields the shared counters now and then and at the end.
 
@@ -87,10 +86,7 @@ def _threads(
 
     def work(a: Arena) -> None:
         try:
-            integrate(
-                (0,) * plan.executor.lanes, a.arena, a.ctl, a.at, plan.m, plan.par, a.bases, a.flags, a.states,
-                plan.schedule.stages, plan.schedule.errors, a.slopes, a.trajectory, a.output, job, results, shared,
-            )  # fmt: skip
+            integrate(a.workspace, a.arena, a.ctl, job, results, shared)
         except BaseException as error:  # noqa: BLE001  raised again in the caller's thread
             errors.append(error)
             shared[layout.CANCEL] = 1

@@ -65,7 +65,7 @@ def cache_folder() -> Path | None:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` at its first call, without the interpreter lock, cached on disk.
+    """Compile an entry point: at its first call, without the interpreter lock, cached on disk.
 
     No fast-math of any kind: the order of operations decides the bits, and NaN must stay NaN.
     """
@@ -76,3 +76,9 @@ def kernel(function: Callable[..., Any]) -> Any:
         return numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
     finally:
         config.CACHE_DIR = usual
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a function that only compiled code calls: without wrappers and reference counts, which take longer to
+    compile than the function itself.  It is cached within the entry points that use it."""
+    return numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)

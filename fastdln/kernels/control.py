@@ -11,7 +11,7 @@ import math
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastdln.kernels.emit import I64, Emit, Vec, const, vector_kernel
+from fastdln.kernels.emit import I64, Emit, Vec, const
 
 # rows of ctl, one number per lane
 (
@@ -42,6 +42,8 @@ CONTROL_ROWS = 18
 PARAMETERS = 13
 
 REJECTED_BITS, DUE_BITS, FINISHED_BITS = range(3)  # of flags
+
+SMALLEST = 2.0**-51  # a step below this part of the time is lost in its rounding
 
 
 def _polynomial(x: Vec, coefficients: list[float]) -> Vec:
@@ -75,7 +77,6 @@ def _exp2(x: Vec) -> Vec:
     return _polynomial(x - whole, coefficients) * Vec(e, power)
 
 
-@vector_kernel
 def begin_step(e: Emit, ctl: ir.Value, par: ir.Value, step: ir.Value) -> None:
     """Take over time and step; cut the step at the end of the span; ``step`` = signed step, 0 in idle lanes."""
     ctl, par, step = e.pointer(ctl), e.pointer(par), e.pointer(step)
@@ -89,7 +90,6 @@ def begin_step(e: Emit, ctl: ir.Value, par: ir.Value, step: ir.Value) -> None:
     e.store(e.narrow(h * e.parameter(par, DIRECTION)), step)
 
 
-@vector_kernel
 def end_step(
     e: Emit, ctl: ir.Value, par: ir.Value, sums: ir.Value, sizes: ir.Value, layers: ir.Value, rows: ir.Value,
     mask: ir.Value, flags: ir.Value,
@@ -145,7 +145,7 @@ def end_step(
     stopped = good & (
         (e.get(ctl, GRADIENT2) <= par_(STOP_GRADIENT2)) | (e.get(ctl, LOSS2) <= par_(STOP_LOSS2))
     )
-    stuck = (next_step <= reached * 2.0**-51) | ((fixed > 0.0) & ~finite)
+    stuck = ~(next_step > reached * SMALLEST) | ((fixed > 0.0) & ~finite)
     finished = active & ((reached >= end) | stuck | (attempts >= par_(MAX_ATTEMPTS)) | stopped)
     for row, value in (
         (REACHED, reached),
@@ -166,7 +166,6 @@ def end_step(
         e.b.store(e.bitmask(bits), e.at(flags, 8 * number), align=8)
 
 
-@vector_kernel
 def output_theta(e: Emit, ctl: ir.Value, theta: ir.Value) -> None:
     """theta = (next output - t)/h in lanes with an output due, else 0."""
     ctl, theta = e.pointer(ctl), e.pointer(theta)
@@ -175,7 +174,6 @@ def output_theta(e: Emit, ctl: ir.Value, theta: ir.Value) -> None:
     e.store(e.narrow(e.where(due, (wanted - time) / h, 0.0)), theta)
 
 
-@vector_kernel
 def passed(e: Emit, flags: ir.Value, values: ir.Value, thresholds: ir.Value, count: ir.Value) -> None:
     """flags[0] = bits of the lanes where any of ``count`` values is at or above its threshold."""
     flags, values, thresholds = map(e.pointer, (flags, values, thresholds))

@@ -10,14 +10,10 @@ Loops over a whole state are elementwise; with L = 1 they take several entries a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 I64, I32, I8 = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 F64 = ir.DoubleType()
@@ -218,33 +214,3 @@ class Emit:
     def bitmask(self, mask: Vec) -> ir.Value:
         """Bit l is lane l of ``mask``."""
         return self.b.zext(self.b.bitcast(mask.value, ir.IntType(self.lanes)), I64)
-
-
-def vector_kernel(body: Callable[..., None]) -> Any:
-    """Make a Numba intrinsic ``name(arena, lanes, *int64)`` of a function that emits its body.
-
-    ``body(emit, *arguments)`` gets its integer arguments as IR values.  The element type is that of the array
-    ``arena`` and the lane count the length of the tuple ``lanes``; neither is read at run time.  Each (kernel,
-    element type, lane count) is one internal function that is never inlined: Numba infers calls only, which is most
-    of the time that compilation takes.
-    """
-    name = body.__name__
-
-    def typed(context: Any, arena: Any, lanes: Any, *arguments: Any) -> Any:
-        bits = 64 if arena.dtype == types.float64 else 32
-        symbol = f"fastdln_{name}_f{bits}x{lanes.count}"
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            function = builder.module.globals.get(symbol)
-            if function is None:
-                emit = Emit(builder.module, symbol, len(arguments), bits, lanes.count)
-                body(emit, *emit.fn.args)
-                emit.b.ret_void()
-                function = emit.fn
-            builder.call(function, cgutils.unpack_tuple(builder, values[2]))
-            return context.get_dummy_value()
-
-        return types.void(arena, lanes, types.UniTuple(types.intp, len(arguments))), codegen
-
-    typed.__name__ = name
-    return intrinsic(typed)

@@ -1,88 +1,109 @@
-"""What the integration loop is told, as arrays of integers: the names of their places, and nothing else.
+"""What the integration loop is told, as one record: sizes, addresses, and a thread's small state.
 
-Offsets of observables in a record are -1 where they are not wanted.
+One record is one argument, whatever it holds; so the loop compiles fast.  Offsets of observables in a record of a
+trajectory are -1 where they are not wanted.
 """
 
 from __future__ import annotations
 
-# sizes: m[...]
-(
-    ENTRIES,  # of a state, padded
-    STAGES,  # of the method, the slope at the end of the step included
-    EXTRA,  # further stages that continuous output needs
-    DEGREE,  # of the continuous output
-    ESTIMATES,  # error estimates: 1 or 2
-    ORDER,  # of the error estimate
-    LAYERS,
-    TARGET_SIZE,  # entries, padded
-    CONSTANTS,
-    MODES,
-    OUT_ROWS,  # d_h
-    RHS_ROWS,
-    OBSERVE_ROWS,
-    RESIDUAL,  # scratch offset of the residual behind the right-hand side, or -1
-    PRODUCT_BASE,
-    PRODUCT,
-    COMPARED_BASE,
-    COMPARED,
-    TARGET,
-    LEFT,
-    PROJECTED,
-    RECORD_LOSS,
-    RECORD_GRADIENT,
-    RECORD_STRENGTHS,
-    RECORD_PRODUCT,
-    PRODUCT_SIZE,
-    RECORD_WEIGHTS,
-    RATES,  # 1: learning rates or weight decay are not the plain ones
-    LEARNING,  # 1: learning times are wanted
-    STOP_ON_LOSS,
-    STOP_ON_GRADIENT,
-    CAPPED,  # how steps are limited: not, by the residual, by the loss where the residual is not formed
-    HISTORY,
-) = range(33)
-SIZES = 33
+import numpy as np
 
-# addresses: at[...]
-(
-    ARENA,
-    STATE_AT,  # y
-    NEXT_AT,  # z, the state at the end of the step
-    STAGE_AT,  # two places for stages
-    STAGE2_AT,
-    PROBE_AT,  # slope for recorded gradients
-    SCRATCH_AT,
-    STEP_AT,  # small things of one or a few entries
-    THETA_AT,
-    MASK_AT,
-    TOLERANCE_AT,
-    FACTORS_AT,
-    SUMS_AT,
-    STRENGTHS_AT,
-    THRESHOLDS_AT,
-    CTL_AT,
-    PAR_AT,
-    SLOPES_AT,
-    BASES_AT,
-    FLAGS_AT,
-    STATES_AT,
-    RHS_AT,
-    OBSERVE_AT,
-    INDEX_AT,  # the method: indices and weights of stages, errors, continuous output
-    WEIGHTS_AT,
-    ERROR_INDEX_AT,
-    ERROR_WEIGHTS_AT,
-    DENSE_AT,
-    SEQUENCE_AT,
-    LAYER_SIZES_AT,
-    RATES_AT,
-) = range(31)
-ADDRESSES = 31
+from fastdln.kernels.control import PARAMETERS
+
+MOST_LANES = 16
+KERNELS = 15
+
+_SIZES = (
+    "lanes",
+    "item",  # bytes of a number
+    "entry",  # bytes of one number in every lane
+    "entries",  # of a state, padded
+    "stages",  # of the method, the slope at the end of the step included
+    "extra",  # further stages that continuous output needs
+    "degree",  # of the continuous output
+    "estimates",  # error estimates: 1 or 2
+    "order",  # of the error estimate
+    "layers",
+    "target_size",  # entries, padded
+    "constants",
+    "modes",
+    "out_rows",  # d_h
+    "rhs_rows",
+    "observe_rows",
+    "residual",  # scratch offset of the residual behind the right-hand side, or -1
+    "product_base",
+    "product",
+    "compared_base",
+    "compared",
+    "target",
+    "left",
+    "projected",
+    "record_distance",  # columns of a trajectory's record
+    "record_gradient",
+    "record_strengths",
+    "record_product",
+    "product_size",
+    "record_weights",
+    "rates",  # 1: learning rates or weight decay are not the plain ones
+    "stop_on_loss",
+    "stop_on_gradient",
+    "capped",  # whether and by what steps are limited: 0, BY_RESIDUAL, BY_LOSS
+    "history",
+)
+_ADDRESSES = (
+    "arena_at",
+    "state_at",  # y
+    "next_at",  # z, the state at the end of the step
+    "stage_at",  # two places for stages
+    "stage2_at",
+    "probe_at",  # slope for recorded gradients
+    "scratch_at",
+    "step_at",  # small things of one or a few entries
+    "theta_at",
+    "mask_at",
+    "tolerance_at",
+    "factors_at",
+    "sums_at",
+    "strengths_at",
+    "thresholds_at",
+    "ctl_at",
+    "par_at",
+    "bases_at",
+    "flags_at",
+    "states_at",
+    "slopes_at",  # table of the addresses of the slopes
+    "rhs_at",
+    "observe_at",
+    "schedule_at",  # the method: rows (kind, terms, first index, first weight), and what they point into
+    "index_at",
+    "weights_at",
+    "error_rows_at",
+    "error_index_at",
+    "error_weights_at",
+    "dense_at",
+    "sequence_at",
+    "layers_at",  # offsets of the layers in a padded state
+    "sizes_at",  # entries of the layers
+    "layer_sizes_at",  # the same in f64
+    "rates_at",
+)
+WORKSPACE = np.dtype(
+    [(name, np.int64) for name in _SIZES + _ADDRESSES]
+    + [
+        ("par", np.float64, (PARAMETERS,)),
+        ("kernels", np.int64, (KERNELS,)),
+        ("bases", np.int64, (4,)),  # addresses of state, derivative, scratch; of gemm
+        ("flags", np.int64, (3,)),
+        ("states", np.int64, (3,)),
+        ("traj", np.int64, (MOST_LANES,)),  # trajectory in each lane, or -1
+        ("output", np.int64, (MOST_LANES,)),  # its next record
+    ]
+)
 
 BY_RESIDUAL, BY_LOSS = 1, 2
 
-# of a row of the schedule
-KIND, TERMS_, INDEX, WEIGHT = range(4)
+# columns of a row of the schedule
+KIND, TERM_COUNT, INDEX, WEIGHT = range(4)
 SINGLE, OPENING, CLOSING = range(3)  # y + sum; the same and the known part of the next stage; its rest
 
 # shared between the threads of one call

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from fastdln.kernels import gemm, tiles
-from fastdln.kernels.emit import I64, Emit, const, vector_kernel
+from fastdln.kernels.emit import I64, Emit, const
 
 TERMS = 9  # of one combination pass
 PAIR_TERMS = 6  # of a pass that writes two combinations
@@ -24,13 +24,11 @@ def _slopes(e: Emit, table: ir.Value, index: ir.Value, n: int) -> list[ir.Value]
     return [e.pointer(e.b.load(slot(j), align=8, typ=I64)) for j in range(n)]
 
 
-@vector_kernel
 def execute(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
     """Run a program of products: register tiles for many lanes, BLAS for one."""
     (tiles if e.lanes > 1 else gemm).interpret(e, bases, rows, count)
 
 
-@vector_kernel
 def combine(
     e: Emit, out: ir.Value, start: ir.Value, table: ir.Value, index: ir.Value, factors: ir.Value, terms: ir.Value,
     count: ir.Value,
@@ -49,7 +47,6 @@ def combine(
                 e.store(v, out, o)
 
 
-@vector_kernel
 def combine_pair(
     e: Emit, out: ir.Value, next_out: ir.Value, start: ir.Value, table: ir.Value, index: ir.Value, factors: ir.Value,
     terms: ir.Value, count: ir.Value,
@@ -72,7 +69,6 @@ def combine_pair(
                 e.store(w, next_out, o)
 
 
-@vector_kernel
 def scale_factors(e: Emit, out: ir.Value, step: ir.Value, weights: ir.Value, count: ir.Value) -> None:
     """out_j = h weights_j: h one entry, weights ``count`` numbers."""
     out, weights = e.pointer(out), e.pointer(weights)
@@ -82,7 +78,6 @@ def scale_factors(e: Emit, out: ir.Value, step: ir.Value, weights: ir.Value, cou
         e.store(e.b.fmul(h, w), out, e.times(j, e.entry_bytes))
 
 
-@vector_kernel
 def dense_factors(
     e: Emit, out: ir.Value, step: ir.Value, theta: ir.Value, polynomials: ir.Value, count: ir.Value, degree: ir.Value
 ) -> None:
@@ -101,7 +96,6 @@ def dense_factors(
         e.store(e.b.fmul(scale, e.b.load(value)), out, e.times(j, e.entry_bytes))
 
 
-@vector_kernel
 def error_sum(
     e: Emit, out: ir.Value, states: ir.Value, table: ir.Value, index: ir.Value, factors: ir.Value, terms: ir.Value,
     first: ir.Value, last: ir.Value,
@@ -128,7 +122,6 @@ def error_sum(
     e.store(e.total(e.b.load(total)), out)
 
 
-@vector_kernel
 def square_sum(e: Emit, out: ir.Value, state: ir.Value, count: ir.Value) -> None:
     """out = sum of squares over ``count`` entries, a multiple of the padding."""
     out, state = e.pointer(out), e.pointer(state)
@@ -139,7 +132,6 @@ def square_sum(e: Emit, out: ir.Value, state: ir.Value, count: ir.Value) -> None
     e.store(e.total(e.b.load(total)), out)
 
 
-@vector_kernel
 def square_distance(e: Emit, out: ir.Value, a: ir.Value, b: ir.Value, count: ir.Value) -> None:
     """out = sum of (a - b)^2 over ``count`` entries, a multiple of the padding."""
     out, a, b = e.pointer(out), e.pointer(a), e.pointer(b)
@@ -150,7 +142,6 @@ def square_distance(e: Emit, out: ir.Value, a: ir.Value, b: ir.Value, count: ir.
     e.store(e.total(e.b.load(total)), out)
 
 
-@vector_kernel
 def column_dots(e: Emit, out: ir.Value, a: ir.Value, b: ir.Value, rows: ir.Value, columns: ir.Value) -> None:
     """out_j = sum_i a_ij b_ij for row-major matrices of entries."""
     out, a, b = e.pointer(out), e.pointer(a), e.pointer(b)
@@ -163,7 +154,6 @@ def column_dots(e: Emit, out: ir.Value, a: ir.Value, b: ir.Value, rows: ir.Value
         e.store(e.b.load(total), out, e.times(j, e.entry_bytes))
 
 
-@vector_kernel
 def rescale(e: Emit, slope: ir.Value, state: ir.Value, pair: ir.Value, first: ir.Value, last: ir.Value) -> None:
     """slope = rate slope - decay state on bytes [first, last); ``pair`` points at the numbers rate and decay."""
     slope, state, pair = e.pointer(slope), e.pointer(state), e.pointer(pair)
@@ -174,7 +164,6 @@ def rescale(e: Emit, slope: ir.Value, state: ir.Value, pair: ir.Value, first: ir
         e.store(e.fma(rate, e.load(slope, o, e.stream_type), negated), slope, o)
 
 
-@vector_kernel
 def blend(e: Emit, out: ir.Value, source: ir.Value, mask: ir.Value, count: ir.Value) -> None:
     """out = source in the lanes whose mask (one entry) is not zero, over ``count`` entries."""
     out, source = e.pointer(out), e.pointer(source)

@@ -1,0 +1,89 @@
+"""All vector kernels of one element type and lane count as one library of machine code, called by address.
+
+Numba links and optimises a function anew in every function that calls it; calls by address keep the kernels, which are
+nearly all the code, out of that.  So they are compiled once, and the loop is compiled once for all lane counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import DTypeLike, NDArray
+
+from fastdln.kernels import control, stages
+from fastdln.kernels.compile import kernel
+from fastdln.kernels.emit import I64, VOID, Emit
+
+_BODIES: tuple[Callable[..., None], ...] = (
+    stages.execute,
+    stages.combine,
+    stages.combine_pair,
+    stages.scale_factors,
+    stages.dense_factors,
+    stages.error_sum,
+    stages.square_sum,
+    stages.square_distance,
+    stages.column_dots,
+    stages.rescale,
+    stages.blend,
+    control.begin_step,
+    control.end_step,
+    control.output_theta,
+    control.passed,
+)
+(
+    EXECUTE, COMBINE, COMBINE_PAIR, SCALE_FACTORS, DENSE_FACTORS, ERROR_SUM, SQUARE_SUM, SQUARE_DISTANCE, COLUMN_DOTS,
+    RESCALE, BLEND, BEGIN_STEP, END_STEP, OUTPUT_THETA, PASSED,
+) = range(len(_BODIES))  # fmt: skip
+
+
+@intrinsic
+def _emit_library(context, like, lanes, out):  # type: ignore[no-untyped-def]
+    """Emit every kernel for the element type of ``like`` and the length of ``lanes``; their addresses to ``out``."""
+    bits = 64 if like.dtype == types.float64 else 32
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        table = context.make_array(out)(context, builder, args[2]).data
+        for i, body in enumerate(_BODIES):
+            n_args = len(inspect.signature(body).parameters) - 1
+            emit = Emit(builder.module, f"fastdln_{body.__name__}_f{bits}x{lanes.count}", n_args, bits, lanes.count)
+            body(emit, *emit.fn.args)
+            emit.b.ret_void()
+            builder.store(builder.ptrtoint(emit.fn, I64), cgutils.gep(builder, table, i))
+        return context.get_dummy_value()
+
+    return types.void(like, lanes, out), codegen
+
+
+@kernel
+def _library(like, lanes, out):  # type: ignore[no-untyped-def]
+    _emit_library(like, lanes, out)
+
+
+@functools.cache
+def library(dtype: DTypeLike, lanes: int) -> NDArray[np.int64]:
+    """Addresses of the kernels, by their numbers in this module."""
+    out = np.zeros(len(_BODIES), np.int64)
+    _library(np.empty(0, dtype), (0,) * lanes, out)
+    return out
+
+
+@intrinsic
+def invoke(context, address, *arguments):  # type: ignore[no-untyped-def]
+    """Call ``void f(int64, ...)`` at an address."""
+    n = len(arguments)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        function = ir.FunctionType(VOID, [I64] * n).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), cgutils.unpack_tuple(builder, args[1]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.UniTuple(types.int64, n)), codegen
+
