@@ -1,0 +1,131 @@
+"""The data files that a scan file names: finding them safely, and reading X and Y.
+
+Nothing in a file is ever executed: arrays that would need pickle are refused, and a scan file reaches no file
+outside its own folder unless it says so itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.scan.spec import Data, SpecError
+
+__all__ = ["digests", "load"]
+
+Floats = NDArray[np.float64]
+
+
+def digests(target: Data, folder: Path) -> dict[str, str]:
+    """Fingerprint the files of a target, so that a scan is not continued with other data.
+
+    Parameters
+    ----------
+    target : Data
+        The target.
+    folder : Path
+        The folder of the scan file.
+
+    Returns
+    -------
+    dict of str to str
+        The SHA-256 of each file, by its name in the scan file.
+    """
+    names = [target.path] if target.path is not None else [target.X, target.Y]
+    return {name: hashlib.sha256(_locate(name, target, folder).read_bytes()).hexdigest() for name in names}
+
+
+@lru_cache(maxsize=4)
+def load(target: Data, folder: Path) -> tuple[Floats, Floats]:
+    """Read the data of a target.
+
+    Parameters
+    ----------
+    target : Data
+        The target.
+    folder : Path
+        The folder of the scan file.
+
+    Returns
+    -------
+    X : ndarray, shape (d_0, m)
+        Inputs, one sample a column, centred if the target says so.
+    Y : ndarray, shape (d_h, m)
+        Outputs, likewise.
+    """
+    if target.path is not None:
+        path = _locate(target.path, target, folder)
+        X, Y = _read_archive(path, target)
+    else:
+        X, Y = (_read_file(_locate(name, target, folder)) for name in (target.X, target.Y))
+    X, Y = (_samples(key, array, target) for key, array in (("X", X), ("Y", Y)))
+    if X.shape[1] != Y.shape[1]:
+        raise SpecError(
+            f"target.X and target.Y have {X.shape[1]} and {Y.shape[1]} samples as {target.samples}: "
+            f'expected as many of both (samples = "columns" or "rows"?)'
+        )
+    return X, Y
+
+
+def _locate(name: str, target: Data, folder: Path) -> Path:
+    path = folder / name
+    if not target.allow_outside and not path.resolve().is_relative_to(folder.resolve()):
+        raise SpecError(
+            f'target: the file "{name}" lies outside {folder}, the folder of the scan file; '
+            f"allow_outside = true in [target] allows that"
+        )
+    if not path.is_file():
+        raise SpecError(f'target: there is no file "{name}" in {folder}')
+    return path
+
+
+def _read_archive(path: Path, target: Data) -> tuple[NDArray[Any], NDArray[Any]]:
+    if path.suffix != ".npz":
+        raise SpecError(
+            f'target.path = "{target.path}": expected a .npz file with the arrays X and Y; '
+            f"name .npy or .csv files by the keys X and Y, without path"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key, name in (("X", target.X), ("Y", target.Y)):
+                if name not in archive:
+                    raise SpecError(
+                        f'target.{key} = "{name}": {target.path} has only the arrays {", ".join(archive)}'
+                    )
+            return archive[target.X], archive[target.Y]
+    except SpecError:
+        raise
+    except (ValueError, OSError, EOFError) as error:
+        raise SpecError(f'target.path = "{target.path}": cannot be read ({error})') from None
+
+
+def _read_file(path: Path) -> NDArray[Any]:
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        if path.suffix == ".csv":
+            return np.loadtxt(path, delimiter=",", ndmin=2)
+    except (ValueError, OSError, EOFError) as error:
+        raise SpecError(f'target: "{path.name}" cannot be read ({error})') from None
+    raise SpecError(
+        f'target: "{path.name}" is neither a .npy nor a .csv file; the arrays of a .npz file need its path'
+    )
+
+
+def _samples(key: str, array: NDArray[Any], target: Data) -> Floats:
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise SpecError(
+            f"target.{key} has shape {array.shape} and dtype {array.dtype}; expected a matrix of real numbers"
+        )
+    columns = np.array(array if target.samples == "columns" else array.T, dtype=np.float64)
+    if not np.isfinite(columns).all():
+        raise SpecError(f"target.{key} holds numbers that are not finite")
+    if target.center:
+        columns -= columns.mean(axis=1, keepdims=True)
+    columns.setflags(write=False)
+    return columns

@@ -1,0 +1,216 @@
+"""The plan of a scan: its grid, its cells in C order, and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastdln.scan.data import digests
+from fastdln.scan.reading import read
+from fastdln.scan.spec import TABLES, Data, Document, Flow, Network, SpecError, Strict
+
+__all__ = ["Axis", "Cell", "Plan", "load_plan"]
+
+
+class Axis(NamedTuple):
+    """An axis of the grid: one key of the scan file, or several that are tied together."""
+
+    name: str
+    """The name of its dimension."""
+    keys: tuple[str, ...]
+    """The keys, as "table.key"."""
+    names: tuple[str, ...]
+    """The name of the coordinate of each key; the first is that of the axis."""
+    values: tuple[tuple[Any, ...], ...]
+    """The values of each key along the axis."""
+
+    @property
+    def size(self) -> int:
+        """The number of points on the axis."""
+        return len(self.values[0])
+
+
+class Cell(NamedTuple):
+    """One point of the grid."""
+
+    index: int
+    """Its number in C order; its random streams are those of ``SeedSequence(seed, spawn_key=(index,))``."""
+    position: tuple[int, ...]
+    """Its place on each axis."""
+    label: str
+    """What is particular to it, for people."""
+    network: Network
+    target: Strict
+    init: Strict
+    flow: Flow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scan file as a grid of cells.
+
+    Parameters
+    ----------
+    document : Document
+        What the file says.
+    folder : Path
+        The folder from which its data files are looked for.
+    """
+
+    document: Document
+    folder: Path
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes of the grid; tied axes stand where the first of them does."""
+        names = Counter(key.split(".")[1] for key in self.document.axes)
+        groups = {key: tied.axes for tied in self.document.zips for key in tied.axes}
+        axes: dict[tuple[str, ...], Axis] = {}
+        for key in self.document.axes:
+            tied = groups.get(key, (key,))
+            if tied in axes:
+                continue
+            values = tuple(tuple(self._value(k)) for k in tied)
+            if len({len(v) for v in values}) > 1:
+                lengths = ", ".join(f"{k} has {len(v)}" for k, v in zip(tied, values, strict=True))
+                raise SpecError(f"zip.axes: tied axes need as many values each, but {lengths}")
+            own = tuple(k.replace(".", "_") if names[k.split(".")[1]] > 1 else k.split(".")[1] for k in tied)
+            axes[tied] = Axis(own[0], tied, own, values)
+        return tuple(axes.values())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of points on each axis."""
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def n_cells(self) -> int:
+        """The number of cells."""
+        return prod(self.shape)
+
+    def cell(self, index: int) -> Cell:
+        """Return one cell of the grid.
+
+        Parameters
+        ----------
+        index : int
+            Its number in C order.
+
+        Returns
+        -------
+        Cell
+            The cell.
+        """
+        position = tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.axes else ()
+        chosen: dict[str, Any] = {}
+        words = []
+        for axis, place in zip(self.axes, position, strict=True):
+            for key, name, values in zip(axis.keys, axis.names, axis.values, strict=True):
+                chosen[key] = values[place]
+                words.append(f"{name} = {label(key, values[place])}")
+        tables = {name: _fill(name, table, chosen) for name, table in self.document.tables.items()}
+        return Cell(index, position, ", ".join(words) or "the only cell", **tables)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, in C order."""
+        return tuple(self.cell(i) for i in range(self.n_cells))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What makes two scans the same one: the scan file in its normal form, and the data it refers to."""
+        files: dict[str, str] = {}
+        for target in {cell.target for cell in self.cells}:
+            if isinstance(target, Data):
+                files |= digests(target, self.folder)
+        return {"spec": self.document.normalised(), "files": dict(sorted(files.items()))}
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the identity in canonical JSON."""
+        return hashlib.sha256(canonical_json(self.identity).encode()).hexdigest()
+
+    def _value(self, key: str) -> Any:
+        table, name = key.split(".")
+        return self.document.tables[table][name]
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a scan file.
+
+    Parameters
+    ----------
+    path : Path
+        Where it lies.
+
+    Returns
+    -------
+    Plan
+        Its plan.
+
+    Raises
+    ------
+    SpecError
+        If there is no such file, or its contents are not a scan.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"the scan file {path} cannot be read: {error}") from None
+    return Plan(read(text), path.parent)
+
+
+def canonical_json(value: Any) -> str:
+    """Write JSON in the one form that is hashed: sorted keys, no spaces, shortest numbers that read back.
+
+    Parameters
+    ----------
+    value : object
+        Dicts, lists, strings, numbers.
+
+    Returns
+    -------
+    str
+        The text.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def label(key: str, value: Any) -> str:
+    """Write a value on an axis for people; widths as 4-8-8-4.
+
+    Parameters
+    ----------
+    key : str
+        The key, as "table.key".
+    value : object
+        A value of it.
+
+    Returns
+    -------
+    str
+        The text.
+    """
+    if key == "network.widths":
+        return "-".join(map(str, value))
+    if isinstance(value, tuple):
+        return ", ".join(
+            label(key, item) if not isinstance(item, tuple) else f"({label(key, item)})" for item in value
+        )
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _fill(name: str, table: dict[str, Any], chosen: dict[str, Any]) -> Strict:
+    """Make the table of one cell: a table of several kinds keeps the keys that the cell's kind knows."""
+    values = {key: chosen.get(f"{name}.{key}", value) for key, value in table.items()}
+    kind = values.pop("kind", None)
+    form = next(form for form in TABLES[name] if form.__struct_config__.tag in (kind, None))
+    return form(**{key: value for key, value in values.items() if key in form.__struct_fields__})

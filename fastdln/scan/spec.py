@@ -1,0 +1,286 @@
+"""The scan file: its format, and the strict reading of it.
+
+A scan file is TOML. It describes one flow of many networks; **a list where a single value is expected is an
+axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``layer_values``, ``lambdas``,
+``layer_rates``) an axis is a list of lists. One combination of the values on the axes is a *cell*. ::
+
+    name = "depth-scale"                # ("scan")
+    trajectories = 256                  # required: in each cell
+    seed = 0                            # of everything random (0)
+
+    [network]
+    widths = [[4, 4, 4], [4, 8, 8, 4]]  # required: d_0, ..., d_h
+
+    [target]
+    kind = "singular_values"            # required; and, by kind, the keys below
+    values = [4.0, 3.0, 2.0, 1.0]
+
+    [init]
+    kind = "gaussian"                   # required; and, by kind, the keys below
+    scale = [0.01, 0.1, 1.0]
+
+    [flow]
+    t_end = 50.0                        # required: a time > 0, or "auto"
+    method = "tsit5"                    # these and the following as in `fastdln.flow`
+    rtol = 1e-6
+    atol = 1e-9                         # (relative to the initial scale)
+    max_steps = 100000
+    engine = "auto"
+    weight_decay = 0.0
+    layer_rates = [1.0, 1.0]            # one for each layer (all 1)
+
+    [record]
+    times = 64                          # so many from 0 to t_end; or
+                                        # {count = 64, spacing = "linear" | "log", first = 0.01}
+    observables = ["loss", "strengths", "learning_times"]
+
+    [[zip]]                             # none or several: axes that advance together, as one
+    axes = ["network.widths", "init.scale"]
+
+``t_end = "auto"`` stands for 3 mode_time(0.9 s, min(scale, 0.1 s), sigma, h), with `mode_time` of
+`fastdln.theory.exact`: three times what a balanced network of depth h, its layers of size ``scale``
+(``gain``, ``layer_values``), needs to bring its slowest mode to 0.9 s, s = sigma^(1/h). Here sigma is the
+least singular value of the target among those that the network can learn and that exceed 1e-8 of the largest.
+
+``times``: ``first`` is the first time recorded, by default 0 for linear and t_end/1000 for logarithmic
+spacing; the last is t_end. ``observables``: any of those of `fastdln.flow`, by default ``["loss",
+"learning_times"]``; ``"weights"`` only where the widths do not vary.
+
+Targets, by ``kind``:
+
+``singular_values``
+    ``values``: the singular values. ``rng``: an integer that draws random bases (default: modes are
+    coordinates).
+``data``
+    ``path``: a ``.npz`` file with the arrays ``X`` and ``Y`` (other names: give them as the keys ``X`` and
+    ``Y``); or no ``path``, and ``X`` and ``Y`` name a ``.npy`` or ``.csv`` file each. ``form``: "whitened"
+    for Y X' (X X')^(-1/2), "correlation" for Y X'/m, "regression" for the mean squared error of the data as
+    they are. ``center``: subtract means first (false). ``samples``: "columns" or "rows" ("columns"). Files
+    are looked for from the folder of the scan file, and have to lie in it unless ``allow_outside = true``.
+``identity``
+    ``scale``: its multiple (1).
+``random``
+    Gaussian entries of standard deviation scale/sqrt(d_0). ``scale`` (1), ``per``: a new one for each
+    "trajectory" or one for each "cell" ("trajectory").
+
+Initial conditions, by ``kind`` (see `fastdln.inits`):
+
+``gaussian``, ``uniform``, ``identity``, ``balanced``
+    ``scale``.
+``orthogonal``
+    ``gain``.
+``delta_balanced``
+    ``delta``.
+``lambda_balanced``
+    ``lambdas``: h - 1 numbers. ``scale``.
+``aligned``, ``decoupled``
+    ``layer_values``: a number, or r numbers; as an axis also matrices of h rows.
+
+``kind`` may be an axis too: each kind then takes the keys that it knows. The axes of the grid are ordered as
+the tables and keys are above, whatever their order in the file. In the store an axis has the name of its key,
+or ``table_key`` where two axes share the key; tied axes have the name of the first.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+__all__ = ["TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
+
+Positive = Annotated[float, Meta(gt=0)]
+Nonnegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0)]
+Numbers = Annotated[tuple[float, ...], Meta(min_length=1)]
+
+
+class SpecError(ValueError):
+    """A scan file that cannot be run; the message names the key, what was given and what is expected."""
+
+
+class Strict(Struct, forbid_unknown_fields=True, frozen=True):
+    """A table of the file: other keys are errors."""
+
+
+class Network(Strict):
+    """``[network]``."""
+
+    widths: Annotated[tuple[Count, ...], Meta(min_length=2)]
+
+
+class SingularValues(Strict, tag="singular_values", tag_field="kind"):
+    """A target with given singular values."""
+
+    values: Annotated[tuple[Nonnegative, ...], Meta(min_length=1)]
+    rng: Seed | None = None
+
+
+class Data(Strict, tag="data", tag_field="kind"):
+    """A target from data in files."""
+
+    form: Literal["whitened", "correlation", "regression"]
+    path: str | None = None
+    X: str = "X"
+    Y: str = "Y"
+    center: bool = False
+    samples: Literal["columns", "rows"] = "columns"
+    allow_outside: bool = False
+
+
+class Identity(Strict, tag="identity", tag_field="kind"):
+    """A multiple of the identity."""
+
+    scale: Positive = 1.0
+
+
+class Random(Strict, tag="random", tag_field="kind"):
+    """A Gaussian target."""
+
+    scale: Positive = 1.0
+    per: Literal["trajectory", "cell"] = "trajectory"
+
+
+class Scaled(Strict):
+    """What initial conditions with a scale have in common."""
+
+    scale: Nonnegative
+
+
+class Gaussian(Scaled, tag="gaussian", tag_field="kind"):
+    """`fastdln.inits.gaussian`."""
+
+
+class Uniform(Scaled, tag="uniform", tag_field="kind"):
+    """`fastdln.inits.uniform`."""
+
+
+class IdentityLayers(Scaled, tag="identity", tag_field="kind"):
+    """`fastdln.inits.identity`."""
+
+
+class Balanced(Scaled, tag="balanced", tag_field="kind"):
+    """`fastdln.inits.balanced`."""
+
+
+class Orthogonal(Strict, tag="orthogonal", tag_field="kind"):
+    """`fastdln.inits.orthogonal`."""
+
+    gain: Nonnegative
+
+
+class DeltaBalanced(Strict, tag="delta_balanced", tag_field="kind"):
+    """`fastdln.inits.delta_balanced`."""
+
+    delta: Nonnegative
+
+
+class LambdaBalanced(Scaled, tag="lambda_balanced", tag_field="kind"):
+    """`fastdln.inits.lambda_balanced`."""
+
+    lambdas: Numbers
+
+
+class LayerValues(Strict):
+    """What initial conditions given by the singular values of the layers have in common."""
+
+    layer_values: float | Annotated[tuple[float | Numbers, ...], Meta(min_length=1)]
+
+
+class Aligned(LayerValues, tag="aligned", tag_field="kind"):
+    """`fastdln.inits.aligned`."""
+
+
+class Decoupled(LayerValues, tag="decoupled", tag_field="kind"):
+    """`fastdln.inits.decoupled`."""
+
+
+class Flow(Strict):
+    """``[flow]``."""
+
+    t_end: Positive | Literal["auto"]
+    method: Literal["bs3", "dp5", "tsit5", "dop853"] = "tsit5"
+    rtol: Positive = 1e-6
+    atol: Nonnegative | None = None
+    max_steps: Count = 100_000
+    engine: Literal["auto", "lanes", "dense"] = "auto"
+    weight_decay: Nonnegative = 0.0
+    layer_rates: Annotated[tuple[Positive, ...], Meta(min_length=1)] | None = None
+
+
+class Times(Strict):
+    """``times`` of ``[record]``."""
+
+    count: Count
+    spacing: Literal["linear", "log"] = "linear"
+    first: Nonnegative | None = None
+
+
+Observable = Literal[
+    "loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "learning_times", "weights"
+]
+
+
+class Record(Strict):
+    """``[record]``."""
+
+    times: Count | Times
+    observables: tuple[Observable, ...] = ("loss", "learning_times")
+
+
+class Zip(Strict):
+    """``[[zip]]``."""
+
+    axes: Annotated[tuple[str, ...], Meta(min_length=2)]
+
+
+# The tables whose keys may be axes: the forms of each, told apart by their key `kind`.
+TABLES: dict[str, tuple[type[Strict], ...]] = {
+    "network": (Network,),
+    "target": (SingularValues, Data, Identity, Random),
+    "init": (
+        Gaussian,
+        Uniform,
+        IdentityLayers,
+        Balanced,
+        Orthogonal,
+        DeltaBalanced,
+        LambdaBalanced,
+        Aligned,
+        Decoupled,
+    ),
+    "flow": (Flow,),
+}
+
+
+class Document(Struct, frozen=True):
+    """A scan file that has been read: every value of the right type, every default filled in."""
+
+    name: str
+    trajectories: Count
+    seed: Seed
+    tables: dict[str, dict[str, Any]]
+    """The tables of the grid: the value of each key (a tuple where it has parts), or the list of its values
+    where it is an axis."""
+    axes: tuple[str, ...]
+    """The keys, as "table.key", that are axes."""
+    record: Record
+    zips: tuple[Zip, ...] = ()
+
+    def normalised(self) -> dict[str, Any]:
+        """Say the same as a scan file would, with every default filled in."""
+        plain = msgspec.to_builtins(self)
+        tables = {**plain["tables"], "record": plain["record"]}
+        head = {key: plain[key] for key in ("name", "trajectories", "seed")}
+        return dict(_plain({**head, **tables, "zip": plain["zips"]}))
+
+
+def _plain(value: Any) -> Any:
+    # TOML has no null (a key without a value is a key left out), and JSON no tuples.
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
