@@ -1,5 +1,6 @@
 """asv: time, steps, right-hand sides and memory of `flow()` on every workload.
 
+``asv machine --yes``, then ``asv run --launch-method spawn``: the default fork does not go with threads.
 The counts are free of noise: they are the guard against a method that got worse, the times show the trend.
 """
 
