@@ -1,0 +1,183 @@
+"""The network as a graph: the block-shift matrix A, its powers, and the flow as one matrix ODE.
+
+A is the weighted adjacency matrix of the layered graph: block (i, i-1) is W_i, all others are zero (blocks
+counted from 0). Block (i, i-k) of A^k is W_i ... W_{i-k+1}, so that A^h holds the product W in its corner and
+A^{h+1} = 0 (survey, arXiv 2511.10362, section on the adjacency matrix).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Literal, overload
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike, NDArray
+
+from fastdln.losses import Loss
+from fastdln.network import Network, Weights, check_weights
+
+__all__ = ["flow_field", "matrix", "power", "weights"]
+
+
+@overload
+def matrix(weights: Sequence[ArrayLike], sparse: Literal[False] = False) -> NDArray[Any]: ...
+@overload
+def matrix(weights: Sequence[ArrayLike], sparse: Literal[True]) -> scipy.sparse.csr_array: ...
+def matrix(weights: Sequence[ArrayLike], sparse: bool = False) -> NDArray[Any] | scipy.sparse.csr_array:
+    """Assemble the adjacency matrix A of a network.
+
+    Parameters
+    ----------
+    weights : tuple of h arrays, shape (..., d_i, d_{i-1})
+        The weights, W_1 first.
+    sparse : bool
+        Return a sparse matrix in CSR form, for one network without batch axes only.
+
+    Returns
+    -------
+    ndarray, shape (..., n, n), or scipy.sparse.csr_array, shape (n, n)
+        A, with n the number of nodes.
+
+    Examples
+    --------
+    >>> matrix((np.array([[2.0]]), np.array([[3.0]])))
+    array([[0., 0., 0.],
+           [2., 0., 0.],
+           [0., 3., 0.]])
+    """
+    if not sparse:
+        return power(weights, 1)
+    net, weights = check_weights(weights)
+    if weights[0].ndim > 2:
+        raise ValueError(f"a sparse A holds one network; weights has the batch axes {weights[0].shape[:-2]}")
+    # A is the block diagonal matrix of the layers, moved down by d_0 rows.
+    D = scipy.sparse.block_diag(weights, format="csr")
+    indptr = np.concatenate([np.zeros(net.widths[0], D.indptr.dtype), D.indptr])
+    return scipy.sparse.csr_array((D.data, D.indices, indptr), shape=(net.n_nodes, net.n_nodes))
+
+
+def weights(A: ArrayLike | scipy.sparse.sparray, net: Network) -> Weights:
+    """Read the weights off an adjacency matrix: the inverse of `matrix`.
+
+    Parameters
+    ----------
+    A : array_like or sparse array, shape (..., n, n)
+        The adjacency matrix.
+    net : Network
+        The network, with n nodes.
+
+    Returns
+    -------
+    tuple of h ndarrays, shape (..., d_i, d_{i-1})
+        Copies of the blocks below the diagonal.
+
+    Raises
+    ------
+    ValueError
+        If A has another shape, or an entry outside these blocks.
+
+    Examples
+    --------
+    >>> weights([[0.0, 0.0], [2.0, 0.0]], Network((1, 1)))
+    (array([[2.]]),)
+    """
+    dense: NDArray[Any] = A.toarray() if isinstance(A, scipy.sparse.sparray) else np.array(A)
+    n = net.n_nodes
+    if dense.shape[-2:] != (n, n):
+        raise ValueError(f"A has shape {dense.shape}; {net} expects (..., {n}, {n})")
+    blocks = []
+    for rows, columns in _blocks(net, 1):
+        blocks.append(dense[..., rows, columns].copy())
+        dense[..., rows, columns] = 0
+    outside = np.argwhere(dense)
+    if len(outside):
+        *_, i, j = map(int, outside[0])
+        raise ValueError(
+            f"A is not the adjacency matrix of {net}: its entry ({i}, {j}) is {dense[tuple(outside[0])]}, "
+            f"but only the blocks W_i just below the diagonal may be nonzero"
+        )
+    return check_weights(blocks, net)[1]
+
+
+def power(weights: Sequence[ArrayLike], k: int) -> NDArray[Any]:
+    """Assemble the power A^k, from products of layers rather than of n x n matrices.
+
+    Parameters
+    ----------
+    weights : tuple of h arrays, shape (..., d_i, d_{i-1})
+        The weights, W_1 first.
+    k : int
+        The exponent, at least 0; from h + 1 on, A^k = 0.
+
+    Returns
+    -------
+    ndarray, shape (..., n, n)
+        A^k, whose only nonzero blocks are W_i ... W_{i-k+1} at (i, i-k).
+
+    Examples
+    --------
+    >>> power((np.array([[2.0]]), np.array([[3.0]])), 2)
+    array([[0., 0., 0.],
+           [0., 0., 0.],
+           [6., 0., 0.]])
+    """
+    net, layers = check_weights(weights)
+    if operator.index(k) < 0:
+        raise ValueError(f"k must be at least 0, not {k}")
+    result = np.zeros((*layers[0].shape[:-2], net.n_nodes, net.n_nodes), dtype=layers[0].dtype)
+    chains = [np.eye(d) for d in net.widths]  # the blocks of A^0, from the input on
+    for first in range(min(k, net.depth + 1)):
+        chains = [W @ chain for W, chain in zip(layers[first:], chains[:-1], strict=True)]
+    for (rows, columns), chain in zip(_blocks(net, k), chains, strict=True):
+        result[..., rows, columns] = chain
+    return result
+
+
+def flow_field(A: ArrayLike, net: Network, loss: Loss) -> NDArray[Any]:
+    """Evaluate the gradient flow as an ODE in A.
+
+    dA/dt = sum_{k=0}^{h-1} (A')^{h-1-k} E (A')^k, where the corner of E holds -dL/dW at the product W, the
+    corner of A^h. For the quadratic loss E = E(Sigma) - A^h, and the field is a polynomial in A and A'. This
+    is the formula taken literally; `fastdln.rhs` computes the same from products of layers.
+
+    Parameters
+    ----------
+    A : array_like, shape (..., n, n)
+        The adjacency matrix.
+    net : Network
+        The network, with n nodes.
+    loss : Loss
+        The loss.
+
+    Returns
+    -------
+    ndarray, shape (..., n, n)
+        dA/dt, a block-shift matrix like A.
+
+    Examples
+    --------
+    >>> from fastdln.losses import Quadratic
+    >>> flow_field([[0.0, 0.0], [2.0, 0.0]], Network((1, 1)), Quadratic([[5.0]]))
+    array([[0., 0.],
+           [3., 0.]])
+    """
+    A = matrix(weights(A, net))
+    ((rows, columns),) = _blocks(net, net.depth)
+    corner = -loss.grad(np.linalg.matrix_power(A, net.depth)[..., rows, columns])
+    E = np.zeros((*corner.shape[:-2], *A.shape[-2:]), dtype=A.dtype)
+    E[..., rows, columns] = corner
+    T = np.swapaxes(A, -1, -2)
+    field, right = E, E
+    for _ in range(net.depth - 1):
+        right = right @ T
+        field = T @ field + right
+    return field
+
+
+def _blocks(net: Network, k: int) -> list[tuple[slice, slice]]:
+    """The rows and columns of the blocks (i, i-k), i = k..h."""
+    nodes = [slice(start, stop) for start, stop in pairwise(accumulate(net.widths, initial=0))]
+    return list(zip(nodes[k:], nodes, strict=False))

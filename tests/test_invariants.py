@@ -1,0 +1,177 @@
+"""Conservation, boundedness and Jordan structure, against A itself and against integrated trajectories."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy.integrate import solve_ivp
+
+from fastdln.field import rhs
+from fastdln.losses import Quadratic, Regression
+from fastdln.network import Network
+from fastdln.theory import adjacency, invariants
+
+networks = st.lists(st.integers(1, 4), min_size=2, max_size=6).map(lambda widths: Network(tuple(widths)))
+WIDTHS = [(3, 2), (2, 1, 2), (3, 5, 2), (4, 2, 5, 3), (1, 3, 3, 1), (2, 3, 2, 3, 2)]
+
+
+def random_weights(net, batch=(), seed=0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return tuple(scale * rng.standard_normal((*batch, *shape)) for shape in net.shapes)
+
+
+def random_losses(net, seed=1):
+    rng = np.random.default_rng(seed)
+    d_0, d_h = net.widths[0], net.widths[-1]
+    return [
+        Quadratic(rng.standard_normal((d_h, d_0))),
+        Regression(rng.standard_normal((d_0, 9)), rng.standard_normal((d_h, 9))),
+    ]
+
+
+def integrate(net, weights, loss, t, rtol=1e-11, **options):
+    """The trajectory at the times t, by SciPy: weights with the times as batch axis."""
+
+    def field(_, flat):
+        return net.pack(rhs(net.unpack(flat), loss, **options))
+
+    solution = solve_ivp(
+        field, (t[0], t[-1]), net.pack(weights), "DOP853", t_eval=t, rtol=rtol, atol=1e-2 * rtol
+    )
+    assert solution.success
+    return net.unpack(solution.y.T)
+
+
+@given(networks)
+def test_balance_matrices_are_the_diagonal_blocks_of_the_commutator(net):
+    weights = random_weights(net)
+    A = adjacency.matrix(weights)
+    commutator = A.T @ A - A @ A.T
+    ends = np.cumsum([0, *net.widths])
+    blocks = [commutator[start:stop, start:stop] for start, stop in pairwise(ends)]
+    assert_allclose(blocks[0], weights[0].T @ weights[0], atol=1e-13)
+    assert_allclose(blocks[-1], -weights[-1] @ weights[-1].T, atol=1e-13)
+    for C, expected in zip(invariants.balance(weights), blocks[1:-1], strict=True):
+        assert_allclose(C, expected, atol=1e-13)
+    norms = [np.abs(np.linalg.eigvalsh(C)).max() for C in blocks[1:-1]]
+    assert_allclose(invariants.imbalance(weights), norms, rtol=1e-12)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_only_the_corners_of_the_commutator_change(widths):
+    net = Network(widths)
+    weights = random_weights(net)
+    A = adjacency.matrix(weights)
+    for loss in random_losses(net):
+        F = adjacency.flow_field(A, net, loss)
+        rate = F.T @ A + A.T @ F - F @ A.T - A @ F.T
+        inner, outer = invariants.corner_rates(weights, loss)
+        expected = np.zeros_like(A)
+        expected[: widths[0], : widths[0]] = inner
+        expected[-widths[-1] :, -widths[-1] :] = outer
+        assert_allclose(rate, expected, atol=1e-11)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_balance_along_trajectories(widths):
+    net = Network(widths)
+    weights = random_weights(net, scale=0.7)
+    t = np.linspace(0, 1, 5)
+    eta = np.linspace(0.5, 2, net.depth)
+    for loss in random_losses(net):
+        path = integrate(net, weights, loss, t)
+        for C in invariants.balance(path):
+            assert_allclose(C, np.broadcast_to(C[0], C.shape), atol=1e-10)
+        path = integrate(net, weights, loss, t, weight_decay=0.4, layer_rates=eta)
+        for C in invariants.balance(path, eta):
+            assert_allclose(C, np.exp(-0.8 * t)[:, None, None] * C[0], atol=1e-10)
+
+
+def test_balance_turns_with_orthogonal_gauges():
+    net = Network((3, 4, 2, 5))
+    weights = random_weights(net)
+    rng = np.random.default_rng(0)
+    P = [np.eye(3), *(np.linalg.qr(rng.standard_normal((d, d)))[0] for d in (4, 2)), np.eye(5)]
+    turned = tuple(P[i + 1] @ W @ P[i].T for i, W in enumerate(weights))
+    for C, D, Q in zip(invariants.balance(weights), invariants.balance(turned), P[1:-1], strict=True):
+        assert_allclose(D, Q @ C @ Q.T, atol=1e-13)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("scale", [0.01, 0.7, 2.0])
+def test_no_trajectory_crosses_its_norm_bound(widths, scale):
+    net = Network(widths)
+    t = np.concatenate([[0], np.geomspace(1e-3, 2, 12)])
+    weights = random_weights(net, seed=int(10 * scale), scale=scale)
+    for loss in random_losses(net, seed=7):
+        bound = invariants.norm_bound(weights, loss)
+        path = integrate(net, weights, loss, t, rtol=1e-6)
+        norms = np.stack([np.linalg.norm(W, 2, axis=(-2, -1)) for W in path], axis=-1)
+        assert bound.shape == (net.depth,)
+        assert (norms <= bound * (1 + 1e-5)).all()
+
+
+def test_the_norm_bound_of_a_start_at_zero_and_of_inputs_that_do_not_span():
+    loss = Quadratic([[8.0]])
+    assert_allclose(invariants.norm_bound((np.zeros((1, 1)),) * 3, loss), np.full(3, 16 ** (1 / 3)))
+    few = Regression(np.ones((2, 1)), np.ones((1, 1)))
+    assert np.isinf(invariants.norm_bound((np.ones((1, 2)),), few)).all()
+
+
+@given(networks, st.integers(0, 10))
+def test_jordan_structure_agrees_with_the_ranks_of_the_powers(net, seed):
+    # Layers of random low rank, some of them zero.
+    rng = np.random.default_rng(seed)
+    weights = []
+    for rows, columns in net.shapes:
+        r = rng.integers(0, min(rows, columns) + 1)
+        weights.append(rng.standard_normal((rows, r)) @ rng.standard_normal((r, columns)))
+    m = invariants.chains(weights)
+    assert (m >= 0).all()
+    for k, width in enumerate(net.widths):
+        assert m[: k + 1, k:].sum() == width
+    A = adjacency.matrix(weights)
+    n = net.n_nodes
+    rank = [np.linalg.matrix_rank(np.linalg.matrix_power(A, k), tol=1e-10) for k in range(net.depth + 3)]
+    assert rank[0] == n
+    assert rank[net.depth + 1] == 0
+    expected = [rank[k - 1] - 2 * rank[k] + rank[k + 1] for k in range(1, net.depth + 2)]
+    assert invariants.jordan_blocks(weights).tolist() == expected
+
+
+def test_the_jordan_structure_may_change_in_time():
+    net = Network((2, 2, 2))
+    weights = (np.eye(2), np.zeros((2, 2)))
+    path = integrate(net, weights, Quadratic(np.diag([2.0, 1.0])), np.array([0.0, 0.1, 1.0]))
+    assert invariants.ranks(path)[:, 0, 2].tolist() == [0, 2, 2]
+    assert invariants.jordan_blocks(path).tolist() == [[2, 2, 0], [0, 0, 2], [0, 0, 2]]
+
+
+def test_ranks_do_not_depend_on_the_scale_of_the_layers():
+    weights = random_weights(Network((3, 4, 2, 3)))
+    small = tuple(1e-8 * W for W in weights)
+    assert np.array_equal(invariants.ranks(weights), invariants.ranks(small))
+    cancelling = (np.array([[1.0], [1.0]]), np.array([[0.1 + 0.2, -0.3]]))
+    assert invariants.ranks(cancelling)[0, 2] == 0
+
+
+def test_one_layer_has_no_balance_matrix():
+    weights = random_weights(Network((3, 2)), (4,))
+    assert invariants.balance(weights) == ()
+    assert invariants.imbalance(weights).shape == (4, 0)
+
+
+def test_a_batch_is_many_networks():
+    net = Network((3, 4, 2))
+    weights = random_weights(net, (4,))
+    loss = random_losses(net)[0]
+    for k in range(4):
+        one = tuple(W[k] for W in weights)
+        assert_allclose(invariants.imbalance(weights)[k], invariants.imbalance(one), rtol=1e-13)
+        assert_allclose(invariants.norm_bound(weights, loss)[k], invariants.norm_bound(one, loss), rtol=1e-13)
+        assert np.array_equal(invariants.jordan_blocks(weights)[k], invariants.jordan_blocks(one))
