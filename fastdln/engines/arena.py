@@ -47,7 +47,7 @@ class Recipe:
     rhs: NDArray[np.int64]
     observe: NDArray[np.int64]
     sizes: dict[str, int]
-    par: NDArray[np.float64]
+    par: dict[str, float]
     rates: NDArray[Any]
 
     @property
@@ -115,14 +115,18 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
         "history": problem.history,
     }
 
-    par = np.zeros(control.PARAMETERS)
     constants = gains(problem.tableau)
-    par[control.END], par[control.RTOL], par[control.DIRECTION] = problem.duration, problem.rtol, problem.direction
-    par[control.SAFETY], par[control.LEAST_FACTOR], par[control.MOST_FACTOR] = constants[:3]
-    par[control.ALPHA], par[control.BETA] = constants[3:]
-    par[control.MAX_ATTEMPTS], par[control.FIXED_STEP] = problem.max_steps, problem.step or 0.0
-    par[control.STOP_GRADIENT2] = -1.0 if problem.stop_gradient is None else problem.stop_gradient**2
-    par[control.STOP_LOSS2] = -1.0 if problem.stop_loss is None else 2 * (problem.stop_loss - loss.floor)
+    par = {
+        "end": problem.duration,
+        "rtol": problem.rtol,
+        **constants._asdict(),
+        "max_attempts": problem.max_steps,
+        "fixed_step": problem.step or 0.0,
+        "growth_cap": 0.0,
+        "stop_gradient2": -1.0 if problem.stop_gradient is None else problem.stop_gradient**2,
+        "stop_loss2": -1.0 if problem.stop_loss is None else 2 * (problem.stop_loss - loss.floor),
+        "direction": problem.direction,
+    }
     if network.depth == 2 and problem.step is None and problem.direction > 0:
         # In two layers a mode not yet learned grows at rate ||R||_2 however small it is, and no error norm sees it
         # behind learned ones: the step is kept such that the method follows that growth.
@@ -130,7 +134,7 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
         rate = max(problem.layer_rates or (1.0,))
         if plan.residual is None and loss.input_root is not None:
             rate *= float(np.linalg.norm(loss.input_root, 2))
-        par[control.GROWTH_CAP] = growth_cap(problem.tableau, problem.rtol) / rate
+        par["growth_cap"] = growth_cap(problem.tableau, problem.rtol) / rate
     return Recipe(problem, executor, plan, method, rhs, observe, sizes, par, rates)
 
 
@@ -187,31 +191,30 @@ class Arena:
 
         self.ctl = np.zeros((control.CONTROL_ROWS, lanes))
         self.ctl[control.NEXT_OUTPUT] = np.inf
-        self._slopes = np.array([places[f"slope{s}"] for s in range(slopes)], np.int64)
-        self._sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
+        slope_table = np.array([places[f"slope{s}"] for s in range(slopes)], np.int64)
+        layer_sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
         self._tables = {
-            "arena": self.arena, "ctl": self.ctl, "slopes": self._slopes, "rhs": recipe.rhs,
+            "arena": self.arena, "ctl": self.ctl, "slopes": slope_table, "rhs": recipe.rhs,
             "observe": recipe.observe, "schedule": method.stages, "index": method.index, "weights": method.weights,
             "error_rows": method.errors, "error_index": method.error_index, "error_weights": method.error_weights,
             "dense": method.dense, "sequence": method.sequence,
-            "layers": np.array(recipe.program.layers, np.int64), "sizes": self._sizes,
-            "layer_sizes": self._sizes.astype(float), "rates": recipe.rates,
+            "layers": np.array(recipe.program.layers, np.int64), "sizes": layer_sizes,
+            "layer_sizes": layer_sizes.astype(float), "rates": recipe.rates,
+            "bases": np.array([0, 0, places["scratch"], recipe.executor.gemm], np.int64),
+            "flags": np.zeros(3, np.int64), "states": np.zeros(3, np.int64),
+            "traj": np.full(lanes, -1, np.int64), "output": np.zeros(lanes, np.int64),
         }  # fmt: skip
 
         self.workspace = np.zeros(1, layout.WORKSPACE)
         w = self.workspace[0]
-        for name, value in sizes.items():
+        for name, value in (recipe.par | sizes | library(recipe.dtype, lanes)).items():
             w[name] = value
         for name, address in places.items():
             if f"{name}_at" in layout.WORKSPACE.names:
                 w[f"{name}_at"] = address
         for name, table in self._tables.items():
             w[f"{name}_at"] = table.ctypes.data
-        for name in ("par", "bases", "flags", "states"):
-            w[f"{name}_at"] = self.workspace[name].ctypes.data
-        w["par"], w["kernels"] = recipe.par, library(recipe.dtype, lanes)
-        w["bases"] = 0, 0, places["scratch"], recipe.executor.gemm
-        w["traj"] = -1
+        w["par_at"] = self.workspace.ctypes.data  # the parameters come first
 
 
 def _stride(entries: int, entry_bytes: int) -> int:

@@ -21,8 +21,8 @@ class Gains(NamedTuple):
     """Constants of the controller; ``safety`` as a binary logarithm, as the kernels reckon."""
 
     safety: float
-    least: float
-    most: float
+    least_factor: float
+    most_factor: float
     alpha: float
     beta: float
 
@@ -31,7 +31,7 @@ def gains(tableau: Tableau) -> Gains:
     """The controller's constants for a method."""
     k = tableau.error_order + 1
     beta = 0.2 / k
-    return Gains(safety=math.log2(0.9), least=0.2, most=10.0, alpha=1 / k - 0.75 * beta, beta=beta)
+    return Gains(safety=math.log2(0.9), least_factor=0.2, most_factor=10.0, alpha=1 / k - 0.75 * beta, beta=beta)
 
 
 def growth_cap(tableau: Tableau, rtol: float) -> float:

@@ -6,11 +6,10 @@ import numpy as np
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import (
-    DIRECTION, END, FAILED, FIXED_STEP, GRADIENT2, GROWTH_CAP, LOSS2, NEXT_STEP, RESIDUAL2, STEP, STOP_GRADIENT2,
-    STOP_LOSS2, STOPPED,
+    FAILED, GRADIENT2, LOSS2, NEXT_STEP, RESIDUAL2, STEP, STOPPED,
 )  # fmt: skip
 from fastdln.kernels.learning import learn_at_start
-from fastdln.kernels.library import COMBINE, invoke
+from fastdln.kernels.library import invoke
 from fastdln.kernels.memory import peek, place
 from fastdln.kernels.steps import slope, watch
 
@@ -54,15 +53,15 @@ def first_step(w, arena, ctl, new):
                 broken |= 1 << l
                 continue
             h = 0.01 * size / speed if size > 1e-5 and speed > 1e-5 else 1e-6
-            ctl[NEXT_STEP, l] = h if h < w.par[END] else w.par[END]
+            ctl[NEXT_STEP, l] = h if h < w.end else w.end
             ctl[STEP, l] = speed
-            arena[factors + l] = ctl[NEXT_STEP, l] * w.par[DIRECTION]
-    if w.par[FIXED_STEP] > 0.0:
+            arena[factors + l] = ctl[NEXT_STEP, l] * w.direction
+    if w.fixed_step > 0.0:
         for l in range(w.lanes):
             if (new >> l) & 1 and not (broken >> l) & 1:
-                ctl[NEXT_STEP, l] = w.par[FIXED_STEP]
+                ctl[NEXT_STEP, l] = w.fixed_step
         return broken
-    invoke(w.kernels[COMBINE], w.stage_at, w.state_at, w.slopes_at, w.sequence_at, w.factors_at, 1, w.entries)
+    invoke(w.combine, w.stage_at, w.state_at, w.slopes_at, w.sequence_at, w.factors_at, 1, w.entries)
     slope(w, arena, ctl, w.stage_at, peek(w.slopes_at, 1), False)
     for l in range(w.lanes):
         if (new >> l) & 1 and not (broken >> l) & 1:
@@ -72,10 +71,10 @@ def first_step(w, arena, ctl, new):
                 fastest = bend
             other = (0.01 / fastest) ** (1.0 / (w.order + 1)) if fastest > 1e-15 else 1e-6
             h = 100.0 * h if 100.0 * h < other else other
-            if w.par[GROWTH_CAP] > 0.0 and h * np.sqrt(ctl[RESIDUAL2, l]) > w.par[GROWTH_CAP]:
-                h = w.par[GROWTH_CAP] / np.sqrt(ctl[RESIDUAL2, l])
+            if w.growth_cap > 0.0 and h * np.sqrt(ctl[RESIDUAL2, l]) > w.growth_cap:
+                h = w.growth_cap / np.sqrt(ctl[RESIDUAL2, l])
             h = 2.0 ** np.floor(np.log2(h))
-            ctl[NEXT_STEP, l] = h if h < w.par[END] else w.par[END]
+            ctl[NEXT_STEP, l] = h if h < w.end else w.end
     return broken
 
 
@@ -91,8 +90,8 @@ def begin(w, arena, ctl, out, new, opened):
     for l in range(w.lanes):
         if (new >> l) & 1:
             if watched:
-                opened -= learn_at_start(w, arena, out, w.traj[l], l)
-            if ctl[GRADIENT2, l] <= w.par[STOP_GRADIENT2] or ctl[LOSS2, l] <= w.par[STOP_LOSS2]:
+                opened -= learn_at_start(w, arena, out, peek(w.traj_at, l), l)
+            if ctl[GRADIENT2, l] <= w.stop_gradient2 or ctl[LOSS2, l] <= w.stop_loss2:
                 ctl[STOPPED, l] = 1.0
                 over |= 1 << l
     return over | first_step(w, arena, ctl, new), opened

@@ -36,10 +36,11 @@ from fastdln.kernels.emit import I64, Emit, Vec, const
 ) = range(18)
 CONTROL_ROWS = 18
 
-# numbers in par
-(END, RTOL, SAFETY, LEAST_FACTOR, MOST_FACTOR, ALPHA, BETA, MAX_ATTEMPTS, FIXED_STEP, GROWTH_CAP, STOP_GRADIENT2,
- STOP_LOSS2, DIRECTION) = range(13)  # fmt: skip
-PARAMETERS = 13
+# numbers that hold for all lanes, in this order
+PARAMETERS = (
+    "end", "rtol", "safety", "least_factor", "most_factor", "alpha", "beta", "max_attempts", "fixed_step", "growth_cap",
+    "stop_gradient2", "stop_loss2", "direction",
+)  # fmt: skip
 
 REJECTED_BITS, DUE_BITS, FINISHED_BITS = range(3)  # of flags
 
@@ -80,14 +81,14 @@ def _exp2(x: Vec) -> Vec:
 def begin_step(e: Emit, ctl: ir.Value, par: ir.Value, step: ir.Value) -> None:
     """Take over time and step; cut the step at the end of the span; ``step`` = signed step, 0 in idle lanes."""
     ctl, par, step = e.pointer(ctl), e.pointer(par), e.pointer(step)
-    time, h, end = e.get(ctl, REACHED), e.get(ctl, NEXT_STEP), e.parameter(par, END)
+    time, h, end = e.get(ctl, REACHED), e.get(ctl, NEXT_STEP), e.parameter(par, PARAMETERS.index("end"))
     left = end - time
     last = h * 1.0000001 >= left  # no sliver of a step at the end
     h = e.where(e.get(ctl, ACTIVE) > 0.0, e.where(last, left, h), 0.0)
     e.put(ctl, TIME, time)
     e.put(ctl, STEP, h)
     e.put(ctl, LAST, e.where(last, 1.0, 0.0))
-    e.store(e.narrow(h * e.parameter(par, DIRECTION)), step)
+    e.store(e.narrow(h * e.parameter(par, PARAMETERS.index("direction"))), step)
 
 
 def end_step(
@@ -101,7 +102,7 @@ def end_step(
     Wanner (II.10) do for DOP853: e^2 / sqrt(e^2 + 0.01 f^2).
     """
     ctl, par, sums, sizes, mask, flags = map(e.pointer, (ctl, par, sums, sizes, mask, flags))
-    par_ = lambda i: e.parameter(par, i)  # noqa: E731
+    par_ = lambda name: e.parameter(par, PARAMETERS.index(name))  # noqa: E731
     worst_slot = cgutils.alloca_once_value(e.b, e.zero(e.control_type))
     bad_slot = cgutils.alloca_once_value(e.b, e.zero(e.control_type))
     two = e.b.icmp_signed("==", rows, const(2))
@@ -119,34 +120,34 @@ def end_step(
     error2, finite = Vec(e, e.b.load(worst_slot)), ~(Vec(e, e.b.load(bad_slot)) > 0.0)
 
     active = e.get(ctl, ACTIVE) > 0.0
-    fixed = par_(FIXED_STEP)
+    fixed = par_("fixed_step")
     accepted = finite & ((error2 <= 1.0) | (fixed > 0.0))
     log_error = _log2(e.where(finite, e.where(error2 > 1e-16, error2, 1e-16), 1.0)) * 0.5
     clip = lambda x: e.where(x > 60.0, 60.0, e.where(x < -60.0, -60.0, x))  # noqa: E731
-    plain = par_(SAFETY) - par_(ALPHA) * log_error
-    grown = _exp2(clip(e.vfma(par_(BETA), e.get(ctl, OLD_ERROR), plain)))
-    most = e.where(e.get(ctl, REJECTED) > 0.0, 1.0, par_(MOST_FACTOR))
+    plain = par_("safety") - par_("alpha") * log_error
+    grown = _exp2(clip(e.vfma(par_("beta"), e.get(ctl, OLD_ERROR), plain)))
+    most = e.where(e.get(ctl, REJECTED) > 0.0, 1.0, par_("most_factor"))
     grown = e.where(grown > most, most, grown)
-    least = par_(LEAST_FACTOR)
+    least = par_("least_factor")
     grown = e.where(grown < least, least, grown)
     shrunk = _exp2(clip(plain))
     shrunk = e.where(finite, e.where(shrunk < least, least, shrunk), 0.1)
     h, time = e.get(ctl, STEP), e.get(ctl, TIME)
     next_step = h * e.where(accepted, grown, shrunk)
     # no step outruns the growth that the error norm does not see (see the engine)
-    bound = par_(GROWTH_CAP) / Vec(e, e.call("sqrt", e.get(ctl, RESIDUAL2).value))
-    next_step = e.where(accepted & (par_(GROWTH_CAP) > 0.0) & (bound < next_step), bound, next_step)
+    bound = par_("growth_cap") / Vec(e, e.call("sqrt", e.get(ctl, RESIDUAL2).value))
+    next_step = e.where(accepted & (par_("growth_cap") > 0.0) & (bound < next_step), bound, next_step)
     next_step = e.where((fixed > 0.0) & finite, fixed, next_step)
-    end = par_(END)
+    end = par_("end")
     reached = e.where(accepted, e.where(e.get(ctl, LAST) > 0.0, end, time + h), time)
     rejected, good = active & ~accepted, active & accepted
     attempts = e.get(ctl, ATTEMPTS) + e.where(active, 1.0, 0.0)
     limit = e.where(good, reached, -1.0)
     stopped = good & (
-        (e.get(ctl, GRADIENT2) <= par_(STOP_GRADIENT2)) | (e.get(ctl, LOSS2) <= par_(STOP_LOSS2))
+        (e.get(ctl, GRADIENT2) <= par_("stop_gradient2")) | (e.get(ctl, LOSS2) <= par_("stop_loss2"))
     )
     stuck = ~(next_step > reached * SMALLEST) | ((fixed > 0.0) & ~finite)
-    finished = active & ((reached >= end) | stuck | (attempts >= par_(MAX_ATTEMPTS)) | stopped)
+    finished = active & ((reached >= end) | stuck | (attempts >= par_("max_attempts")) | stopped)
     for row, value in (
         (REACHED, reached),
         (NEXT_STEP, next_step),

@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.control import PARAMETERS
-
-MOST_LANES = 16
-KERNELS = 15
+from fastdln.kernels.library import KERNELS
 
 _SIZES = (
     "lanes",
@@ -68,9 +66,11 @@ _ADDRESSES = (
     "thresholds_at",
     "ctl_at",
     "par_at",
-    "bases_at",
+    "bases_at",  # table of addresses: state, derivative, scratch; gemm
     "flags_at",
-    "states_at",
+    "states_at",  # table of addresses: y, z, tolerances
+    "traj_at",  # trajectory in each lane, or -1
+    "output_at",  # its next record
     "slopes_at",  # table of the addresses of the slopes
     "rhs_at",
     "observe_at",
@@ -88,16 +88,9 @@ _ADDRESSES = (
     "rates_at",
 )
 WORKSPACE = np.dtype(
-    [(name, np.int64) for name in _SIZES + _ADDRESSES]
-    + [
-        ("par", np.float64, (PARAMETERS,)),
-        ("kernels", np.int64, (KERNELS,)),
-        ("bases", np.int64, (4,)),  # addresses of state, derivative, scratch; of gemm
-        ("flags", np.int64, (3,)),
-        ("states", np.int64, (3,)),
-        ("traj", np.int64, (MOST_LANES,)),  # trajectory in each lane, or -1
-        ("output", np.int64, (MOST_LANES,)),  # its next record
-    ]
+    [(name, np.float64) for name in PARAMETERS]  # in one piece, as the vector kernels read them too
+    + [(name, np.int64) for name in _SIZES + _ADDRESSES]
+    + [(body.__name__, np.int64) for body in KERNELS]  # addresses of the vector kernels
 )
 
 BY_RESIDUAL, BY_LOSS = 1, 2

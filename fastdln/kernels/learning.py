@@ -6,7 +6,7 @@ import numpy as np
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import DUE_LIMIT, STEP, TIME
-from fastdln.kernels.memory import place
+from fastdln.kernels.memory import peek, place
 from fastdln.kernels.steps import interpolate, observe
 
 ITERATIONS = 60
@@ -94,7 +94,7 @@ def learn(w, arena, ctl, out, hits):
             theta = 0.0 if below >= 0.0 else 1.0
             if below < 0.0 < above:
                 theta = crossing(w, arena, l, j, below, above)
-            out.learned[w.traj[l], j] = ctl[TIME, l] + theta * ctl[STEP, l]
+            out.learned[peek(w.traj_at, l), j] = ctl[TIME, l] + theta * ctl[STEP, l]
             arena[thresholds + e] = np.inf
             found += 1
     return found

@@ -15,13 +15,13 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from fastdln.kernels import control, stages
 from fastdln.kernels.compile import kernel
 from fastdln.kernels.emit import I64, VOID, Emit
 
-_BODIES: tuple[Callable[..., None], ...] = (
+KERNELS: tuple[Callable[..., None], ...] = (
     stages.execute,
     stages.combine,
     stages.combine_pair,
@@ -38,10 +38,6 @@ _BODIES: tuple[Callable[..., None], ...] = (
     control.output_theta,
     control.passed,
 )
-(
-    EXECUTE, COMBINE, COMBINE_PAIR, SCALE_FACTORS, DENSE_FACTORS, ERROR_SUM, SQUARE_SUM, SQUARE_DISTANCE, COLUMN_DOTS,
-    RESCALE, BLEND, BEGIN_STEP, END_STEP, OUTPUT_THETA, PASSED,
-) = range(len(_BODIES))  # fmt: skip
 
 
 @intrinsic
@@ -51,7 +47,7 @@ def _emit_library(context, like, lanes, out):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         table = context.make_array(out)(context, builder, args[2]).data
-        for i, body in enumerate(_BODIES):
+        for i, body in enumerate(KERNELS):
             n_args = len(inspect.signature(body).parameters) - 1
             emit = Emit(builder.module, f"fastdln_{body.__name__}_f{bits}x{lanes.count}", n_args, bits, lanes.count)
             body(emit, *emit.fn.args)
@@ -68,11 +64,11 @@ def _library(like, lanes, out):  # type: ignore[no-untyped-def]
 
 
 @functools.cache
-def library(dtype: DTypeLike, lanes: int) -> NDArray[np.int64]:
-    """Addresses of the kernels, by their numbers in this module."""
-    out = np.zeros(len(_BODIES), np.int64)
+def library(dtype: DTypeLike, lanes: int) -> dict[str, int]:
+    """Addresses of the kernels."""
+    out = np.zeros(len(KERNELS), np.int64)
     _library(np.empty(0, dtype), (0,) * lanes, out)
-    return out
+    return {body.__name__: int(address) for body, address in zip(KERNELS, out, strict=True)}
 
 
 @intrinsic

@@ -12,13 +12,13 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.begin import begin
-from fastdln.kernels.compile import kernel, part
+from fastdln.kernels.compile import inlined, kernel
 from fastdln.kernels.control import (
     ATTEMPTS, DUE_BITS, DUE_LIMIT, FINISHED_BITS, OUTPUT_STEPS, REACHED, REJECTED_BITS, REJECTIONS,
 )  # fmt: skip
 from fastdln.kernels.layout import CANCEL
 from fastdln.kernels.learning import learn
-from fastdln.kernels.library import BEGIN_STEP, BLEND, END_STEP, PASSED, invoke
+from fastdln.kernels.library import invoke
 from fastdln.kernels.memory import peek, poke
 from fastdln.kernels.queue import exchange, output, output_at_start
 from fastdln.kernels.steps import errors, extra_stages, stages, watch
@@ -28,16 +28,16 @@ from fastdln.kernels.steps import errors, extra_stages, stages, watch
 def step(w, arena, ctl, opened):
     """Try one step in every lane and judge it; returns the bits of lanes rejected, with output due, finished, and of
     those where a mode may have passed its threshold."""
-    invoke(w.kernels[BEGIN_STEP], w.ctl_at, w.par_at, w.step_at)
+    invoke(w.begin_step, w.ctl_at, w.par_at, w.step_at)
     stages(w, arena, ctl)
     watch(w, arena, ctl, w.next_at, opened)
     errors(w)
-    invoke(w.kernels[END_STEP], w.ctl_at, w.par_at, w.sums_at, w.layer_sizes_at, w.layers, w.estimates, w.mask_at,
+    invoke(w.end_step, w.ctl_at, w.par_at, w.sums_at, w.layer_sizes_at, w.layers, w.estimates, w.mask_at,
            w.flags_at)  # fmt: skip
-    rejected, due, finished, passed = w.flags[REJECTED_BITS], w.flags[DUE_BITS], w.flags[FINISHED_BITS], 0
+    rejected, due, finished, passed = peek(w.flags_at, REJECTED_BITS), peek(w.flags_at, DUE_BITS), peek(w.flags_at, FINISHED_BITS), 0
     if opened > 0:
-        invoke(w.kernels[PASSED], w.flags_at, w.strengths_at, w.thresholds_at, w.modes)
-        passed = w.flags[0]
+        invoke(w.passed, w.flags_at, w.strengths_at, w.thresholds_at, w.modes)
+        passed = peek(w.flags_at, 0)
         for l in range(w.lanes):
             if ctl[DUE_LIMIT, l] < 0.0:
                 passed &= ~(1 << l)
@@ -48,8 +48,8 @@ def step(w, arena, ctl, opened):
 def note_history(w, ctl, out):
     """Write the times of the accepted steps."""
     for l in range(w.lanes):
-        if w.traj[l] >= 0 and ctl[DUE_LIMIT, l] >= 0.0:
-            out.history[w.traj[l], np.int64(ctl[ATTEMPTS, l] - ctl[REJECTIONS, l]) - 1] = ctl[REACHED, l]
+        if peek(w.traj_at, l) >= 0 and ctl[DUE_LIMIT, l] >= 0.0:
+            out.history[peek(w.traj_at, l), np.int64(ctl[ATTEMPTS, l] - ctl[REJECTIONS, l]) - 1] = ctl[REACHED, l]
 
 
 @part
@@ -61,8 +61,8 @@ def advance(w, rejected):
     poke(w.slopes_at, 0, last_slope)
     poke(w.slopes_at, last, first_slope)
     if rejected != 0:
-        invoke(w.kernels[BLEND], w.state_at, w.next_at, w.mask_at, w.entries)
-        invoke(w.kernels[BLEND], last_slope, first_slope, w.mask_at, w.entries)
+        invoke(w.blend, w.state_at, w.next_at, w.mask_at, w.entries)
+        invoke(w.blend, last_slope, first_slope, w.mask_at, w.entries)
 
 
 @kernel
@@ -80,7 +80,7 @@ def integrate(workspace, arena, ctl, job, out, shared):
                 output_at_start(w, arena, ctl, job, out, finished)
         busy = 0
         for l in range(w.lanes):
-            busy += w.traj[l] >= 0
+            busy += peek(w.traj_at, l) >= 0
         if busy == 0:
             break
         rejected, due, finished, passed = step(w, arena, ctl, opened)

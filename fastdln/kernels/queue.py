@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import (
-    ACTIVE, ATTEMPTS, DUE_LIMIT, END, FAILED, FIXED_STEP, NEXT_OUTPUT, NEXT_STEP, OUTPUT_STEPS, REACHED, REJECTIONS,
+    ACTIVE, ATTEMPTS, DUE_LIMIT, FAILED, NEXT_OUTPUT, NEXT_STEP, OUTPUT_STEPS, REACHED, REJECTIONS,
     SMALLEST, STOPPED,
 )  # fmt: skip
 from fastdln.kernels.layout import (
     COUNT_ACCEPTED, COUNT_REJECTED, COUNT_RHS, DONE, FAILURES, FINISHED, MAX_STEPS, NEXT, NONFINITE, STEP_TOO_SMALL,
     STOPPED_EARLY,
 )  # fmt: skip
-from fastdln.kernels.library import OUTPUT_THETA, invoke
-from fastdln.kernels.memory import fetch_add, peek, place
+from fastdln.kernels.library import invoke
+from fastdln.kernels.memory import fetch_add, peek, place, poke
 from fastdln.kernels.steps import evaluate, interpolate
 
 
@@ -74,8 +74,8 @@ def load(w, arena, ctl, job, q, l):
     ctl[ACTIVE, l] = 1.0
     if job.times.size > 0:
         ctl[NEXT_OUTPUT, l] = job.times[0]
-    w.traj[l] = q
-    w.output[l] = 0
+    poke(w.traj_at, l, q)
+    poke(w.output_at, l, 0)
     return opened
 
 
@@ -84,9 +84,9 @@ def verdict(w, ctl, l):
     """The status of lane l when it is over."""
     if ctl[STOPPED, l] > 0.0:
         return STOPPED_EARLY
-    if ctl[REACHED, l] >= w.par[END]:
+    if ctl[REACHED, l] >= w.end:
         return FINISHED
-    if not ctl[NEXT_STEP, l] > ctl[REACHED, l] * SMALLEST or (w.par[FIXED_STEP] > 0.0 and ctl[FAILED, l] > 0.0):
+    if not ctl[NEXT_STEP, l] > ctl[REACHED, l] * SMALLEST or (w.fixed_step > 0.0 and ctl[FAILED, l] > 0.0):
         return NONFINITE if ctl[FAILED, l] > 0.0 else STEP_TOO_SMALL
     return MAX_STEPS
 
@@ -94,7 +94,7 @@ def verdict(w, ctl, l):
 @part
 def unload(w, arena, ctl, out, shared, l):
     """Write what became of the trajectory in lane l; returns how many of its modes were not learned."""
-    q = w.traj[l]
+    q = peek(w.traj_at, l)
     state, p = place(w, w.state_at) + l, 0
     for i in range(w.layers):
         e = state + peek(w.layers_at, i) * w.lanes
@@ -105,12 +105,12 @@ def unload(w, arena, ctl, out, shared, l):
     out.reached[q] = ctl[REACHED, l]
     out.status[q] = status
     attempts, rejections = np.int64(ctl[ATTEMPTS, l]), np.int64(ctl[REJECTIONS, l])
-    first = 1 if w.par[FIXED_STEP] > 0.0 or attempts == 0 else 2  # the first step takes a slope to choose
+    first = 1 if w.fixed_step > 0.0 or attempts == 0 else 2  # the first step takes a slope to choose
     out.counts[q, COUNT_RHS] = first + attempts * (w.stages - 1) + np.int64(ctl[OUTPUT_STEPS, l]) * w.extra
     out.counts[q, COUNT_ACCEPTED] = attempts - rejections
     out.counts[q, COUNT_REJECTED] = rejections
     clear(ctl, l)
-    w.traj[l] = -1
+    poke(w.traj_at, l, -1)
     e, left = place(w, w.thresholds_at) + l, 0
     for j in range(w.modes):
         left += arena[e + j * w.lanes] < np.inf
@@ -127,7 +127,7 @@ def exchange(w, arena, ctl, job, out, shared, finished):
     new, opened = 0, 0
     for l in range(w.lanes):
         if (finished >> l) & 1:
-            if w.traj[l] >= 0:
+            if peek(w.traj_at, l) >= 0:
                 opened -= unload(w, arena, ctl, out, shared, l)
             q = fetch_add(shared, NEXT)
             if q < job.start.shape[0]:
@@ -139,7 +139,7 @@ def exchange(w, arena, ctl, job, out, shared, finished):
 @part
 def record(w, arena, out, l):
     """Write the next record of lane l: observables of the state in the first stage place, which `evaluate` has seen."""
-    q, k, L = w.traj[l], w.output[l], w.lanes
+    q, k, L = peek(w.traj_at, l), peek(w.output_at, l), w.lanes
     sums = place(w, w.sums_at)
     if w.record_distance >= 0:
         out.records[q, k, w.record_distance] = arena[sums + l]
@@ -150,7 +150,7 @@ def record(w, arena, out, l):
         for j in range(w.modes):
             out.records[q, k, w.record_strengths + j] = arena[e + j * L]
     if w.record_product >= 0:
-        e = place(w, w.bases[w.product_base]) + w.product * L + l
+        e = place(w, peek(w.bases_at, w.product_base)) + w.product * L + l
         for j in range(w.product_size):
             out.records[q, k, w.record_product + j] = arena[e + j * L]
     if w.record_weights >= 0:
@@ -166,14 +166,15 @@ def record(w, arena, out, l):
 def output(w, arena, ctl, job, out, due):
     """Record every requested time that this step reaches in the lanes ``due``, one time a lane and pass."""
     while due != 0:
-        invoke(w.kernels[OUTPUT_THETA], w.ctl_at, w.theta_at)
+        invoke(w.output_theta, w.ctl_at, w.theta_at)
         interpolate(w)
         evaluate(w)
         for l in range(w.lanes):
             if (due >> l) & 1:
                 record(w, arena, out, l)
-                w.output[l] += 1
-                ctl[NEXT_OUTPUT, l] = job.times[w.output[l]] if w.output[l] < job.times.size else np.inf
+                k = peek(w.output_at, l) + 1
+                poke(w.output_at, l, k)
+                ctl[NEXT_OUTPUT, l] = job.times[k] if k < job.times.size else np.inf
                 if not ctl[NEXT_OUTPUT, l] <= ctl[DUE_LIMIT, l]:
                     due &= ~(1 << l)
 

@@ -9,44 +9,43 @@ from fastdln.kernels.compile import part
 from fastdln.kernels.control import GRADIENT2, LOSS2, RESIDUAL2
 from fastdln.kernels.layout import BY_LOSS, BY_RESIDUAL, CLOSING, INDEX, KIND, OPENING, TERM_COUNT, WEIGHT
 from fastdln.kernels.library import (
-    COLUMN_DOTS, COMBINE, COMBINE_PAIR, DENSE_FACTORS, ERROR_SUM, EXECUTE, RESCALE, SCALE_FACTORS, SQUARE_DISTANCE,
-    SQUARE_SUM, invoke,
+    invoke,
 )  # fmt: skip
-from fastdln.kernels.memory import peek, place
+from fastdln.kernels.memory import peek, place, poke
 from fastdln.kernels.stages import TERMS
 
 
 @part
 def slope(w, arena, ctl, y, k, measure):
     """k = right-hand side at y; ``measure``: also note ||grad L||^2 and ||R||^2 where they are asked for."""
-    w.bases[0] = y
-    w.bases[1] = k
-    invoke(w.kernels[EXECUTE], w.bases_at, w.rhs_at, w.rhs_rows)
+    poke(w.bases_at, 0, y)
+    poke(w.bases_at, 1, k)
+    invoke(w.execute, w.bases_at, w.rhs_at, w.rhs_rows)
     sums = place(w, w.sums_at)
     if measure and w.stop_on_gradient:
-        invoke(w.kernels[SQUARE_SUM], w.sums_at, k, w.entries)
+        invoke(w.square_sum, w.sums_at, k, w.entries)
         for l in range(w.lanes):
             ctl[GRADIENT2, l] = arena[sums + l]
     if measure and w.capped == BY_RESIDUAL:
-        invoke(w.kernels[SQUARE_SUM], w.sums_at, w.scratch_at + w.residual * w.entry, w.target_size)
+        invoke(w.square_sum, w.sums_at, w.scratch_at + w.residual * w.entry, w.target_size)
         for l in range(w.lanes):
             ctl[RESIDUAL2, l] = arena[sums + l]
     if w.rates:
         for i in range(w.layers):
             first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
-            invoke(w.kernels[RESCALE], k, y, w.rates_at + 2 * i * w.item, first, last)
+            invoke(w.rescale, k, y, w.rates_at + 2 * i * w.item, first, last)
 
 
 @part
 def observe(w, y):
     """Run the forward products at y: sums[0] = 2 (L - floor), and the strengths of the modes if wanted."""
-    w.bases[0] = y
-    invoke(w.kernels[EXECUTE], w.bases_at, w.observe_at, w.observe_rows)
-    compared = w.bases[w.compared_base] + w.compared * w.entry
-    invoke(w.kernels[SQUARE_DISTANCE], w.sums_at, w.scratch_at + w.target * w.entry, compared, w.target_size)
+    poke(w.bases_at, 0, y)
+    invoke(w.execute, w.bases_at, w.observe_at, w.observe_rows)
+    compared = peek(w.bases_at, w.compared_base) + w.compared * w.entry
+    invoke(w.square_distance, w.sums_at, w.scratch_at + w.target * w.entry, compared, w.target_size)
     if w.modes:
         left, projected = w.scratch_at + w.left * w.entry, w.scratch_at + w.projected * w.entry
-        invoke(w.kernels[COLUMN_DOTS], w.strengths_at, left, projected, w.out_rows, w.modes)
+        invoke(w.column_dots, w.strengths_at, left, projected, w.out_rows, w.modes)
 
 
 @part
@@ -66,11 +65,11 @@ def watch(w, arena, ctl, y, opened):
 def combine_stage(w, row, out, source):
     """out = source + h sum_j a_j k_j for the row of the schedule at an address."""
     terms, first = peek(row, TERM_COUNT), w.index_at + 8 * peek(row, INDEX)
-    invoke(w.kernels[SCALE_FACTORS], w.factors_at, w.step_at, w.weights_at + w.item * peek(row, WEIGHT), terms)
+    invoke(w.scale_factors, w.factors_at, w.step_at, w.weights_at + w.item * peek(row, WEIGHT), terms)
     for j in range(0, terms, TERMS):
         some = TERMS if terms - j > TERMS else terms - j
         factors = w.factors_at + j * w.entry
-        invoke(w.kernels[COMBINE], out, source, w.slopes_at, first + 8 * j, factors, some, w.entries)
+        invoke(w.combine, out, source, w.slopes_at, first + 8 * j, factors, some, w.entries)
         source = out
 
 
@@ -86,8 +85,8 @@ def stages(w, arena, ctl):
             terms = peek(row, TERM_COUNT)
             weights, index = w.weights_at + w.item * peek(row, WEIGHT), w.index_at + 8 * peek(row, INDEX)
             after = w.next_at if s + 1 == last else w.stage2_at if s & 1 else w.stage_at
-            invoke(w.kernels[SCALE_FACTORS], w.factors_at, w.step_at, weights, 2 * terms)
-            invoke(w.kernels[COMBINE_PAIR], out, after, w.state_at, w.slopes_at, index, w.factors_at, terms, w.entries)
+            invoke(w.scale_factors, w.factors_at, w.step_at, weights, 2 * terms)
+            invoke(w.combine_pair, out, after, w.state_at, w.slopes_at, index, w.factors_at, terms, w.entries)
         else:
             combine_stage(w, row, out, out if peek(row, KIND) == CLOSING else w.state_at)
         slope(w, arena, ctl, out, peek(w.slopes_at, s), s == last)
@@ -104,30 +103,30 @@ def extra_stages(w, arena, ctl):
 @part
 def errors(w):
     """Error sums of all estimates and layers."""
-    w.states[0] = w.state_at
-    w.states[1] = w.next_at
-    w.states[2] = w.tolerance_at
+    poke(w.states_at, 0, w.state_at)
+    poke(w.states_at, 1, w.next_at)
+    poke(w.states_at, 2, w.tolerance_at)
     for estimate in range(w.estimates):
         row = w.error_rows_at + 32 * estimate
         terms, index = peek(row, TERM_COUNT), w.error_index_at + 8 * peek(row, INDEX)
         weights = w.error_weights_at + w.item * peek(row, WEIGHT)
-        invoke(w.kernels[SCALE_FACTORS], w.factors_at, w.step_at, weights, terms)
+        invoke(w.scale_factors, w.factors_at, w.step_at, weights, terms)
         for i in range(w.layers):
             first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
             out = w.sums_at + (estimate * w.layers + i) * w.entry
-            invoke(w.kernels[ERROR_SUM], out, w.states_at, w.slopes_at, index, w.factors_at, terms, first, last)
+            invoke(w.error_sum, out, w.states_at, w.slopes_at, index, w.factors_at, terms, first, last)
 
 
 @part
 def interpolate(w):
     """Continuous output at theta (per lane) into the first stage place."""
     count = w.stages + w.extra
-    invoke(w.kernels[DENSE_FACTORS], w.factors_at, w.step_at, w.theta_at, w.dense_at, count, w.degree)
+    invoke(w.dense_factors, w.factors_at, w.step_at, w.theta_at, w.dense_at, count, w.degree)
     source = w.state_at
     for j in range(0, count, TERMS):
         some = TERMS if count - j > TERMS else count - j
         index, factors = w.sequence_at + 8 * j, w.factors_at + j * w.entry
-        invoke(w.kernels[COMBINE], w.stage_at, source, w.slopes_at, index, factors, some, w.entries)
+        invoke(w.combine, w.stage_at, source, w.slopes_at, index, factors, some, w.entries)
         source = w.stage_at
 
 
@@ -135,9 +134,9 @@ def interpolate(w):
 def evaluate(w):
     """Observables of the states in the first stage place: sums = 2 (L - floor), ||grad L||^2; strengths; product."""
     if w.record_gradient >= 0:
-        w.bases[0] = w.stage_at
-        w.bases[1] = w.probe_at
-        invoke(w.kernels[EXECUTE], w.bases_at, w.rhs_at, w.rhs_rows)
+        poke(w.bases_at, 0, w.stage_at)
+        poke(w.bases_at, 1, w.probe_at)
+        invoke(w.execute, w.bases_at, w.rhs_at, w.rhs_rows)
     observe(w, w.stage_at)
     if w.record_gradient >= 0:
-        invoke(w.kernels[SQUARE_SUM], w.sums_at + w.entry, w.probe_at, w.entries)
+        invoke(w.square_sum, w.sums_at + w.entry, w.probe_at, w.entries)
