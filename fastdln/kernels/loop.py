@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.begin import begin
-from fastdln.kernels.compile import inlined, kernel
+from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import (
     ATTEMPTS, DUE_BITS, DUE_LIMIT, FINISHED_BITS, OUTPUT_STEPS, REACHED, REJECTED_BITS, REJECTIONS,
 )  # fmt: skip
