@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address
 from numpy.typing import DTypeLike, NDArray
 
-from fastdln.kernels.emit import I8, I32, I64, PTR, VOID, Emit, const
+from fastdln.kernels.emit import I8, I32, I64, VOID, Emit, const
 from fastdln.kernels.program import NT, TN, Product
 
 (M, N, K, SA, OA, LA, TA, SB, OB, LB, TB, SC, OC, SUB, SD, OD) = range(16)  # T*: whether BLAS transposes
@@ -46,8 +46,7 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None
     """Execute ``count`` rows; ``bases`` holds the addresses of state, derivative, scratch and gemm."""
     b = e.b
     table = e.pointer(bases)
-    gemm = b.inttoptr(e.load_int(table, GEMM_BASE), PTR)
-    kind = ir.FunctionType(VOID, [PTR] * 13)
+    gemm = e.load_int(table, GEMM_BASE)
     n_, m_, k_, lda, ldb = (cgutils.alloca_once(b, I32) for _ in range(5))
     op_a, op_b = cgutils.alloca_once(b, I8), cgutils.alloca_once(b, I8)
     alpha, beta = cgutils.alloca_once(b, e.element), cgutils.alloca_once(b, e.element)
@@ -71,8 +70,7 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None
         b.store(b.select(subtract, one, zero), beta)
         with b.if_then(b.and_(subtract, b.icmp_unsigned("!=", c_at, d_at))):
             size = b.mul(b.mul(field[M], field[N]), const(e.entry_bytes))
-            cgutils.raw_memcpy(b, b.bitcast(c_at, I8.as_pointer()), b.bitcast(d_at, I8.as_pointer()), size, const(1))
-        b.call(
-            b.bitcast(gemm, kind.as_pointer()),
-            [op_b, op_a, n_, m_, k_, alpha, b_at, ldb, a_at, lda, beta, c_at, n_],
-        )
+            cgutils.raw_memcpy(b, c_at, d_at, size, 1)
+        arguments = [op_b, op_a, n_, m_, k_, alpha, b_at, ldb, a_at, lda, beta, c_at, n_]
+        kind = ir.FunctionType(VOID, [x.type for x in arguments])
+        b.call(b.inttoptr(gemm, kind.as_pointer()), arguments)
