@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,25 @@ def chunk_size(problem: Problem, lanes: int) -> int:
     return max(CHUNK_BYTES // row, 4 * lanes * problem.threads)
 
 
-def run(problem: Problem, executor: Executor) -> Iterator[tuple[slice, Results]]:
-    """Integrate the batch chunk by chunk; yields which trajectories, and their results."""
+def memory(problem: Problem, executor: Executor, recorded: dict[str, tuple[int, ...]]) -> int:
+    """Bytes that a call takes at most: what is recorded, a chunk of records, starts and finals, histories, arenas."""
+    item, n = problem.start.itemsize, problem.n
+    columns = sum(s.stop - s.start for s in problem.columns.values())
+    chunk = min(n, chunk_size(problem, executor.lanes))
+    kept = sum(math.prod(shape) for shape in recorded.values()) * item
+    histories = (n + chunk) * problem.max_steps * 8 if problem.history else 0
+    working = (8 + len(problem.tableau.rows)) * problem.network.n_parameters * item * executor.lanes * problem.threads
+    # derived observables take a few temporaries of the size of a chunk
+    return kept + 4 * chunk * len(problem.times) * columns * item + 4 * problem.start.nbytes + histories + working
+
+
+def run(
+    problem: Problem, executor: Executor, progress: Callable[[int, int, int], None] | None = None
+) -> Iterator[tuple[slice, Results]]:
+    """Integrate the batch chunk by chunk; yields which trajectories, and their results.
+
+    ``progress`` is called now and then with the numbers of trajectories done and failed, and of all.
+    """
     plan = recipe(problem, executor)
     values, thresholds = constants(plan.program, problem.loss, bool(plan.sizes["modes"]), plan.dtype)
     if not problem.learning:
@@ -53,8 +71,8 @@ def run(problem: Problem, executor: Executor) -> Iterator[tuple[slice, Results]]
             if executor.gemm:
                 stack.enter_context(_one_blas_thread())
             for now in _threads(arenas, job, results, shared):
-                if problem.progress is not None:
-                    problem.progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]))
+                if progress is not None:
+                    progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
         done += int(shared[layout.DONE])
         failed += int(shared[layout.FAILURES])
         yield rows, results

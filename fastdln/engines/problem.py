@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +36,6 @@ class Problem:
     stop_gradient: float | None = None
     stop_loss: float | None = None
     threads: int = 1
-    progress: Callable[[int, int], None] | None = None  # called with trajectories done and failed
 
     @property
     def n(self) -> int:

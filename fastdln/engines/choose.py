@@ -1,0 +1,34 @@
+"""Which engine advances a batch.
+
+The choice depends on widths, loss, method and precision alone, never on the batch or the machine: so neither do results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastdln.engines import dense, lanes
+from fastdln.engines.arena import Executor, arena_bytes
+from fastdln.integrate.tableau import Tableau
+from fastdln.kernels.program import program
+from fastdln.losses import Loss
+from fastdln.network import Network
+
+ENGINES: dict[str, Callable[[DTypeLike], Executor]] = {"lanes": lanes.executor, "dense": dense.executor}
+
+# Working set of four networks in f64 up to which lanes were faster than BLAS: states and slopes of the method and the
+# scratch.  Beyond it they no longer stay in a second-level cache of 1 to 2 MB.
+LANES_BYTES = 2 << 20
+
+
+def choose(name: str, network: Network, loss: Loss, tableau: Tableau, dtype: DTypeLike) -> Executor:
+    """The executor of the engine ``name``, or of the one that suits the network where it is ``auto``."""
+    if name == "auto":
+        plan = program(network.widths, loss.input_gram is not None)
+        entry = 4 * np.dtype(dtype).itemsize
+        slopes = tableau.stages + len(tableau.extra)
+        name = "lanes" if arena_bytes(plan.layers[-1], slopes, plan.n_scratch, entry) <= LANES_BYTES else "dense"
+    return ENGINES[name](dtype)

@@ -1,0 +1,405 @@
+"""The gradient flow of a batch of networks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdln import observables
+from fastdln.engines import batch
+from fastdln.engines.choose import ENGINES, choose
+from fastdln.engines.problem import Problem
+from fastdln.integrate.tableau import Tableau
+from fastdln.integrate.tableaus import METHODS
+from fastdln.losses import Loss
+from fastdln.network import Network, check_layer_rates, check_weights
+from fastdln.resources import progress_bar, require_memory
+from fastdln.trajectories import Options, Status, Trajectories
+
+Progress = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End a trajectory early: where the gradient or the loss has fallen to a value.
+
+    Parameters
+    ----------
+    grad_norm : float, optional
+        End where ||grad L||_F is at most this.
+    loss : float, optional
+        End where L is at most this.
+
+    Examples
+    --------
+    >>> import fastdln as dln
+    >>> dln.Stop(grad_norm=1e-8)
+    Stop(grad_norm=1e-08, loss=None)
+    """
+
+    grad_norm: float | None = None
+    loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.grad_norm is None and self.loss is None:
+            raise ValueError("Stop needs grad_norm or loss")
+        if self.grad_norm is not None and not (math.isfinite(self.grad_norm) and self.grad_norm >= 0):
+            raise ValueError(f"grad_norm must be finite and not negative, not {self.grad_norm!r}")
+        if self.loss is not None and not math.isfinite(self.loss):
+            raise ValueError(f"loss must be finite, not {self.loss!r}")
+
+
+def flow(
+    w0: Sequence[ArrayLike],
+    loss: Loss,
+    span: tuple[float, float],
+    t_eval: ArrayLike | None = None,
+    method: str | Tableau = "tsit5",
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    max_steps: int = 100_000,
+    record: Iterable[str] = ("loss",),
+    stop: Stop | None = None,
+    weight_decay: float = 0.0,
+    layer_rates: Sequence[float] | None = None,
+    step: float | None = None,
+    history: bool = False,
+    engine: str = "auto",
+    threads: int | None = None,
+    progress: bool | Progress = False,
+) -> Trajectories:
+    """Integrate the gradient flow of a network, or of a batch of them, on a loss.
+
+    Solves  dW_i/dt = -eta_i dL/dW_i - mu W_i  with an adaptive explicit Runge-Kutta pair, each trajectory with its own
+    steps.
+
+    Parameters
+    ----------
+    w0 : tuple of h arrays, shape (d_i, d_{i-1}) or (n, d_i, d_{i-1})
+        Weights at the start, W_1 first.  Computed in float32 where all arrays are float32, else in float64.
+    loss : Loss
+        With one target, or with one for each trajectory: then one start gives n trajectories.
+    span : (t_0, t_end)
+        In the flow's own time.  ``t_end < t_0`` follows the flow backwards.
+    t_eval : array_like, shape (n_t,), optional
+        Times to record at, monotone from t_0 towards t_end, both allowed; by default t_end alone.  They never shorten a
+        step: the values come from the method's own continuous output.
+    method : {"tsit5", "bs3", "dp5", "dop853"} or Tableau
+        The Runge-Kutta pair.
+    rtol : float
+        Relative tolerance: the error of a step, root mean square over the entries of a layer, each divided by
+        ``atol + rtol max(|w|, |w_new|)``, is at most 1 in every layer.
+    atol : float, optional
+        Absolute tolerance.  By default 1e-3 rtol times the least root mean square of a layer of the trajectory's start
+        (layers that are zero left out): a small start must be followed relative to its own size, or the times at which
+        modes are learned come out wrong.
+    max_steps : int
+        Most steps that a trajectory may try.
+    record : iterable of str
+        Of "loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "learning_times", "weights".
+    stop : Stop, optional
+        Ends each trajectory at the end of the first step where it holds.
+    weight_decay : float
+        mu.
+    layer_rates : sequence of h floats, optional
+        eta_1, ..., eta_h; by default 1.
+    step : float, optional
+        Take steps of this length instead of adaptive ones.
+    history : bool
+        Keep the times of all accepted steps: `Trajectories.history`.
+    engine : {"auto", "lanes", "dense"}
+        Lanes: many small networks side by side in the machine's vectors; dense: BLAS, one network a thread.  "auto"
+        chooses by widths, loss, method and precision alone.
+    threads : int, optional
+        By default one for each core this process may use.  Results do not depend on it.
+    progress : bool or callable
+        True: a progress bar on standard error.  A callable is called now and then with the numbers of trajectories done
+        and failed, and of all.
+
+    Returns
+    -------
+    Trajectories
+        Recorded observables, final weights, status and counts.  A trajectory that fails says so in its status and does
+        not touch the others: see `Trajectories.raise_for_status`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where an argument does not fit, before anything is computed.
+    MemoryError
+        Where the records would not fit into the memory that is free, before anything is computed.
+
+    Notes
+    -----
+    The flow is that of the survey (arXiv 2511.10362, sections on gradient flow and on the adjacency matrix).  For two
+    layers the step is also limited to follow modes that are still hidden below the tolerance: they grow at up to
+    ||R||_2 while no error norm sees them.  Trajectories are bitwise the same whatever the batch they are in, its order,
+    and the number of threads; with the lanes engine also whatever the number of lanes.
+
+    Examples
+    --------
+    >>> import fastdln as dln
+    >>> loss = dln.Quadratic.from_singular_values((3.0, 1.0), shape=(2, 2))
+    >>> w0 = dln.inits.gaussian(dln.Network((2, 4, 2)), scale=0.01, size=3, rng=0)
+    >>> sol = dln.flow(w0, loss, (0.0, 20.0), record=("loss", "learning_times"))
+    >>> bool(sol.success.all()), sol.learning_times.shape
+    (True, (3, 2))
+    """
+    network, weights = check_weights(w0)
+    start, single = _starts(network, weights, loss)
+    t_0, t_end = _span(span)
+    times = _times(t_eval, t_0, t_end)
+    tableau = _method(method)
+    options = Options(
+        method=tableau,
+        rtol=_positive("rtol", rtol),
+        max_steps=_count("max_steps", max_steps),
+        record=_record(record),
+        stop_gradient=None if stop is None else stop.grad_norm,
+        stop_loss=None if stop is None else stop.loss,
+        weight_decay=_number("weight_decay", weight_decay),
+        layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
+        step=None if step is None else _step(step, abs(t_end - t_0), max_steps),
+        history=bool(history),
+        engine=_one_of("engine", engine, ("auto", *ENGINES)),
+    )
+    if not tableau.errors and step is None:
+        raise ValueError(f"method {tableau.name!r} has no error estimate: give step=... for fixed steps")
+    if options.rtol < 4 * np.finfo(start.dtype).eps:
+        raise ValueError(f"rtol must be at least {4 * np.finfo(start.dtype).eps:.1e} in {start.dtype}, not {rtol!r}")
+    tolerances = _tolerances(atol, start, network, loss, options.rtol)
+    return integrate(
+        network, loss, start, tolerances, t_0, t_end, times, options, origin=start, t_origin=t_0, single=single,
+        threads=_threads(threads), progress=progress,
+    )  # fmt: skip
+
+
+def integrate(
+    network: Network, loss: Loss, start: NDArray[Any], atol: NDArray[np.float64], t_0: float, t_end: float,
+    times: NDArray[np.float64], options: Options, *, origin: NDArray[Any], t_origin: float, single: bool,
+    threads: int, progress: bool | Progress = False,
+) -> Trajectories:  # fmt: skip
+    """Integrate from checked arguments; ``origin`` and ``t_origin`` are where conserved quantities are compared with."""
+    direction = 1.0 if t_end > t_0 else -1.0
+    n, n_t = len(start), len(times)
+    fields = {name: observables.OBSERVABLES[name] for name in options.record if name in observables.OBSERVABLES}
+    shapes = {name: (n, n_t, *field.shape(network)) for name, field in fields.items()}
+    raw = observables.raw_records(options.record, network)
+    problem = Problem(
+        network=network, loss=loss, start=start, atol=atol, rtol=options.rtol, duration=abs(t_end - t_0),
+        direction=direction, times=np.abs(times - t_0), tableau=options.method, raw=raw,
+        learning=observables.LEARNING_TIMES in options.record, max_steps=options.max_steps, step=options.step,
+        history=options.history, weight_decay=options.weight_decay, layer_rates=options.layer_rates,
+        stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,
+    )  # fmt: skip
+    executor = choose(options.engine, network, loss, options.method, start.dtype)
+    require_memory(batch.memory(problem, executor, shapes), "this flow")
+
+    recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}
+    final, reached = np.empty_like(start), np.empty(n)
+    status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
+    learned = np.empty((n, min(loss.shape))) if problem.learning else None
+    steps: list[NDArray[np.float64]] | None = [] if options.history else None
+    elapsed = times - t_origin
+    with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
+        for rows, results in batch.run(problem, executor, show):
+            context = observables.Context(
+                network, loss, elapsed, origin[rows], options.weight_decay, options.layer_rates
+            )
+            for name, field in fields.items():
+                recorded[name][rows] = field.derive(results.records[..., problem.columns[field.raw]], context)
+            final[rows], reached[rows] = results.final, t_0 + direction * results.reached
+            status[rows], counts[rows] = results.status, results.counts
+            if learned is not None:
+                learned[rows] = t_0 + direction * results.learned
+            if steps is not None:
+                steps += [t_0 + direction * row[:m] for row, m in zip(results.history, results.counts[:, 1], strict=True)]
+    reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
+    return Trajectories(
+        network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
+        _learning_times=learned, _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
+        _origin=origin, _steps=None if steps is None else tuple(steps), _single=single,
+    )  # fmt: skip
+
+
+def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: int | None) -> Trajectories:
+    """Go on with those that finished; see `Trajectories.extend`."""
+    t_0, t_mid = old.span
+    t_end = _number("t_end", t_end)
+    if (t_end - t_mid) * (t_mid - t_0) <= 0:
+        raise ValueError(f"t_end must lie beyond the end {t_mid} of the span from {t_0}, not at {t_end}")
+    times = _times(t_eval, t_mid, t_end)
+    if times.size and old.t.size and times[0] == old.t[-1]:
+        raise ValueError(f"t_eval must begin after the last recorded time {old.t[-1]}")
+    go_on = old._status == Status.FINISHED
+    loss = old.loss_function
+    if not go_on.any():
+        raise ValueError(f"no trajectory can go on: {old.message}")
+    new = integrate(
+        old.network, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss, old._final[go_on],  # type: ignore[index]
+        old._atol[go_on], t_mid, t_end, times, old.options, origin=old._origin[go_on], t_origin=t_0, single=False,
+        threads=_threads(threads),
+    )  # fmt: skip
+
+    def joined(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+        values = before.copy()
+        values[go_on] = after
+        return values
+
+    recorded = {}
+    for name, before in old._recorded.items():
+        after = np.full((len(old._status), len(times), *before.shape[2:]), np.nan, before.dtype)
+        after[go_on] = new._recorded[name]
+        recorded[name] = np.concatenate([before, after], axis=1)
+    learned = old._learning_times
+    if learned is not None and new._learning_times is not None:
+        learned = np.where(np.isnan(learned), joined(learned, new._learning_times), learned)
+    steps = old._steps
+    if steps is not None and new._steps is not None:
+        further = iter(new._steps)
+        steps = tuple(np.concatenate([s, next(further)]) if go else s for s, go in zip(steps, go_on, strict=True))
+    counts = old._counts.copy()
+    counts[go_on] += new._counts
+    return dataclasses.replace(
+        old, span=(t_0, t_end), t=np.concatenate([old.t, times]), _recorded=recorded, _learning_times=learned,
+        _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
+        _status=joined(old._status, new._status), _counts=counts, _steps=steps,
+    )  # fmt: skip
+
+
+def _starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
+    """Packed starts (n, parameters), and whether one network was given without a batch axis."""
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
+    lead = weights[0].shape[:-2]
+    if len(lead) > 1:
+        raise ValueError(f"w0 must have at most one batch axis, not the leading axes {lead}")
+    loss.check_product((*lead, network.widths[-1], network.widths[0]))
+    packed = np.ascontiguousarray(network.pack(weights))
+    n = np.broadcast_shapes(lead, loss.batch_shape)
+    if n == (0,):
+        raise ValueError("w0 must hold at least one network, not an empty batch")
+    return np.ascontiguousarray(np.broadcast_to(packed, (*(n or (1,)), packed.shape[-1]))), not n
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, not {value!r}")
+    return number
+
+
+def _positive(name: str, value: Any) -> float:
+    number = _number(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, not {value!r}")
+    return number
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value!r}")
+    return int(value)
+
+
+def _one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    known = tuple(known)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}{hint}")
+    return value
+
+
+def _span(span: Any) -> tuple[float, float]:
+    try:
+        t_0, t_end = span
+    except (TypeError, ValueError):
+        raise ValueError(f"span must be two times (t_0, t_end), not {span!r}") from None
+    t_0, t_end = _number("span[0]", t_0), _number("span[1]", t_end)
+    if t_0 == t_end:
+        raise ValueError(f"span must not be empty: t_0 = t_end = {t_0!r}")
+    return t_0, t_end
+
+
+def _times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.float64]:
+    if t_eval is None:
+        return np.array([t_end])
+    times = np.array(t_eval, dtype=np.float64)
+    if times.ndim != 1:
+        raise ValueError(f"t_eval must have one axis, not the shape {times.shape}")
+    ahead = times if t_end > t_0 else -times
+    if not np.isfinite(times).all() or np.any(np.diff(ahead) <= 0):
+        raise ValueError("t_eval must be finite and strictly monotone from the start of the span towards its end")
+    if times.size and not (min(t_0, t_end) <= times.min() and times.max() <= max(t_0, t_end)):
+        raise ValueError(
+            f"t_eval must lie within the span ({t_0}, {t_end}), not reach from {times[0]} to {times[-1]}"
+        )
+    return times
+
+
+def _method(method: Any) -> Tableau:
+    if isinstance(method, Tableau):
+        return method
+    return METHODS[_one_of("method", method, METHODS)]
+
+
+def _record(record: Any) -> tuple[str, ...]:
+    if isinstance(record, str):
+        record = (record,)
+    names = tuple(_one_of("record", name, observables.NAMES) for name in record)
+    return tuple(dict.fromkeys(names))
+
+
+def _step(step: Any, duration: float, max_steps: int) -> float:
+    length = _positive("step", step)
+    if duration / length > max_steps:
+        raise ValueError(
+            f"step = {length} takes {math.ceil(duration / length)} steps over the span, more than max_steps = {max_steps}"
+        )
+    return length
+
+
+def _threads(threads: Any) -> int:
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _count("threads", threads)
+
+
+def _tolerances(
+    atol: Any, start: NDArray[Any], network: Network, loss: Loss, rtol: float
+) -> NDArray[np.float64]:
+    """Absolute tolerance of each trajectory."""
+    if atol is not None:
+        value = _number("atol", atol)
+        if value < 0:
+            raise ValueError(f"atol must not be negative, not {atol!r}")
+        return np.full(len(start), value)
+    least = np.full(len(start), np.inf)
+    for W in network.unpack(start):
+        entries = np.abs(W.reshape(len(start), -1).astype(np.float64))
+        largest = entries.max(axis=1, keepdims=True)
+        usable = (largest > 0) & np.isfinite(largest)
+        scaled = entries / np.where(usable, largest, 1.0)  # so that no square overflows or vanishes
+        with np.errstate(invalid="ignore", over="ignore"):
+            size = largest[:, 0] * np.sqrt(np.square(scaled).mean(axis=1))
+        least = np.where(usable[:, 0], np.minimum(least, size), least)
+    norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
+    least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))
+    return 1e-3 * rtol * least

@@ -1,0 +1,62 @@
+"""What the machine has, and how a user sees a long call: free memory, optional packages, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+
+def optional(module: str, extra: str) -> ModuleType:
+    """Import an optional package, or say how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"this needs {module.split('.')[0]}: pip install 'fastdln[{extra}]'") from error
+
+
+def free_memory() -> int | None:
+    """Bytes that can be taken without swapping, or None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # no Linux: the size of the memory will do
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def require_memory(n_bytes: int, what: str) -> None:
+    """Refuse what would not fit.
+
+    Raises
+    ------
+    MemoryError
+        With the estimate and what is free.
+    """
+    free = free_memory()
+    if free is not None and n_bytes > free:
+        raise MemoryError(
+            f"{what} would take {n_bytes} bytes ({n_bytes / 2**30:.1f} GiB) and {free} bytes ({free / 2**30:.1f} GiB) "
+            "are free: record less, at fewer times, or split the batch"
+        )
+
+
+@contextlib.contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar on standard error; gives the function that moves it, of what is done, has failed, and all."""
+    progress = optional("rich.progress", "scan")
+    console = optional("rich.console", "scan").Console(stderr=True)
+    columns = (
+        progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(), progress.TextColumn("{task.fields[failed]} failed"),
+    )  # fmt: skip
+    with progress.Progress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=None, failed=0)
+        yield lambda done, failed, total: bar.update(task, completed=done, failed=failed, total=total)
