@@ -120,7 +120,7 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
     decline = [np.maximum(-values[..., 0], 0) for values in eigenvalues]
     common = nu ** (2 / net.depth) + (net.depth - 1) * np.max([zero, *growth], axis=0)
     squares: NDArray[Any] = np.stack([common + sum(decline[i:], zero) for i in range(net.depth)], axis=-1)
-    return np.sqrt(squares)
+    return np.asarray(np.sqrt(squares))
 
 
 def ranks(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[np.intp]:
