@@ -53,7 +53,7 @@ def test_weights_inverts_matrix(net):
     assert isinstance(sparse, scipy.sparse.csr_array)
     assert sparse.nnz == net.n_parameters
     assert np.array_equal(sparse.toarray(), A)
-    for source in (A, sparse):
+    for source in (A, sparse, scipy.sparse.coo_matrix(A)):
         for W, read in zip(weights, adjacency.weights(source, net), strict=True):
             assert np.array_equal(W, read)
             assert not np.shares_memory(read, A)

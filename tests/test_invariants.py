@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.integrate import solve_ivp
 
-from fastdln.field import rhs
+from fastdln import inits
+from fastdln.field import product, rhs
 from fastdln.losses import Quadratic, Regression
 from fastdln.network import Network
-from fastdln.theory import adjacency, invariants
+from fastdln.theory import adjacency, exact, invariants
 
 networks = st.lists(st.integers(1, 4), min_size=2, max_size=6).map(lambda widths: Network(tuple(widths)))
 WIDTHS = [(3, 2), (2, 1, 2), (3, 5, 2), (4, 2, 5, 3), (1, 3, 3, 1), (2, 3, 2, 3, 2)]
@@ -90,6 +91,19 @@ def test_balance_along_trajectories(widths):
         path = integrate(net, weights, loss, t, weight_decay=0.4, layer_rates=eta)
         for C in invariants.balance(path, eta):
             assert_allclose(C, np.exp(-0.8 * t)[:, None, None] * C[0], atol=1e-10)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_balance_after_one_step_of_gradient_descent(widths):
+    net = Network(widths)
+    weights = random_weights(net)
+    eta, mu = 0.1, 0.3
+    for loss in random_losses(net):
+        G = tuple(-F for F in rhs(weights, loss))
+        stepped = tuple(W - eta * (dL + mu * W) for W, dL in zip(weights, G, strict=True))
+        before, after, gradient = (invariants.balance(x) for x in (weights, stepped, G))
+        for C, C_next, C_G in zip(before, after, gradient, strict=True):
+            assert_allclose(C_next, (1 - eta * mu) ** 2 * C + eta**2 * C_G, atol=1e-11)
 
 
 def test_balance_turns_with_orthogonal_gauges():
@@ -175,3 +189,72 @@ def test_a_batch_is_many_networks():
         assert_allclose(invariants.imbalance(weights)[k], invariants.imbalance(one), rtol=1e-13)
         assert_allclose(invariants.norm_bound(weights, loss)[k], invariants.norm_bound(one, loss), rtol=1e-13)
         assert np.array_equal(invariants.jordan_blocks(weights)[k], invariants.jordan_blocks(one))
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_layers_that_start_balanced_keep_equal_singular_values(widths):
+    net = Network(widths)
+    for loss in random_losses(net):
+        path = integrate(net, inits.balanced(net, 0.5, rng=0), loss, np.linspace(0, 3, 5))
+        values = [np.linalg.svd(W, compute_uv=False)[:, : net.rank] for W in path]
+        for one, other in pairwise(values):
+            assert_allclose(one, other, atol=1e-7)  # the root of the conserved 1e-14 where a value is near 0
+
+
+def misalignment(below, above):
+    """The commutator of the two Gram matrices that meet in a hidden layer, relative to their sizes."""
+    inner, outer = below @ np.swapaxes(below, -1, -2), np.swapaxes(above, -1, -2) @ above
+    size = np.linalg.norm(inner, axis=(-2, -1)) * np.linalg.norm(outer, axis=(-2, -1))
+    return np.linalg.norm(inner @ outer - outer @ inner, axis=(-2, -1)) / size
+
+
+def test_alignment_lasts_when_layers_are_balanced_and_is_lost_when_they_are_not():
+    net = Network((3, 3, 3, 3))
+    loss = random_losses(net)[0]
+    t = np.linspace(0, 3, 7)
+    starts = {
+        "balanced": inits.balanced(net, rng=0),
+        "lambda": inits.lambda_balanced(net, [0.5, -0.3], rng=0),
+        "generic": inits.aligned(net, np.random.default_rng(0).uniform(0.3, 1.2, (3, 3)), rng=0),
+    }
+    worst = {
+        name: np.array([misalignment(*layers) for layers in pairwise(integrate(net, weights, loss, t))])
+        for name, weights in starts.items()
+    }
+    assert worst["balanced"].max() < 1e-9
+    assert worst["lambda"].max() < 1e-9
+    assert worst["generic"][:, 0].max() < 1e-14
+    assert worst["generic"].max() > 0.05
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_decoupled_modes_follow_their_scalar_equations(widths):
+    net = Network(widths)
+    loss = random_losses(net)[0]
+    values = np.random.default_rng(2).uniform(0.2, 1.5, (net.depth, net.rank))
+    t = np.linspace(0, 2, 5)
+    path = integrate(net, inits.decoupled(net, loss, values, rng=0), loss, t)
+    U, sigma, V = (a[..., : net.rank] for a in loss.modes)
+    strengths = U.T @ product(path) @ V
+    # With c_i = w_i^2 - w_1^2 constant, y = w_1^2 obeys dy/dt = 2 w (sigma - w), w = sqrt(prod (y + c_i)).
+    c = values**2 - values[0] ** 2
+
+    def field(_, y):
+        w = np.sqrt(np.prod(y + c, axis=0))
+        return 2 * w * (sigma - w)
+
+    solution = solve_ivp(field, (0, t[-1]), values[0] ** 2, "DOP853", t_eval=t, rtol=1e-11, atol=1e-13)
+    expected = np.sqrt(np.prod(solution.y.T[:, None] + c, axis=1))
+    assert_allclose(strengths, expected[:, :, None] * np.eye(net.rank), atol=1e-9)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_balanced_decoupled_modes_follow_the_closed_form(widths):
+    net = Network(widths)
+    loss = random_losses(net)[0]
+    start = np.random.default_rng(2).uniform(0.1, 1.5, net.rank)
+    t = np.linspace(0, 4, 5)
+    path = integrate(net, inits.decoupled(net, loss, start, rng=0), loss, t)
+    U, sigma, V = (a[..., : net.rank] for a in loss.modes)
+    s = exact.mode(t[:, None], start, sigma, net.depth)
+    assert_allclose(U.T @ product(path) @ V, s[..., None] ** net.depth * np.eye(net.rank), atol=1e-9)
