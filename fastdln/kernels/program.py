@@ -220,7 +220,7 @@ def program(
         return plan, None
 
     if order is None:
-        candidates = [(family, m) for family in ("meet", "narrow") for m in range(1, h)] or [("meet", 0)]
+        candidates = [(family, m) for family in ("meet", "narrow") for m in range(h - 1, 0, -1)] or [("meet", 0)]
         order = _cheapest(candidates, lambda choice: build(choice)[0].flops)
     rhs, residual = build(order)
 
