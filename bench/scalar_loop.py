@@ -152,7 +152,7 @@ def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, gains,
             add_stages(error, error, slopes, error_weights, stages, step)
             norm = scaled_norm(error, state, trial, offsets, rtol, atol)
             if norm > 1.0:
-                step *= max(gains.least, safety * norm ** (-gains.alpha))
+                step *= max(gains.least_factor, safety * norm ** (-gains.alpha))
                 rejected = True
                 continue
 
@@ -171,7 +171,7 @@ def solve(starts, sigma, widths, offsets, a, error_weights, dense, order, gains,
             slopes[0] = slopes[stages - 1]
             norm = max(norm, 1e-10)
             growth = safety * norm ** (-gains.alpha) * previous**gains.beta
-            step *= min(1.0 if rejected else gains.most, max(gains.least, growth))
+            step *= min(1.0 if rejected else gains.most_factor, max(gains.least_factor, growth))
             previous = norm
             rejected = False
         final[trajectory] = state
