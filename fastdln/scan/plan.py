@@ -38,7 +38,8 @@ class Axis(NamedTuple):
         return len(self.values[0])
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """One point of the grid."""
 
     index: int
@@ -208,7 +209,7 @@ def label(key: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
-def _fill(name: str, table: dict[str, Any], chosen: dict[str, Any]) -> Strict:
+def _fill(name: str, table: dict[str, Any], chosen: dict[str, Any]) -> Any:
     """Make the table of one cell: a table of several kinds keeps the keys that the cell's kind knows."""
     values = {key: chosen.get(f"{name}.{key}", value) for key, value in table.items()}
     kind = values.pop("kind", None)

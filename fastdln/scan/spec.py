@@ -105,20 +105,20 @@ class Strict(Struct, forbid_unknown_fields=True, frozen=True):
     """A table of the file: other keys are errors."""
 
 
-class Network(Strict):
+class Network(Strict, frozen=True):
     """``[network]``."""
 
     widths: Annotated[tuple[Count, ...], Meta(min_length=2)]
 
 
-class SingularValues(Strict, tag="singular_values", tag_field="kind"):
+class SingularValues(Strict, tag="singular_values", tag_field="kind", frozen=True):
     """A target with given singular values."""
 
     values: Annotated[tuple[Nonnegative, ...], Meta(min_length=1)]
     rng: Seed | None = None
 
 
-class Data(Strict, tag="data", tag_field="kind"):
+class Data(Strict, tag="data", tag_field="kind", frozen=True):
     """A target from data in files."""
 
     form: Literal["whitened", "correlation", "regression"]
@@ -130,74 +130,74 @@ class Data(Strict, tag="data", tag_field="kind"):
     allow_outside: bool = False
 
 
-class Identity(Strict, tag="identity", tag_field="kind"):
+class Identity(Strict, tag="identity", tag_field="kind", frozen=True):
     """A multiple of the identity."""
 
     scale: Positive = 1.0
 
 
-class Random(Strict, tag="random", tag_field="kind"):
+class Random(Strict, tag="random", tag_field="kind", frozen=True):
     """A Gaussian target."""
 
     scale: Positive = 1.0
     per: Literal["trajectory", "cell"] = "trajectory"
 
 
-class Scaled(Strict):
+class Scaled(Strict, frozen=True):
     """What initial conditions with a scale have in common."""
 
     scale: Nonnegative
 
 
-class Gaussian(Scaled, tag="gaussian", tag_field="kind"):
+class Gaussian(Scaled, tag="gaussian", tag_field="kind", frozen=True):
     """`fastdln.inits.gaussian`."""
 
 
-class Uniform(Scaled, tag="uniform", tag_field="kind"):
+class Uniform(Scaled, tag="uniform", tag_field="kind", frozen=True):
     """`fastdln.inits.uniform`."""
 
 
-class IdentityLayers(Scaled, tag="identity", tag_field="kind"):
+class IdentityLayers(Scaled, tag="identity", tag_field="kind", frozen=True):
     """`fastdln.inits.identity`."""
 
 
-class Balanced(Scaled, tag="balanced", tag_field="kind"):
+class Balanced(Scaled, tag="balanced", tag_field="kind", frozen=True):
     """`fastdln.inits.balanced`."""
 
 
-class Orthogonal(Strict, tag="orthogonal", tag_field="kind"):
+class Orthogonal(Strict, tag="orthogonal", tag_field="kind", frozen=True):
     """`fastdln.inits.orthogonal`."""
 
     gain: Nonnegative
 
 
-class DeltaBalanced(Strict, tag="delta_balanced", tag_field="kind"):
+class DeltaBalanced(Strict, tag="delta_balanced", tag_field="kind", frozen=True):
     """`fastdln.inits.delta_balanced`."""
 
     delta: Nonnegative
 
 
-class LambdaBalanced(Scaled, tag="lambda_balanced", tag_field="kind"):
+class LambdaBalanced(Scaled, tag="lambda_balanced", tag_field="kind", frozen=True):
     """`fastdln.inits.lambda_balanced`."""
 
     lambdas: Numbers
 
 
-class LayerValues(Strict):
+class LayerValues(Strict, frozen=True):
     """What initial conditions given by the singular values of the layers have in common."""
 
     layer_values: float | Annotated[tuple[float | Numbers, ...], Meta(min_length=1)]
 
 
-class Aligned(LayerValues, tag="aligned", tag_field="kind"):
+class Aligned(LayerValues, tag="aligned", tag_field="kind", frozen=True):
     """`fastdln.inits.aligned`."""
 
 
-class Decoupled(LayerValues, tag="decoupled", tag_field="kind"):
+class Decoupled(LayerValues, tag="decoupled", tag_field="kind", frozen=True):
     """`fastdln.inits.decoupled`."""
 
 
-class Flow(Strict):
+class Flow(Strict, frozen=True):
     """``[flow]``."""
 
     t_end: Positive | Literal["auto"]
@@ -210,7 +210,7 @@ class Flow(Strict):
     layer_rates: Annotated[tuple[Positive, ...], Meta(min_length=1)] | None = None
 
 
-class Times(Strict):
+class Times(Strict, frozen=True):
     """``times`` of ``[record]``."""
 
     count: Count
@@ -223,14 +223,14 @@ Observable = Literal[
 ]
 
 
-class Record(Strict):
+class Record(Strict, frozen=True):
     """``[record]``."""
 
-    times: Count | Times
+    times: Times
     observables: tuple[Observable, ...] = ("loss", "learning_times")
 
 
-class Zip(Strict):
+class Zip(Strict, frozen=True):
     """``[[zip]]``."""
 
     axes: Annotated[tuple[str, ...], Meta(min_length=2)]

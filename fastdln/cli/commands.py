@@ -1,0 +1,155 @@
+"""The commands: reading of arguments, and what is said to people. All work is done elsewhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn, ParamSpec
+
+import typer
+from rich.console import Console
+
+from fastdln.cli import tables
+from fastdln.cli.info import describe
+from fastdln.figures import save_scan
+from fastdln.scan import run as running
+from fastdln.scan.journal import JournalError
+from fastdln.scan.plan import load_plan
+from fastdln.scan.spec import SpecError
+from fastdln.scan.store import Store, StoreError, open_store
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="fastdln",
+    help="Scans of the gradient flow of deep linear networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+P = ParamSpec("P")
+
+out = Console()
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+SpecFile = Annotated[Path, typer.Argument(help="The scan file (TOML).", metavar="SPEC")]
+StoreFolder = Annotated[Path, typer.Argument(help="The scan's store.", metavar="STORE")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Where to draw the picture (STORE's name, .png).")]
+NoPlot = Annotated[bool, typer.Option("--no-plot", help="Draw no picture.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads (one for each core).")]
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Make a command of a function: what goes wrong becomes one message on stderr, and an exit code.
+
+    Parameters
+    ----------
+    function : callable
+        The function; its name, parameters and docstring are those of the command.
+
+    Returns
+    -------
+    callable
+        The command: it exits with 2 where the input is wrong, 130 after Ctrl-C, 1 where anything else failed.
+    """
+
+    @app.command()
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except SpecError as error:
+            _fail(error, 2)
+        except (StoreError, JournalError, MemoryError, OSError) as error:
+            _fail(error, 1)
+        except KeyboardInterrupt:
+            _fail("stopped", 130)
+
+    return guarded
+
+
+@command
+def scan(
+    spec: SpecFile,
+    store: Annotated[Path | None, typer.Option("--out", help="The store to make, or to go on with.")] = None,
+    plot: Plot = None,
+    no_plot: NoPlot = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate only.")] = False,
+    threads: Threads = None,
+    chunk: Annotated[int | None, typer.Option("--chunk", min=1, help="Trajectories in a unit.")] = None,
+) -> None:
+    """Run a scan, or what is missing of it."""
+    plan = load_plan(spec)
+    if dry_run:
+        layout, problems = running.prepare(plan, chunk)
+        out.print(tables.plan(plan, running.estimate(layout, problems, threads)))
+        return
+    if store is None:
+        raise SpecError("--out is missing: where is the store to be made? (or --dry-run)")
+    _finish(running.open_or_create(plan, store, chunk), threads, plot, no_plot)
+
+
+@command
+def resume(store: StoreFolder, plot: Plot = None, no_plot: NoPlot = False, threads: Threads = None) -> None:
+    """Go on with a scan; its scan file is in the store."""
+    opened = open_store(store)
+    opened.check_same(opened.layout.plan)
+    _finish(opened, threads, plot, no_plot)
+
+
+@command
+def plot(
+    store: StoreFolder,
+    picture: Annotated[Path | None, typer.Option("--out", help="The picture (STORE's name, .png).")] = None,
+) -> None:
+    """Draw a scan: loss curves, rise of the modes, learning times."""
+    _draw(open_store(store), picture)
+
+
+@command
+def summary(store: StoreFolder) -> None:
+    """Tabulate a scan, a line for each cell."""
+    out.print(tables.cells(open_store(store)))
+
+
+@command
+def status(store: StoreFolder) -> None:
+    """Tell how far a scan is."""
+    out.print(tables.progress(open_store(store)))
+
+
+@command
+def info() -> None:
+    """Tell versions, processor, caches: what a report of a problem should hold."""
+    out.print(tables.pairs(describe()))
+
+
+def _finish(store: Store, threads: int | None, plot: Path | None, no_plot: bool) -> None:
+    layout = store.layout
+    if len(store.units()) == layout.n_units:
+        out.print(f"{store.path} is finished: {layout.plan.n_cells} cells; there is nothing to do")
+    else:
+        try:
+            running.run(store, threads=threads, progress=True)
+        except KeyboardInterrupt:
+            done = len(store.units())
+            kept = f"{done:,} of {layout.n_units:,} units are stored"
+            raise typer.Exit(
+                _fail(f"stopped; {kept}. Go on with: fastdln resume {store.path}", 130)
+            ) from None
+        out.print(tables.cells(store))
+    if not no_plot:
+        _draw(store, plot)
+
+
+def _draw(store: Store, picture: Path | None) -> None:
+    path = store.path.with_suffix(".png") if picture is None else picture
+    save_scan(store.dataset(), path)
+    out.print(f"{path}: the picture of {store.path}")
+
+
+def _fail(reason: object, code: int) -> NoReturn:
+    err.print(f"fastdln: {reason}", markup=False)
+    raise typer.Exit(code)

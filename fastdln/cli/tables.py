@@ -1,0 +1,188 @@
+"""What is said to people, as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from rich.table import Table
+
+from fastdln.scan.disk import in_words
+from fastdln.scan.plan import Plan, label
+from fastdln.scan.run import Estimate
+from fastdln.scan.store import Store
+from fastdln.trajectories import Status
+
+__all__ = ["cells", "pairs", "plan", "progress"]
+
+
+def pairs(values: Mapping[str, object]) -> Table:
+    """Tabulate names and values.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        The values.
+
+    Returns
+    -------
+    rich.table.Table
+        The table.
+    """
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in values.items():
+        table.add_row(name, str(value))
+    return table
+
+
+def plan(scan: Plan, cost: Estimate) -> Table:
+    """Tabulate what a scan will cost.
+
+    Parameters
+    ----------
+    scan : Plan
+        The scan.
+    cost : Estimate
+        Its cost.
+
+    Returns
+    -------
+    rich.table.Table
+        The table.
+    """
+    axes = {axis.name: " ".join(label(axis.keys[0], v) for v in axis.values[0]) for axis in scan.axes}
+    return pairs(
+        {
+            "scan": scan.document.name,
+            **{f"axis {name}": values for name, values in axes.items()},
+            "cells": f"{cost.cells:,}",
+            "trajectories": f"{cost.trajectories:,}",
+            "size": f"{in_words(cost.n_bytes)} before compression",
+            "estimated time": in_time(cost.seconds),
+        }
+    )
+
+
+def progress(store: Store) -> Table:
+    """Tabulate how far a scan is.
+
+    Parameters
+    ----------
+    store : Store
+        Its store.
+
+    Returns
+    -------
+    rich.table.Table
+        The table.
+    """
+    layout, units = store.layout, store.units()
+    total = layout.plan.document.trajectories * layout.plan.n_cells
+    done = sum(record["size"] for record in units.values())
+    failures = sum((Counter(record["failures"]) for record in units.values()), Counter[str]())
+    finished = len(units) == layout.n_units
+    return pairs(
+        {
+            "scan": layout.plan.document.name,
+            "state": "finished" if finished else "running" if store.is_being_written() else "unfinished",
+            "units": f"{len(units):,} of {layout.n_units:,}",
+            "trajectories": f"{done:,} of {total:,}",
+            "failed": ", ".join(f"{n:,} {kind}" for kind, n in failures.items()) or "none",
+            "time so far": in_time(sum(record["seconds"] for record in units.values())),
+            "made by": f"fastdln {store.version}",
+            "scan file": f"SHA-256 {store.digest[:16]}...",
+            **({} if finished else {"to go on": f"fastdln resume {store.path}"}),
+        }
+    )
+
+
+def cells(store: Store) -> Table:
+    """Tabulate the results, a line for each cell.
+
+    Parameters
+    ----------
+    store : Store
+        The scan's store.
+
+    Returns
+    -------
+    rich.table.Table
+        The table; medians are over the trajectories that succeeded.
+    """
+    grid, results = store.layout.plan, store.dataset()
+    tally = _tally(store)
+    table = Table(title=grid.document.name, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+    names = [name for axis in grid.axes for name in axis.names]
+    for name in [*names, "done", "failed", "t_end", "steps", *_MEASURES]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell in grid.cells:
+        points = results.isel({axis.name: i for axis, i in zip(grid.axes, cell.position, strict=True)})
+        values = [
+            label(key, axis.values[k][place])
+            for axis, place in zip(grid.axes, cell.position, strict=True)
+            for k, key in enumerate(axis.keys)
+        ]
+        done, failures = tally[cell.index]
+        table.add_row(*values, f"{done:,}", f"{failures:,}", *_medians(points))
+    return table
+
+
+def in_time(seconds: float) -> str:
+    """Write a duration for people.
+
+    Parameters
+    ----------
+    seconds : float
+        The duration.
+
+    Returns
+    -------
+    str
+        As in "3.2 s", "5 min 3 s", "2 h 5 min".
+
+    Examples
+    --------
+    >>> in_time(303)
+    '5 min 3 s'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+# The loss at the end, and when the first and the last mode are learned; where they are recorded.
+_MEASURES = ("loss", "first", "last")
+
+
+def _tally(store: Store) -> list[tuple[int, int]]:
+    """Count the finished trajectories of each cell, and those of them that failed."""
+    tally = [(0, 0)] * store.layout.plan.n_cells
+    for record in store.units().values():
+        done, failed = tally[record["cell"]]
+        tally[record["cell"]] = (done + record["size"], failed + sum(record["failures"].values()))
+    return tally
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
+
+
+def _medians(cell: xr.Dataset) -> list[str]:
+    succeeded = np.isin(cell["status"].values, [Status.FINISHED, Status.STOPPED])
+    if not succeeded.any():
+        return ["-"] * (2 + len(_MEASURES))
+    shown = [float(cell["t"][-1]), float(np.median(cell["n_accepted"].values[succeeded]))]
+    loss = float(np.median(cell["loss"].values[succeeded, -1])) if "loss" in cell else np.nan
+    learned = np.full(2, np.nan)
+    if "learning_times" in cell:
+        # A mode that is not learned counts as later than all; a median over such is none.
+        times = np.median(np.nan_to_num(cell["learning_times"].values[succeeded], nan=np.inf), axis=0)
+        finite = times[np.isfinite(times)]
+        learned = np.array([finite.min(), finite.max()]) if finite.size else learned
+    return ["-" if np.isnan(value) else _short(value) for value in (*shown, loss, *learned)]

@@ -1,0 +1,223 @@
+"""The arrays of a store: names, dimensions, sizes, meaning; and how the trajectories are cut into units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.network import Network
+from fastdln.scan.plan import Plan
+from fastdln.scan.spec import SpecError
+
+__all__ = ["NOT_RUN", "Layout", "Unit", "Variable"]
+
+NOT_RUN = -1
+"""The status, and the counts, of a trajectory that has not been integrated yet."""
+
+# A unit should be small enough to lose to a crash, and large enough for all cores: about so many weights.
+_WEIGHTS_PER_UNIT = 2**20
+_MAX_CHUNK = 2**14
+
+_FLOAT = np.dtype(np.float64)
+_TIMED = ("trajectory", "time")
+
+# name: dimensions after those of the grid, dtype, units, meaning.
+_Row = tuple[tuple[str, ...], np.dtype[Any], str, str]
+_ALWAYS: dict[str, _Row] = {
+    "status": (("trajectory",), np.dtype(np.int8), "", "outcome of the integration"),
+    "t_final": (("trajectory",), _FLOAT, "time", "time reached"),
+    "n_rhs": (("trajectory",), np.dtype(np.int64), "1", "evaluations of the right-hand side"),
+    "n_accepted": (("trajectory",), np.dtype(np.int64), "1", "accepted steps"),
+    "n_rejected": (("trajectory",), np.dtype(np.int64), "1", "rejected steps"),
+}
+_OBSERVABLES: dict[str, _Row] = {
+    "loss": (_TIMED, _FLOAT, "1", "loss"),
+    "grad_norm": (_TIMED, _FLOAT, "1", "Frobenius norm of the gradient of the loss"),
+    "strengths": ((*_TIMED, "mode"), _FLOAT, "1", "strength u_j' W v_j of each mode of the target"),
+    "singular_values": ((*_TIMED, "mode"), _FLOAT, "1", "singular values of the product"),
+    "imbalance": (_TIMED, _FLOAT, "1", "largest spectral norm of the balance matrices"),
+    "drift": (_TIMED, _FLOAT, "1", "largest change of a balance matrix, Frobenius norm"),
+    "learning_times": (
+        ("trajectory", "mode"),
+        _FLOAT,
+        "time",
+        "first time a strength reaches sigma/2",
+    ),
+}
+
+
+class Variable(NamedTuple):
+    """An array whose first dimensions are those of the grid."""
+
+    name: str
+    dims: tuple[str, ...]
+    """The dimensions after those of the grid; the first is the trajectory."""
+    shape: tuple[int, ...]
+    """Their sizes."""
+    dtype: np.dtype[Any]
+    units: str
+    long_name: str
+
+    @property
+    def fill_value(self) -> float | int:
+        """What stands where nothing has been computed, or where a cell has fewer modes than another."""
+        return float("nan") if self.dtype.kind == "f" else NOT_RUN
+
+    def pad(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Bring the results of a unit to the dtype and the number of modes of the array.
+
+        Parameters
+        ----------
+        block : ndarray, shape (size, ...)
+            The results.
+
+        Returns
+        -------
+        ndarray
+            They, with the fill value in what they lack.
+        """
+        padded = np.full((len(block), *self.shape[1:]), self.fill_value, self.dtype)
+        padded[tuple(slice(n) for n in block.shape)] = block
+        return padded
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The work that is done, stored and recorded at once: a block of the trajectories of one cell."""
+
+    index: int
+    cell: int
+    block: int
+    first: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The arrays of a scan, and its units: one chunk of every array each.
+
+    Parameters
+    ----------
+    plan : Plan
+        The scan.
+    chunk : int, optional
+        Trajectories in a unit, by default what makes units of moderate size. Results do not depend on it.
+    """
+
+    plan: Plan
+    chunk: int
+
+    @classmethod
+    def of(cls, plan: Plan, chunk: int | None = None) -> Layout:
+        """Choose the size of the units.
+
+        Parameters
+        ----------
+        plan : Plan
+            The scan.
+        chunk : int, optional
+            Trajectories in a unit, if it is not to be chosen.
+
+        Returns
+        -------
+        Layout
+            The layout.
+        """
+        n = plan.document.trajectories
+        if chunk is None:
+            largest = max(Network(widths).n_parameters for widths in _widths(plan))
+            blocks = ceil(n / min(max(_WEIGHTS_PER_UNIT // largest, 1), _MAX_CHUNK))
+            chunk = ceil(n / blocks)
+        if chunk < 1:
+            raise SpecError(f"chunk = {chunk}: expected the number of trajectories in a unit, at least 1")
+        return cls(plan, min(chunk, n))
+
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        """The arrays that the units fill."""
+        record = self.plan.document.record
+        sizes = {
+            "trajectory": self.plan.document.trajectories,
+            "time": record.times.count,
+            "mode": self.n_modes,
+        }
+        table = _ALWAYS | {name: _OBSERVABLES[name] for name in record.observables if name != "weights"}
+        variables = [
+            Variable(name, dims, tuple(sizes[dim] for dim in dims), dtype, units, long_name)
+            for name, (dims, dtype, units, long_name) in table.items()
+        ]
+        if "weights" in record.observables:
+            variables += self._weights(sizes["trajectory"], sizes["time"])
+        return tuple(variables)
+
+    @cached_property
+    def n_modes(self) -> int:
+        """The number of modes of the cell that has most."""
+        return max(min(widths[0], widths[-1]) for widths in _widths(self.plan))
+
+    @property
+    def blocks(self) -> int:
+        """The number of units in each cell."""
+        return ceil(self.plan.document.trajectories / self.chunk)
+
+    @property
+    def n_units(self) -> int:
+        """The number of units of the scan."""
+        return self.plan.n_cells * self.blocks
+
+    @property
+    def bytes_per_trajectory(self) -> int:
+        """The bytes of the results of one trajectory, before compression."""
+        return sum(v.dtype.itemsize * prod(v.shape[1:]) for v in self.variables)
+
+    @property
+    def n_bytes(self) -> int:
+        """The bytes of all results, before compression."""
+        return self.bytes_per_trajectory * self.plan.document.trajectories * self.plan.n_cells
+
+    def unit(self, index: int) -> Unit:
+        """Return a unit.
+
+        Parameters
+        ----------
+        index : int
+            Its number.
+
+        Returns
+        -------
+        Unit
+            Its cell and its trajectories.
+        """
+        cell, block = divmod(index, self.blocks)
+        first = block * self.chunk
+        return Unit(index, cell, block, first, min(self.chunk, self.plan.document.trajectories - first))
+
+    def _weights(self, trajectories: int, times: int) -> list[Variable]:
+        widths = _widths(self.plan)
+        if len(widths) > 1:
+            raise SpecError(
+                'record.observables: "weights" can be recorded only where the widths do not vary, but '
+                "network.widths is an axis"
+            )
+        network = Network(widths[0])
+        return [
+            Variable(
+                f"W{i}",
+                (*_TIMED, f"layer{i}", f"layer{i - 1}"),
+                (trajectories, times, *shape),
+                _FLOAT,
+                "1",
+                f"weights of layer {i}",
+            )
+            for i, shape in enumerate(network.shapes, start=1)
+        ]
+
+
+def _widths(plan: Plan) -> list[tuple[int, ...]]:
+    widths = plan.document.tables["network"]["widths"]
+    return widths if isinstance(widths, list) else [widths]

@@ -1,0 +1,195 @@
+"""From a cell of the grid to what `fastdln.flow` takes: network, loss, starts, times.
+
+Trajectory k of cell c draws from ``SeedSequence(seed, spawn_key=(c,))`` and k alone, whatever part of the
+cell is asked for; a random target from the stream beside it, ``spawn_key=(c, 1)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln import inits
+from fastdln.losses import Loss, Quadratic, Regression
+from fastdln.network import Network, Weights
+from fastdln.scan import data, spec
+from fastdln.scan.plan import Cell, Plan
+from fastdln.scan.spec import SpecError
+from fastdln.theory.exact import mode_time
+
+__all__ = ["Problem", "problem"]
+
+# Modes below this part of the largest are noise of the target: t_end = "auto" does not wait for them.
+NEGLIGIBLE = 1e-8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The gradient flows of one cell."""
+
+    network: Network
+    cell: Cell
+    seed: int
+    folder: Path
+    record: spec.Record
+
+    def loss(self, first: int, size: int) -> Loss:
+        """Return the loss of the trajectories first, ..., first + size - 1.
+
+        Parameters
+        ----------
+        first : int
+            The index of the first trajectory.
+        size : int
+            Their number.
+
+        Returns
+        -------
+        Loss
+            One target, or `size` of them.
+        """
+        target, shape = self.cell.target, (self.network.widths[-1], self.network.widths[0])
+        match target:
+            case spec.SingularValues():
+                return Quadratic.from_singular_values(target.values, shape, rng=target.rng)
+            case spec.Identity():
+                return Quadratic(target.scale * np.eye(*shape))
+            case spec.Data():
+                return _data_loss(target, self.folder)
+            case spec.Random():
+                # A target with entries of deviation scale/sqrt(d_0) is a Gaussian network of one layer.
+                teacher = Network((shape[1], shape[0]))
+                stream = np.random.SeedSequence(self.seed, spawn_key=(self.cell.index, 1))
+                if target.per == "cell":
+                    return Quadratic(*inits.gaussian(teacher, target.scale, rng=stream))
+                return Quadratic(*inits.gaussian(teacher, target.scale, size=size, rng=stream, first=first))
+            case _:
+                raise AssertionError(f"no target of the kind {type(target).__name__}")
+
+    def start(self, first: int, size: int) -> Weights:
+        """Draw the starts of the trajectories first, ..., first + size - 1.
+
+        Parameters
+        ----------
+        first : int
+            The index of the first trajectory.
+        size : int
+            Their number.
+
+        Returns
+        -------
+        tuple of h ndarrays, shape (size, d_i, d_{i-1})
+            The weights.
+        """
+        keys = msgspec.to_builtins(self.cell.init)
+        kind = keys.pop("kind")
+        if kind == "decoupled":
+            keys["loss"] = self.loss(first, size)
+        stream = np.random.SeedSequence(self.seed, spawn_key=(self.cell.index,))
+        weights: Weights = getattr(inits, kind)(self.network, **keys, size=size, rng=stream, first=first)
+        return weights
+
+    @property
+    def t_end(self) -> float:
+        """The end of the flow's span."""
+        t_end = self.cell.flow.t_end
+        return self._automatic_end() if t_end == "auto" else float(t_end)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """The times that are recorded."""
+        record, t_end = self.record.times, self.t_end
+        if record.count == 1:
+            return np.array([t_end])
+        first = record.first
+        if first is None:
+            first = t_end / 1000 if record.spacing == "log" else 0.0
+        if first >= t_end:
+            raise SpecError(f"record.times.first = {first:g}: expected a time before t_end = {t_end:g}")
+        space = np.geomspace if record.spacing == "log" else np.linspace
+        times = space(first, t_end, record.count)
+        # The ends exactly, and rounding must not carry a time beyond them.
+        times[0], times[-1] = first, t_end
+        return np.asarray(times)
+
+    def options(self) -> dict[str, Any]:
+        """Return the remaining arguments of `fastdln.flow`.
+
+        Returns
+        -------
+        dict
+            By name.
+        """
+        flow = msgspec.to_builtins(self.cell.flow)
+        del flow["t_end"]
+        return {**flow, "record": self.record.observables}
+
+    def _automatic_end(self) -> float:
+        loss, depth = self.loss(0, 1), self.network.depth
+        if isinstance(self.cell.target, spec.Random) and self.cell.target.per == "trajectory":
+            raise _no_automatic_end('each trajectory has a target of its own; use per = "cell"')
+        if not isinstance(loss, Quadratic):
+            raise _no_automatic_end("modes of the regression loss have no learning time of their own")
+        scale = _scale(self.cell.init)
+        if scale is None or scale <= 0:
+            raise _no_automatic_end(f"the start has no positive scale, {self.cell.init}")
+        sigma = loss.modes.sigma
+        learnable = sigma[: self.network.rank]
+        learnable = learnable[learnable > NEGLIGIBLE * sigma[0]]
+        if not learnable.size:
+            raise _no_automatic_end("the target is zero: there is no mode to learn")
+        s = learnable[-1] ** (1 / depth)
+        t_end = 3 * float(mode_time(0.9 * s, min(scale, 0.1 * s), learnable[-1], depth))
+        if not 0 < t_end < np.inf:
+            raise _no_automatic_end(f"the least mode, {learnable[-1]:g}, would take the time {t_end:g}")
+        return t_end
+
+
+def problem(plan: Plan, index: int) -> Problem:
+    """Make the problem of one cell.
+
+    Parameters
+    ----------
+    plan : Plan
+        The scan.
+    index : int
+        The number of the cell.
+
+    Returns
+    -------
+    Problem
+        Its flows.
+    """
+    cell, document = plan.cell(index), plan.document
+    return Problem(Network(cell.network.widths), cell, document.seed, plan.folder, document.record)
+
+
+@lru_cache(maxsize=4)
+def _data_loss(target: spec.Data, folder: Path) -> Loss:
+    X, Y = data.load(target, folder)
+    if target.form == "regression":
+        return Regression(X, Y)
+    return Quadratic.from_data(X, Y, whiten=target.form == "whitened")
+
+
+def _scale(init: spec.Strict) -> float | None:
+    """Return the size of the layers' singular values at the start, where the kind has one number for it."""
+    match init:
+        case spec.Scaled():
+            return init.scale
+        case spec.Orthogonal():
+            return init.gain
+        case spec.LayerValues(layer_values=float() as value):
+            return abs(value)
+        case _:
+            return None
+
+
+def _no_automatic_end(reason: str) -> SpecError:
+    return SpecError(f'flow.t_end = "auto": {reason}; give a time instead')
