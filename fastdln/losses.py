@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Loss", "Modes", "Quadratic", "Regression", "haar"]
+from fastdln.linalg import Floats, haar, reproducible
 
-Floats = NDArray[np.float64]
+__all__ = ["Loss", "Modes", "Quadratic", "Regression"]
 
 
 class Modes(NamedTuple):
@@ -81,6 +81,7 @@ class Loss:
         return self.target.shape[:-2]
 
     @cached_property
+    @reproducible
     def modes(self) -> Modes:
         """The modes of the target, by singular value, the largest first."""
         U, sigma, Vt = np.linalg.svd(self.target, full_matrices=False)
@@ -200,6 +201,7 @@ class Quadratic(Loss):
         super().__init__(target=target, cross=target, whitened=target)
 
     @classmethod
+    @reproducible
     def from_singular_values(
         cls,
         values: ArrayLike,
@@ -248,6 +250,7 @@ class Quadratic(Loss):
         return cls((U * sigma[..., None, :]) @ np.swapaxes(V, -1, -2))
 
     @classmethod
+    @reproducible
     def from_data(
         cls,
         X: ArrayLike,
@@ -323,6 +326,7 @@ class Regression(Loss):
     (array([[2.]]), 1.25)
     """
 
+    @reproducible
     def __init__(self, X: ArrayLike, Y: ArrayLike) -> None:
         X, Y = _samples(X, Y, center=False)
         m = X.shape[1]
@@ -340,30 +344,6 @@ class Regression(Loss):
             floor=0.5 * float(np.square(Z - A @ Qt).sum()),
             data_rank=len(S),
         )
-
-
-def haar(gaussian: Floats) -> Floats:
-    """Turn Gaussian matrices into uniformly distributed orthonormal columns.
-
-    Parameters
-    ----------
-    gaussian : ndarray, shape (..., n, k), k <= n
-        Independent standard normal entries.
-
-    Returns
-    -------
-    ndarray, shape (..., n, k)
-        Orthonormal columns, distributed by the Haar measure: the factor Q of a QR decomposition whose R has a
-        positive diagonal (F. Mezzadri, Notices of the AMS 54 (2007) 592-604).
-
-    Examples
-    --------
-    >>> Q = haar(np.random.default_rng(0).standard_normal((5, 3)))
-    >>> np.allclose(Q.T @ Q, np.eye(3))
-    True
-    """
-    Q, R = np.linalg.qr(gaussian)
-    return np.asarray(Q * np.copysign(1.0, np.diagonal(R, axis1=-2, axis2=-1))[..., None, :])
 
 
 def _decompose_inputs(X: Floats, rcond: float | None) -> tuple[Floats, Floats, Floats]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fastdln.losses import Quadratic, Regression, haar
+from fastdln.losses import Quadratic, Regression
 
 rng = np.random.default_rng(1)
 
@@ -135,13 +135,6 @@ def test_random_targets_are_reproducible_and_independent():
     assert np.array_equal(loss.target, Quadratic.from_singular_values(values, (2, 3), rng=0).target)
     assert_allclose(loss.modes.sigma, values)
     assert len({t.tobytes() for t in loss.target}) == 5
-
-
-def test_haar_columns_are_orthonormal_and_have_the_second_moments_of_the_haar_measure():
-    Q = haar(np.random.default_rng(0).standard_normal((20000, 3, 2)))
-    assert_allclose(np.swapaxes(Q, -1, -2) @ Q, np.broadcast_to(np.eye(2), (20000, 2, 2)), atol=1e-14)
-    assert_allclose(Q.mean(axis=0), 0, atol=0.02)
-    assert_allclose(np.square(Q).mean(axis=0), 1 / 3, atol=0.01)
 
 
 @pytest.mark.parametrize("center", [False, True])

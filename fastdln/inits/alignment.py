@@ -14,13 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastdln.inits.streams import Floats, Rng, batch_size, draw, trajectories, transpose, unbatch
-from fastdln.losses import Loss, haar
+from fastdln.inits.streams import Rng, batch_size, draw, trajectories, transpose, unbatch
+from fastdln.linalg import Floats, haar, reproducible
+from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 
 __all__ = ["aligned", "along", "decoupled"]
 
 
+@reproducible
 def aligned(
     net: Network, layer_values: ArrayLike, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -56,6 +58,7 @@ def aligned(
     return unbatch(along(_frames(net.widths, net.rank, size, rng, first), values), size)
 
 
+@reproducible
 def decoupled(
     net: Network,
     loss: Loss,

@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike
 from fastdln.field import balance, product
 from fastdln.inits.alignment import along
 from fastdln.inits.plain import gaussian
-from fastdln.inits.streams import Floats, Rng, check_scale, draw, trajectories, transpose, unbatch
-from fastdln.losses import haar
+from fastdln.inits.streams import Rng, check_scale, draw, trajectories, transpose, unbatch
+from fastdln.linalg import Floats, haar, reproducible
 from fastdln.network import Network, Weights
 
 __all__ = ["balanced", "delta_balanced", "lambda_balanced"]
 
 
+@reproducible
 def balanced(
     net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -67,6 +68,7 @@ def balanced(
     return unbatch(along(bases, [root] * net.depth), size)
 
 
+@reproducible
 def delta_balanced(
     net: Network, delta: float, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -107,6 +109,7 @@ def delta_balanced(
     return unbatch((factor * W for W in weights), size)
 
 
+@reproducible
 def lambda_balanced(
     net: Network,
     lambdas: ArrayLike,

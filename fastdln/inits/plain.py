@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastdln.inits.streams import Rng, batch_size, check_scale, draw, trajectories, transpose, unbatch
-from fastdln.losses import haar
+from fastdln.linalg import haar, reproducible
 from fastdln.network import Network, Weights, check_weights
 
 __all__ = ["gaussian", "identity", "near", "orthogonal", "uniform"]
@@ -82,6 +82,7 @@ def uniform(
     return unbatch((scale * np.sqrt(3 / u.shape[-1]) * (2 * u - 1) for u in draws), size)
 
 
+@reproducible
 def orthogonal(
     net: Network, gain: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:

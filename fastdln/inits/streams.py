@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.linalg import Floats
 from fastdln.network import Weights
 
-__all__ = ["Floats", "Rng", "batch_size", "check_scale", "draw", "trajectories", "transpose", "unbatch"]
+__all__ = ["Rng", "batch_size", "check_scale", "draw", "trajectories", "transpose", "unbatch"]
 
-Floats = NDArray[np.float64]
 Rng = np.random.Generator | np.random.SeedSequence | int | None
 
 

@@ -1,0 +1,50 @@
+"""Orthonormal frames, and bits that do not follow the threads of BLAS."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from fastdln import inits
+from fastdln.linalg import haar
+from fastdln.losses import Quadratic, Regression
+from fastdln.network import Network
+
+
+def test_haar_columns_are_orthonormal_and_have_the_second_moments_of_the_haar_measure():
+    Q = haar(np.random.default_rng(0).standard_normal((20000, 3, 2)))
+    assert_allclose(np.swapaxes(Q, -1, -2) @ Q, np.broadcast_to(np.eye(2), (20000, 2, 2)), atol=1e-14)
+    assert_allclose(Q.mean(axis=0), 0, atol=0.02)
+    assert_allclose(np.square(Q).mean(axis=0), 1 / 3, atol=0.01)
+
+
+def target_of_data(make):
+    rng = np.random.default_rng(0)
+    loss = make(rng.standard_normal((64, 1000)), rng.standard_normal((10, 1000)))
+    return np.concatenate([loss.target, loss.cross, *(m.T for m in loss.modes)], axis=None)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda: target_of_data(Quadratic.from_data),
+        lambda: target_of_data(Regression),
+        lambda: Quadratic.from_singular_values(np.arange(1, 100), (200, 150), rng=0).target,
+        lambda: inits.balanced(Network((200, 150, 100)), rng=0)[1],
+        lambda: inits.delta_balanced(Network((784, 100, 10)), 0.1, rng=0)[0],
+        lambda: inits.lambda_balanced(Network((200, 150, 100)), [0.0], rng=0)[1],
+        lambda: inits.orthogonal(Network((400, 300)), rng=0)[0],
+        lambda: inits.aligned(Network((200, 150, 100)), 0.5, rng=0)[0],
+        lambda: inits.decoupled(Network((200, 100)), Quadratic(np.eye(100, 200)), 0.5)[0],
+    ],
+)
+def test_threads_of_blas_change_no_bit_and_keep_their_setting(compute):
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            before = threadpool_info()
+            results.append(compute())
+            assert threadpool_info() == before
+    assert np.array_equal(*results)
