@@ -23,7 +23,16 @@ from fastdln.integrate.tableaus import TSIT5
 from fastdln.kernels.memory import peek
 from fastdln.kernels.steps import slope
 
-WIDTHS = ((4, 4, 4, 4), (8, 8, 8, 8), (16, 16, 16), (32, 32, 32), (3, 3, 3, 3), (5, 7, 3, 6), (7, 7, 7), (64, 32, 10))
+WIDTHS = (
+    (4, 4, 4, 4),
+    (8, 8, 8, 8),
+    (16, 16, 16),
+    (32, 32, 32),
+    (3, 3, 3, 3),
+    (5, 7, 3, 6),
+    (7, 7, 7),
+    (64, 32, 10),
+)
 
 
 @numba.njit(nogil=True)
@@ -72,7 +81,9 @@ def main() -> None:
             rates.append(rate(arena, flops, 0.05))
             shares.append(rates[-1] / peak)
         name = "-".join(map(str, widths))
-        print(f"{name:12s} {100 * statistics.median(shares):5.1f} %   {statistics.median(rates) / 1e9:6.1f} GFLOP/s")
+        print(
+            f"{name:12s} {100 * statistics.median(shares):5.1f} %   {statistics.median(rates) / 1e9:6.1f} GFLOP/s"
+        )
 
 
 if __name__ == "__main__":
