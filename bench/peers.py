@@ -101,7 +101,7 @@ def compare(workload: Workload, rtol: float, names: list[str], rounds: int) -> l
 def table(rows: list[dict[str, float | str]]) -> str:
     """The rows as a Markdown table."""
     cells = [list(rows[0])] + [
-        [value if isinstance(value, str) else f"{value:.3g}" for value in row.values()] for row in rows
+        [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
