@@ -29,7 +29,7 @@ print(time.perf_counter() - start)
 
 
 def seconds(script: str, cache: str) -> tuple[float, float, float]:
-    """What the script prints, its seconds beyond NumPy's import; wall and CPU seconds of the whole process."""
+    """The script's seconds beyond NumPy's import, as it prints them; wall and CPU seconds of the process."""
     start, used = time.perf_counter(), os.times()
     done = subprocess.run(
         [sys.executable, "-c", script],
