@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fastdln.kernels.compile import part
@@ -33,7 +35,7 @@ def norm(w, arena, l, a, b):
         total /= size
         if worst == worst and not total <= worst:  # once NaN, it stays NaN
             worst = total
-    return np.sqrt(worst)
+    return math.sqrt(worst)
 
 
 @part
@@ -71,9 +73,9 @@ def first_step(w, arena, ctl, new):
                 fastest = bend
             other = (0.01 / fastest) ** (1.0 / (w.order + 1)) if fastest > 1e-15 else 1e-6
             h = 100.0 * h if 100.0 * h < other else other
-            if w.growth_cap > 0.0 and h * np.sqrt(ctl[RESIDUAL2, l]) > w.growth_cap:
-                h = w.growth_cap / np.sqrt(ctl[RESIDUAL2, l])
-            h = 2.0 ** np.floor(np.log2(h))
+            if w.growth_cap > 0.0 and h * math.sqrt(ctl[RESIDUAL2, l]) > w.growth_cap:
+                h = w.growth_cap / math.sqrt(ctl[RESIDUAL2, l])
+            h = 2.0 ** math.floor(math.log2(h))
             ctl[NEXT_STEP, l] = h if h < w.end else w.end
     return broken
 
