@@ -12,7 +12,6 @@ from rich.console import Console
 
 from fastdln.cli import tables
 from fastdln.cli.info import describe
-from fastdln.figures import save_scan
 from fastdln.scan import run as running
 from fastdln.scan.journal import JournalError
 from fastdln.scan.plan import load_plan
@@ -145,6 +144,9 @@ def _finish(store: Store, threads: int | None, plot: Path | None, no_plot: bool)
 
 
 def _draw(store: Store, picture: Path | None) -> None:
+    # Here, because the commands that draw nothing should not wait for Matplotlib.
+    from fastdln.figures import save_scan
+
     path = store.path.with_suffix(".png") if picture is None else picture
     save_scan(store.dataset(), path)
     out.print(f"{path}: the picture of {store.path}")

@@ -68,6 +68,9 @@ def _build(folder: Path, layout: Layout, problems: list[Problem]) -> None:
         "spec_folder": str(plan.folder.resolve()),
         "chunk": layout.chunk,
     }
+    if tied := [name for axis in plan.axes for name in axis.names[1:]]:
+        # By this xarray knows that they are coordinates.
+        attributes["coordinates"] = " ".join(tied)
     group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
     _write_coordinates(group, plan)
     _write_cells(group, layout, problems)

@@ -1,0 +1,53 @@
+"""What the tests of scans share: a small scan, and how two stores are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+SPEC = """
+name = "small"
+trajectories = 10
+seed = 3
+[network]
+widths = [[2, 2], [2, 3, 2], [3, 2, 4, 3]]
+[target]
+kind = "singular_values"
+values = [2.0, 1.0]
+[init]
+kind = "gaussian"
+scale = [0.1, 0.5]
+[flow]
+t_end = 5.0
+[record]
+times = 4
+observables = ["loss", "strengths", "learning_times"]
+"""
+N_CELLS = 6
+
+
+def write_spec(folder: Path, *changes: tuple[str, str]) -> Path:
+    """Write the small scan, changed, into a folder."""
+    text = SPEC
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "spec.toml"
+    path.write_text(text)
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return the contents of every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def assert_same_bits(a: xr.Dataset, b: xr.Dataset) -> None:
+    """Hold every array of two scans against each other, NaN included."""
+    assert set(a.variables) == set(b.variables)
+    for name in a.variables:
+        x, y = a[name].values, b[name].values
+        assert x.dtype == y.dtype
+        assert x.shape == y.shape
+        assert x.tolist() == y.tolist() if x.dtype.kind == "T" else x.tobytes() == y.tobytes(), name
