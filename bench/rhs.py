@@ -81,9 +81,7 @@ def main() -> None:
             rates.append(rate(arena, flops, 0.05))
             shares.append(rates[-1] / peak)
         name = "-".join(map(str, widths))
-        print(
-            f"{name:12s} {100 * statistics.median(shares):5.1f} %   {statistics.median(rates) / 1e9:6.1f} GFLOP/s"
-        )
+        print(f"{name:12s} {100 * statistics.median(shares):5.1f} %   {statistics.median(rates) / 1e9:6.1f} GFLOP/s")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln import observables
+from fastdln import arguments, observables
 from fastdln.engines import batch
 from fastdln.engines.choose import ENGINES, choose
 from fastdln.engines.problem import Problem
 from fastdln.integrate.tableau import Tableau
-from fastdln.integrate.tableaus import METHODS
 from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
 from fastdln.resources import progress_bar, require_memory
@@ -155,31 +152,31 @@ def flow(
     (True, (3, 2))
     """
     network, weights = check_weights(w0)
-    start, single = _starts(network, weights, loss)
-    t_0, t_end = _span(span)
-    times = _times(t_eval, t_0, t_end)
-    tableau = _method(method)
+    start, single = arguments.starts(network, weights, loss)
+    t_0, t_end = arguments.span(span)
+    times = arguments.times(t_eval, t_0, t_end)
+    tableau = arguments.method(method)
     options = Options(
         method=tableau,
-        rtol=_positive("rtol", rtol),
-        max_steps=_count("max_steps", max_steps),
-        record=_record(record),
+        rtol=arguments.positive("rtol", rtol),
+        max_steps=arguments.count("max_steps", max_steps),
+        record=arguments.record(record),
         stop_gradient=None if stop is None else stop.grad_norm,
         stop_loss=None if stop is None else stop.loss,
-        weight_decay=_number("weight_decay", weight_decay),
+        weight_decay=arguments.number("weight_decay", weight_decay),
         layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
-        step=None if step is None else _step(step, abs(t_end - t_0), max_steps),
+        step=None if step is None else arguments.step(step, abs(t_end - t_0), max_steps),
         history=bool(history),
-        engine=_one_of("engine", engine, ("auto", *ENGINES)),
+        engine=arguments.one_of("engine", engine, ("auto", *ENGINES)),
     )
     if not tableau.errors and step is None:
         raise ValueError(f"method {tableau.name!r} has no error estimate: give step=... for fixed steps")
     if options.rtol < 4 * np.finfo(start.dtype).eps:
         raise ValueError(f"rtol must be at least {4 * np.finfo(start.dtype).eps:.1e} in {start.dtype}, not {rtol!r}")
-    tolerances = _tolerances(atol, start, network, loss, options.rtol)
+    tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
     return integrate(
         network, loss, start, tolerances, t_0, t_end, times, options, origin=start, t_origin=t_0, single=single,
-        threads=_threads(threads), progress=progress,
+        threads=arguments.threads(threads), progress=progress,
     )  # fmt: skip
 
 
@@ -188,7 +185,7 @@ def integrate(
     times: NDArray[np.float64], options: Options, *, origin: NDArray[Any], t_origin: float, single: bool,
     threads: int, progress: bool | Progress = False,
 ) -> Trajectories:  # fmt: skip
-    """Integrate from checked arguments; ``origin`` and ``t_origin`` are where conserved quantities are compared with."""
+    """Integrate from checked arguments; conserved quantities are compared with those at ``origin``, ``t_origin``."""
     direction = 1.0 if t_end > t_0 else -1.0
     n, n_t = len(start), len(times)
     fields = {name: observables.OBSERVABLES[name] for name in options.record if name in observables.OBSERVABLES}
@@ -222,22 +219,24 @@ def integrate(
             if learned is not None:
                 learned[rows] = t_0 + direction * results.learned
             if steps is not None:
-                steps += [t_0 + direction * row[:m] for row, m in zip(results.history, results.counts[:, 1], strict=True)]
+                steps += [
+                    t_0 + direction * row[:m] for row, m in zip(results.history, results.counts[:, 1], strict=True)
+                ]
     reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
         _learning_times=learned, _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
-        _origin=origin, _steps=None if steps is None else tuple(steps), _single=single,
+        _origin=origin, _steps=None if steps is None else tuple(steps), single=single,
     )  # fmt: skip
 
 
 def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: int | None) -> Trajectories:
     """Go on with those that finished; see `Trajectories.extend`."""
     t_0, t_mid = old.span
-    t_end = _number("t_end", t_end)
+    t_end = arguments.number("t_end", t_end)
     if (t_end - t_mid) * (t_mid - t_0) <= 0:
         raise ValueError(f"t_end must lie beyond the end {t_mid} of the span from {t_0}, not at {t_end}")
-    times = _times(t_eval, t_mid, t_end)
+    times = arguments.times(t_eval, t_mid, t_end)
     if times.size and old.t.size and times[0] == old.t[-1]:
         raise ValueError(f"t_eval must begin after the last recorded time {old.t[-1]}")
     go_on = old._status == Status.FINISHED
@@ -247,7 +246,7 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
     new = integrate(
         old.network, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss, old._final[go_on],  # type: ignore[index]
         old._atol[go_on], t_mid, t_end, times, old.options, origin=old._origin[go_on], t_origin=t_0, single=False,
-        threads=_threads(threads),
+        threads=arguments.threads(threads),
     )  # fmt: skip
 
     def joined(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
@@ -274,132 +273,3 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
         _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
         _status=joined(old._status, new._status), _counts=counts, _steps=steps,
     )  # fmt: skip
-
-
-def _starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
-    """Packed starts (n, parameters), and whether one network was given without a batch axis."""
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
-    lead = weights[0].shape[:-2]
-    if len(lead) > 1:
-        raise ValueError(f"w0 must have at most one batch axis, not the leading axes {lead}")
-    loss.check_product((*lead, network.widths[-1], network.widths[0]))
-    packed = np.ascontiguousarray(network.pack(weights))
-    n = np.broadcast_shapes(lead, loss.batch_shape)
-    if n == (0,):
-        raise ValueError("w0 must hold at least one network, not an empty batch")
-    return np.ascontiguousarray(np.broadcast_to(packed, (*(n or (1,)), packed.shape[-1]))), not n
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, not {value!r}")
-    return number
-
-
-def _positive(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be positive, not {value!r}")
-    return number
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value!r}")
-    return int(value)
-
-
-def _one_of(name: str, value: Any, known: Iterable[str]) -> str:
-    known = tuple(known)
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
-    if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}{hint}")
-    return value
-
-
-def _span(span: Any) -> tuple[float, float]:
-    try:
-        t_0, t_end = span
-    except (TypeError, ValueError):
-        raise ValueError(f"span must be two times (t_0, t_end), not {span!r}") from None
-    t_0, t_end = _number("span[0]", t_0), _number("span[1]", t_end)
-    if t_0 == t_end:
-        raise ValueError(f"span must not be empty: t_0 = t_end = {t_0!r}")
-    return t_0, t_end
-
-
-def _times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.float64]:
-    if t_eval is None:
-        return np.array([t_end])
-    times = np.array(t_eval, dtype=np.float64)
-    if times.ndim != 1:
-        raise ValueError(f"t_eval must have one axis, not the shape {times.shape}")
-    ahead = times if t_end > t_0 else -times
-    if not np.isfinite(times).all() or np.any(np.diff(ahead) <= 0):
-        raise ValueError("t_eval must be finite and strictly monotone from the start of the span towards its end")
-    if times.size and not (min(t_0, t_end) <= times.min() and times.max() <= max(t_0, t_end)):
-        raise ValueError(
-            f"t_eval must lie within the span ({t_0}, {t_end}), not reach from {times[0]} to {times[-1]}"
-        )
-    return times
-
-
-def _method(method: Any) -> Tableau:
-    if isinstance(method, Tableau):
-        return method
-    return METHODS[_one_of("method", method, METHODS)]
-
-
-def _record(record: Any) -> tuple[str, ...]:
-    if isinstance(record, str):
-        record = (record,)
-    names = tuple(_one_of("record", name, observables.NAMES) for name in record)
-    return tuple(dict.fromkeys(names))
-
-
-def _step(step: Any, duration: float, max_steps: int) -> float:
-    length = _positive("step", step)
-    if duration / length > max_steps:
-        raise ValueError(
-            f"step = {length} takes {math.ceil(duration / length)} steps over the span, more than max_steps = {max_steps}"
-        )
-    return length
-
-
-def _threads(threads: Any) -> int:
-    if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return _count("threads", threads)
-
-
-def _tolerances(
-    atol: Any, start: NDArray[Any], network: Network, loss: Loss, rtol: float
-) -> NDArray[np.float64]:
-    """Absolute tolerance of each trajectory."""
-    if atol is not None:
-        value = _number("atol", atol)
-        if value < 0:
-            raise ValueError(f"atol must not be negative, not {atol!r}")
-        return np.full(len(start), value)
-    least = np.full(len(start), np.inf)
-    for W in network.unpack(start):
-        entries = np.abs(W.reshape(len(start), -1).astype(np.float64))
-        largest = entries.max(axis=1, keepdims=True)
-        usable = (largest > 0) & np.isfinite(largest)
-        scaled = entries / np.where(usable, largest, 1.0)  # so that no square overflows or vanishes
-        with np.errstate(invalid="ignore", over="ignore"):
-            size = largest[:, 0] * np.sqrt(np.square(scaled).mean(axis=1))
-        least = np.where(usable[:, 0], np.minimum(least, size), least)
-    norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
-    least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))
-    return 1e-3 * rtol * least

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 
@@ -20,7 +21,7 @@ def optional(module: str, extra: str) -> ModuleType:
 def free_memory() -> int | None:
     """Bytes that can be taken without swapping, or None where the system does not tell."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
             for line in lines:
                 if line.startswith("MemAvailable:"):
                     return int(line.split()[1]) * 1024

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln import archive
+from fastdln.dataset import dataset
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
-from fastdln.resources import optional
-
-FORMAT = 1  # of saved files
 
 
 class Status(IntEnum):
@@ -73,8 +71,18 @@ class Trajectories:
 
     Attributes
     ----------
+    network : Network
+        The network.
+    loss_function : Loss
+        The loss that was descended.
+    options : Options
+        How it was integrated.
+    span : (float, float)
+        Start and end.
     t : ndarray, shape (n_t,)
         Times of the records.
+    single : bool
+        Whether this is one network without a trajectory axis.
     loss, grad_norm, imbalance, drift : ndarray, shape (n, n_t), or None
         Loss; ||grad L||_F; max_i ||C_i||_2; max_i ||C_i(t) - exp(-2 mu (t - t_0)) C_i(t_0)||_F with the layers' rates
         divided into C_i.
@@ -109,6 +117,7 @@ class Trajectories:
     options: Options
     span: tuple[float, float]
     t: NDArray[np.float64]
+    single: bool
     _recorded: dict[str, NDArray[Any]]
     _learning_times: NDArray[np.float64] | None
     _final: NDArray[Any]
@@ -118,12 +127,11 @@ class Trajectories:
     _atol: NDArray[np.float64]
     _origin: NDArray[Any]
     _steps: tuple[NDArray[np.float64], ...] | None
-    _single: bool
 
     # ---- what was recorded
     def _each(self, values: NDArray[Any] | None) -> Any:
         """Values of the trajectories, without their axis for a single network."""
-        return values[0] if self._single and values is not None else values
+        return values[0] if self.single and values is not None else values
 
     def _observable(self, name: str) -> Any:
         return self._each(self._recorded.get(name))
@@ -182,7 +190,7 @@ class Trajectories:
     @property
     def status(self) -> Any:
         """What became of each trajectory, values of `Status`, shape (n,)."""
-        return Status(int(self._status[0])) if self._single else self._status
+        return Status(int(self._status[0])) if self.single else self._status
 
     @property
     def success(self) -> Any:
@@ -253,7 +261,8 @@ class Trajectories:
                 first = ", ".join(map(str, failed[:5])) + (", ..." if failed.size > 5 else "")
                 parts.append(f"{failed.size} {kind.name} (trajectories {first}): {advice}")
         if parts:
-            raise FlowError(f"{np.count_nonzero(self._status > Status.STOPPED)} of {len(self)} failed; " + "; ".join(parts))
+            failures = np.count_nonzero(self._status > Status.STOPPED)
+            raise FlowError(f"{failures} of {len(self)} failed; " + "; ".join(parts))
         return self
 
     # ---- selecting, joining, going on
@@ -265,7 +274,7 @@ class Trajectories:
 
     def __getitem__(self, index: Any) -> Trajectories:
         """Select trajectories; an integer gives a single one, without its axis."""
-        if self._single:
+        if self.single:
             raise TypeError("a single trajectory has no trajectory axis to select from")
         single = isinstance(index, int | np.integer)
         rows = np.atleast_1d(np.arange(len(self))[index])
@@ -276,7 +285,7 @@ class Trajectories:
             _recorded={name: values[rows] for name, values in self._recorded.items()},
             _learning_times=None if self._learning_times is None else self._learning_times[rows],
             _steps=None if self._steps is None else tuple(self._steps[k] for k in rows),
-            _single=single,
+            single=single,
             **{f"_{name}": getattr(self, f"_{name}")[rows] for name in _PER_TRAJECTORY},
         )
 
@@ -302,7 +311,7 @@ class Trajectories:
         ValueError
             If ``t_end`` or ``t_eval`` does not lie beyond the present end.
         """
-        from fastdln.gradient_flow import extend  # noqa: PLC0415  the layer above; only this way round at run time
+        from fastdln.gradient_flow import extend
 
         return extend(self, t_end, t_eval, threads)
 
@@ -316,26 +325,19 @@ class Trajectories:
             The file; an existing one is replaced.
         """
         header = {
-            "format": FORMAT,
             "widths": self.network.widths,
             "span": self.span,
-            "single": self._single,
-            "options": {
-                **{f.name: getattr(self.options, f.name) for f in dataclasses.fields(Options) if f.name != "method"},
-                "method": {f.name: getattr(self.options.method, f.name) for f in _coefficients()},
-            },
+            "single": self.single,
+            "options": dataclasses.asdict(self.options)
+            | {"method": {f.name: getattr(self.options.method, f.name) for f in _coefficients()}},
             "loss": {"floor": self.loss_function.floor, "data_rank": self.loss_function.data_rank},
         }
-        arrays: dict[str, NDArray[Any]] = {"header": np.array(json.dumps(header)), "t": self.t}
-        arrays |= {name: getattr(self, f"_{name}") for name in _PER_TRAJECTORY}
-        arrays |= {f"recorded/{name}": values for name, values in self._recorded.items()}
-        arrays |= {f"loss/{name}": values for name in _LOSS_ARRAYS if (values := getattr(self.loss_function, name)) is not None}
-        if self._learning_times is not None:
-            arrays["learning_times"] = self._learning_times
-        if self._steps is not None:
-            arrays["steps"] = np.concatenate([np.zeros(0), *self._steps])
-        with open(path, "wb") as file:  # a file object: NumPy would append .npz to a name
-            np.savez(file, **arrays)
+        optional = {f"loss/{name}": getattr(self.loss_function, name) for name in _LOSS_ARRAYS}
+        optional |= {f"recorded/{name}": values for name, values in self._recorded.items()}
+        optional["learning_times"] = self._learning_times
+        optional["steps"] = None if self._steps is None else np.concatenate(self._steps)
+        arrays = {"t": self.t} | {name: getattr(self, f"_{name}") for name in _PER_TRAJECTORY}
+        archive.write(path, header, arrays | {name: x for name, x in optional.items() if x is not None})
 
     def to_dataset(self) -> Any:
         """The trajectories as an `xarray.Dataset` with named dimensions and attributes.
@@ -350,49 +352,17 @@ class Trajectories:
         ImportError
             If xarray is missing, with the command that installs it.
         """
-        xarray = optional("xarray", "scan")
-        dims = {"singular_values": ("mode",), "strengths": ("mode",)}
-        lead = ("trajectory",)
-        variables: dict[str, Any] = {}
-        for name, values in self._recorded.items():
-            if name != "weights":
-                variables[name] = ((*lead, "time", *dims.get(name, ())), values, {"long_name": _LONG_NAMES[name]})
-        for prefix, flat, more in (("W", self._recorded.get("weights"), ("time",)), ("final_W", self._final, ())):
-            for i, W in enumerate(self.network.unpack(flat) if flat is not None else (), start=1):
-                variables[f"{prefix}{i}"] = ((*lead, *more, f"layer{i}", f"layer{i - 1}"), W)
-        if self._learning_times is not None:
-            attributes = {"long_name": _LONG_NAMES["learning_times"], "units": "time of the flow"}
-            variables["learning_times"] = ((*lead, "mode"), self._learning_times, attributes)
-        meanings = {"flag_values": [int(s) for s in Status], "flag_meanings": " ".join(s.name for s in Status)}
-        variables["status"] = (lead, self._status, meanings)
-        variables["t_final"] = (lead, self._t_final, {"long_name": "end of the trajectory", "units": "time of the flow"})
-        for i, name in enumerate(("n_rhs", "n_accepted", "n_rejected")):
-            variables[name] = (lead, self._counts[:, i])
-        coordinates = {"time": ("time", self.t, {"long_name": "time of the gradient flow"})}
-        attributes = {"widths": list(self.network.widths), "method": self.options.method.name, "rtol": self.options.rtol}
-        dataset = xarray.Dataset(variables, coordinates, attributes)
-        return dataset.isel(trajectory=0) if self._single else dataset
+        return dataset(self, {status.name: status.value for status in Status})
 
     def __repr__(self) -> str:
+        count = "one" if self.single else len(self)
+        span = f"t = {self.span[0]:g} to {self.span[1]:g}, {len(self.t)} times"
         recorded = ", ".join(self.options.record) or "nothing"
-        count = "one" if self._single else len(self)
-        return (
-            f"<Trajectories: {count} of {self.network}, t = {self.span[0]:g} to {self.span[1]:g}, {len(self.t)} times; "
-            f"recorded {recorded}; {self.message}>"
-        )
+        return f"<Trajectories: {count} of {self.network}, {span}; recorded {recorded}; {self.message}>"
 
 
 _PER_TRAJECTORY = ("final", "t_final", "status", "counts", "atol", "origin")
 _LOSS_ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
-_LONG_NAMES = {
-    "loss": "loss",
-    "grad_norm": "norm of the gradient",
-    "strengths": "strength of the mode",
-    "singular_values": "singular value of the product",
-    "imbalance": "largest norm of a balance matrix",
-    "drift": "largest change of a balance matrix",
-    "learning_times": "time at which the mode reaches half its singular value",
-}
 
 
 def _coefficients() -> list[dataclasses.Field[Any]]:
@@ -417,27 +387,21 @@ def load(path: str | PathLike[str]) -> Trajectories:
     ValueError
         If the file was not written by `Trajectories.save`, or by a newer version of it.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
-    if "header" not in arrays:
-        raise ValueError(f"{path} does not hold saved trajectories")
-    header = json.loads(str(arrays.pop("header")))
-    if header["format"] > FORMAT:
-        raise ValueError(f"{path} has format {header['format']}, newer than the {FORMAT} that this version reads")
-    tuples = lambda value: tuple(map(tuples, value)) if isinstance(value, list) else value  # noqa: E731  JSON has lists
-    options = {name: tuples(value) for name, value in header["options"].items() if name != "method"}
-    method = Tableau(**{name: tuples(value) for name, value in header["options"]["method"].items()})
-    loss_arrays = {name: arrays.get(f"loss/{name}") for name in _LOSS_ARRAYS}
-    counts, steps = arrays["counts"], arrays.get("steps")
+    header, arrays = archive.read(path)
+    method = Tableau(**header["options"].pop("method"))
+    loss: dict[str, Any] = {name: arrays.get(f"loss/{name}") for name in _LOSS_ARRAYS}
+    ends = np.cumsum(arrays["counts"][:, 1])
     return Trajectories(
         network=Network(header["widths"]),
-        loss_function=Loss(**loss_arrays, **header["loss"]),
-        options=Options(method=method, **options),
-        span=tuples(header["span"]),
+        loss_function=Loss(**loss, **header["loss"]),
+        options=Options(method=method, **header["options"]),
+        span=header["span"],
         t=arrays["t"],
-        _recorded={name.removeprefix("recorded/"): v for name, v in arrays.items() if name.startswith("recorded/")},
+        single=header["single"],
+        _recorded={
+            name.removeprefix("recorded/"): values for name, values in arrays.items() if name.startswith("recorded/")
+        },
         _learning_times=arrays.get("learning_times"),
-        _steps=None if steps is None else tuple(np.split(steps, np.cumsum(counts[:-1, 1]))),
-        _single=header["single"],
+        _steps=tuple(np.split(arrays["steps"], ends[:-1])) if "steps" in arrays else None,
         **{f"_{name}": arrays[name] for name in _PER_TRAJECTORY},
     )

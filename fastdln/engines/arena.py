@@ -195,7 +195,7 @@ class Arena:
         layer_sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
         self._tables = {
             "arena": self.arena, "ctl": self.ctl, "slopes": slope_table, "rhs": recipe.rhs,
-            "observe": recipe.observe, "schedule": method.stages, "index": method.index, "weights": method.weights,
+            "observe": recipe.observe, "schedule": method.stages, "index": method.slopes, "weights": method.weights,
             "error_rows": method.errors, "error_index": method.error_index, "error_weights": method.error_weights,
             "dense": method.dense, "sequence": method.sequence,
             "layers": np.array(recipe.program.layers, np.int64), "sizes": layer_sizes,
@@ -210,7 +210,7 @@ class Arena:
         for name, value in (recipe.par | sizes | library(recipe.dtype, lanes)).items():
             w[name] = value
         for name, address in places.items():
-            if f"{name}_at" in layout.WORKSPACE.names:
+            if f"{name}_at" in layout.ADDRESSES:
                 w[f"{name}_at"] = address
         for name, table in self._tables.items():
             w[f"{name}_at"] = table.ctypes.data

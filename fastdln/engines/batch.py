@@ -1,4 +1,4 @@
-"""Running a batch: chunks, threads, cancellation.  The same for every engine that joins `integrate` with an executor."""
+"""Running a batch: chunks, threads, cancellation; the same for every engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.1  # between looks at Ctrl-C and progress
 
 def chunk_size(problem: Problem, lanes: int) -> int:
     """Trajectories that are recorded at a time; results do not depend on it."""
-    columns = sum(s.stop - s.start for s in problem.columns.values())
+    columns = problem.n_columns
     row = max(1, len(problem.times) * columns * problem.start.itemsize)
     return max(CHUNK_BYTES // row, 4 * lanes * problem.threads)
 
@@ -31,7 +31,7 @@ def chunk_size(problem: Problem, lanes: int) -> int:
 def memory(problem: Problem, executor: Executor, recorded: dict[str, tuple[int, ...]]) -> int:
     """Bytes that a call takes at most: what is recorded, a chunk of records, starts and finals, histories, arenas."""
     item, n = problem.start.itemsize, problem.n
-    columns = sum(s.stop - s.start for s in problem.columns.values())
+    columns = problem.n_columns
     chunk = min(n, chunk_size(problem, executor.lanes))
     kept = sum(math.prod(shape) for shape in recorded.values()) * item
     histories = (n + chunk) * problem.max_steps * 8 if problem.history else 0
@@ -80,7 +80,7 @@ def run(
 
 def _results(plan: Recipe, n: int) -> Results:
     problem = plan.problem
-    columns = sum(s.stop - s.start for s in problem.columns.values())
+    columns = problem.n_columns
     return Results(
         records=np.full((n, len(problem.times), columns), np.nan, plan.dtype),
         final=np.empty((n, problem.network.n_parameters), plan.dtype),
@@ -92,9 +92,7 @@ def _results(plan: Recipe, n: int) -> Results:
     )
 
 
-def _threads(
-    arenas: list[Arena], job: Job, results: Results, shared: NDArray[np.int64]
-) -> Iterator[NDArray[np.int64]]:
+def _threads(arenas: list[Arena], job: Job, results: Results, shared: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Run one loop in each arena's thread; yields the shared counters now and then and at the end.
 
     The loops run outside the interpreter lock while this thread waits, so that Ctrl-C is seen; then the loops are told
@@ -105,7 +103,7 @@ def _threads(
     def work(a: Arena) -> None:
         try:
             integrate(a.workspace, a.arena, a.ctl, job, results, shared)
-        except BaseException as error:  # noqa: BLE001  raised again in the caller's thread
+        except BaseException as error:
             errors.append(error)
             shared[layout.CANCEL] = 1
 
@@ -129,7 +127,8 @@ def _threads(
 
 def _one_blas_thread() -> contextlib.AbstractContextManager[Any]:
     """Trajectories run side by side, so each product gets one thread of BLAS; the setting is restored afterwards."""
-    import scipy.linalg.cython_blas  # noqa: F401, PLC0415  its BLAS must be loaded to be limited
-    import threadpoolctl  # noqa: PLC0415
+    import scipy.linalg.cython_blas  # noqa: F401  its BLAS must be loaded to be limited
+    import threadpoolctl
 
-    return threadpoolctl.threadpool_limits(1, user_api="blas")
+    limits: contextlib.AbstractContextManager[Any] = threadpoolctl.threadpool_limits(1, user_api="blas")
+    return limits

@@ -1,6 +1,6 @@
 """Which engine advances a batch.
 
-The choice depends on widths, loss, method and precision alone, never on the batch or the machine: so neither do results.
+The choice depends on widths, loss, method and precision alone, never on the batch or the machine: nor do results.
 """
 
 from __future__ import annotations

@@ -52,6 +52,11 @@ class Problem:
             at += size
         return places
 
+    @property
+    def n_columns(self) -> int:
+        """Numbers in a record."""
+        return sum(raw_sizes(self.network)[name] for name in self.raw)
+
 
 def raw_sizes(network: Network) -> dict[str, int]:
     """Numbers that each raw observable takes in a record; engines write these and no others."""

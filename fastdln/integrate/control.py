@@ -5,7 +5,7 @@ After an accepted step of error norm e (tolerated: e <= 1) the next step is h ti
     safety e^(-alpha) e_old^beta,   within [least, most], and at most 1 after a rejection,
 
 with k = error order + 1, beta = 0.2/k and alpha = 1/k - 0.75 beta: the choice of Hairer and Wanner (Solving Ordinary
-Differential Equations II, IV.2, and the code DOPRI5), under which rejected steps are rare where stability limits the step.
+Differential Equations II, IV.2, and the code DOPRI5), under which few steps are rejected where stability limits them.
 After a rejected step e_old is left out.
 """
 

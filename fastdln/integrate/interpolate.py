@@ -26,8 +26,8 @@ def hermite(b: Sequence[float]) -> Rows:
 def nested_form(b: Sequence[float], d: Sequence[Sequence[float]]) -> Rows:
     """Output of DOP853, from its nested form in theta and 1 - theta (Hairer, Norsett and Wanner, II.6).
 
-    y + theta (F0 + (1 - theta)(F1 + theta (F2 + (1 - theta)(F3 + ...)))) with F0 = h sum_j b_j k_j, F1 = h k_first - F0,
-    F2 = 2 F0 - h (k_first + k_last) and further F = h sum_j d_j k_j.
+    y + theta (F0 + (1 - theta)(F1 + theta (F2 + (1 - theta)(F3 + ...)))) with F0 = h sum_j b_j k_j,
+    F1 = h k_first - F0, F2 = 2 F0 - h (k_first + k_last) and further F = h sum_j d_j k_j.
     """
     stages = len(d[0])
     last = len(b)  # the slope at the end of the step

@@ -21,7 +21,7 @@ class Schedule(NamedTuple):
     """
 
     stages: NDArray[np.int64]
-    index: NDArray[np.int64]
+    slopes: NDArray[np.int64]
     weights: NDArray[np.floating]
     errors: NDArray[np.int64]
     error_index: NDArray[np.int64]
@@ -45,7 +45,9 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
         for row in factors:
             weights.extend(row[j] if j < len(row) else 0.0 for j in slopes)
 
-    used = lambda s, below: [j for j in range(min(below, len(rows[s]))) if rows[s][j] != 0]  # noqa: E731
+    def used(s: int, below: int) -> list[int]:
+        return [j for j, weight in enumerate(rows[s][:below]) if weight != 0]
+
     s = 1
     while s < main:
         both = sorted({*used(s, s), *used(s + 1, s)}) if s + 1 < main else []
@@ -74,7 +76,7 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
         error_weights.extend(row[j] if j < len(row) else 0.0 for j in slopes)
     return Schedule(
         stages=out,
-        index=np.array(index, np.int64),
+        slopes=np.array(index, np.int64),
         weights=np.array(weights, dtype),
         errors=errors,
         error_index=np.array(error_index, np.int64),

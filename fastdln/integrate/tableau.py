@@ -72,11 +72,13 @@ class Tableau:
     rows: Rows = field(init=False, repr=False)  # of all slopes: stages, end of the step, extra
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  the dataclass is frozen
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # the dataclass is frozen
+
         for name in ("a", "errors", "extra"):
             put(name, tuple(_floats(f"{name}[{i}]", row) for i, row in enumerate(getattr(self, name))))
         put("b", _floats("b", self.b))
-        if not isinstance(self.order, int) or self.order < 1:
+        if self.order != int(self.order) or self.order < 1:
             raise ValueError(f"order must be a positive integer, not {self.order!r}")
         if self.embedded_order is None:
             put("embedded_order", max(self.order - 1, 1))

@@ -79,8 +79,18 @@ TSIT5 = Tableau(
 )  # fmt: skip
 
 _DOP853_B = (
-    0.054293734116568765, 0, 0, 0, 0, 4.450312892752409, 1.8915178993145003, -5.801203960010585,
-    0.3111643669578199, -0.1521609496625161, 0.20136540080403034, 0.04471061572777259,
+    0.054293734116568765,
+    0,
+    0,
+    0,
+    0,
+    4.450312892752409,
+    1.8915178993145003,
+    -5.801203960010585,
+    0.3111643669578199,
+    -0.1521609496625161,
+    0.20136540080403034,
+    0.04471061572777259,
 )
 
 DOP853 = Tableau(
@@ -169,8 +179,8 @@ DOP853 = Tableau(
             ),
         ),
     ),
-    source="E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 2nd ed. (1993), II.5, II.6, "
-    "and the code DOP853",
+    source="E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 2nd ed. (1993), "
+    "II.5 and II.6, and the code DOP853",
 )  # fmt: skip
 
 METHODS = {method.name: method for method in (BS3, DP5, TSIT5, DOP853)}

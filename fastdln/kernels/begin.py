@@ -8,7 +8,13 @@ import numpy as np
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import (
-    FAILED, GRADIENT2, LOSS2, NEXT_STEP, RESIDUAL2, STEP, STOPPED,
+    FAILED,
+    GRADIENT2,
+    LOSS2,
+    NEXT_STEP,
+    RESIDUAL2,
+    STEP,
+    STOPPED,
 )  # fmt: skip
 from fastdln.kernels.learning import learn_at_start
 from fastdln.kernels.library import invoke

@@ -92,8 +92,15 @@ def begin_step(e: Emit, ctl: ir.Value, par: ir.Value, step: ir.Value) -> None:
 
 
 def end_step(
-    e: Emit, ctl: ir.Value, par: ir.Value, sums: ir.Value, sizes: ir.Value, layers: ir.Value, rows: ir.Value,
-    mask: ir.Value, flags: ir.Value,
+    e: Emit,
+    ctl: ir.Value,
+    par: ir.Value,
+    sums: ir.Value,
+    sizes: ir.Value,
+    layers: ir.Value,
+    rows: ir.Value,
+    mask: ir.Value,
+    flags: ir.Value,
 ) -> None:
     """Accept or reject, choose the next step, say which lanes are rejected, have output due, are finished.
 
@@ -143,9 +150,7 @@ def end_step(
     rejected, good = active & ~accepted, active & accepted
     attempts = e.get(ctl, ATTEMPTS) + e.where(active, 1.0, 0.0)
     limit = e.where(good, reached, -1.0)
-    stopped = good & (
-        (e.get(ctl, GRADIENT2) <= par_("stop_gradient2")) | (e.get(ctl, LOSS2) <= par_("stop_loss2"))
-    )
+    stopped = good & ((e.get(ctl, GRADIENT2) <= par_("stop_gradient2")) | (e.get(ctl, LOSS2) <= par_("stop_loss2")))
     stuck = ~(next_step > reached * SMALLEST) | ((fixed > 0.0) & ~finite)
     finished = active & ((reached >= end) | stuck | (attempts >= par_("max_attempts")) | stopped)
     for row, value in (

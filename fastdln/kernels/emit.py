@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -205,7 +206,9 @@ class Emit:
         return x.value if self.bits == 64 else self.b.fptrunc(x.value, self.entry_type)
 
     def where(self, mask: Vec, x: Vec | float, y: Vec | float) -> Vec:
-        constant = lambda v: v.value if isinstance(v, Vec) else ir.Constant(self.control_type, [float(v)] * self.lanes)  # noqa: E731
+        def constant(v: Vec | float) -> ir.Value:
+            return v.value if isinstance(v, Vec) else ir.Constant(self.control_type, [float(v)] * self.lanes)
+
         return Vec(self, self.b.select(mask.value, constant(x), constant(y)))
 
     def vfma(self, x: Vec, y: Vec | float, z: Vec | float) -> Vec:

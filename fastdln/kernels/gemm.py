@@ -22,7 +22,9 @@ GEMM_BASE = 3  # the table of bases holds the address of gemm behind state, deri
 
 def gemm_address(dtype: DTypeLike) -> int:
     """Address of SciPy's own dgemm or sgemm."""
-    return get_cython_function_address("scipy.linalg.cython_blas", "dgemm" if np.dtype(dtype) == np.float64 else "sgemm")
+    return get_cython_function_address(
+        "scipy.linalg.cython_blas", "dgemm" if np.dtype(dtype) == np.float64 else "sgemm"
+    )
 
 
 def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]:

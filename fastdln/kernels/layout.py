@@ -48,7 +48,7 @@ _SIZES = (
     "capped",  # whether and by what steps are limited: 0, BY_RESIDUAL, BY_LOSS
     "history",
 )
-_ADDRESSES = (
+ADDRESSES = (
     "arena_at",
     "state_at",  # y
     "next_at",  # z, the state at the end of the step
@@ -89,7 +89,7 @@ _ADDRESSES = (
 )
 WORKSPACE = np.dtype(
     [(name, np.float64) for name in PARAMETERS]  # in one piece, as the vector kernels read them too
-    + [(name, np.int64) for name in _SIZES + _ADDRESSES]
+    + [(name, np.int64) for name in _SIZES + ADDRESSES]
     + [(body.__name__, np.int64) for body in KERNELS]  # addresses of the vector kernels
 )
 

@@ -41,11 +41,11 @@ KERNELS: tuple[Callable[..., None], ...] = (
 
 
 @intrinsic
-def _emit_library(context, like, lanes, out):  # type: ignore[no-untyped-def]
+def _emit_library(context, like, lanes, out):
     """Emit every kernel for the element type of ``like`` and the length of ``lanes``; their addresses to ``out``."""
     bits = 64 if like.dtype == types.float64 else 32
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         table = context.make_array(out)(context, builder, args[2]).data
         for i, body in enumerate(KERNELS):
             n_args = len(inspect.signature(body).parameters) - 1
@@ -59,7 +59,7 @@ def _emit_library(context, like, lanes, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _library(like, lanes, out):  # type: ignore[no-untyped-def]
+def _library(like, lanes, out):
     _emit_library(like, lanes, out)
 
 
@@ -72,14 +72,13 @@ def library(dtype: DTypeLike, lanes: int) -> dict[str, int]:
 
 
 @intrinsic
-def invoke(context, address, *arguments):  # type: ignore[no-untyped-def]
+def invoke(context, address, *arguments):
     """Call ``void f(int64, ...)`` at an address."""
     n = len(arguments)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         function = ir.FunctionType(VOID, [I64] * n).as_pointer()
         builder.call(builder.inttoptr(args[0], function), cgutils.unpack_tuple(builder, args[1]))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.UniTuple(types.int64, n)), codegen
-

@@ -14,7 +14,14 @@ import numpy as np
 from fastdln.kernels.begin import begin
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import (
-    ATTEMPTS, DUE_BITS, DUE_LIMIT, FINISHED_BITS, OUTPUT_STEPS, REACHED, REJECTED_BITS, REJECTIONS,
+    ATTEMPTS,
+    DUE_BITS,
+    DUE_LIMIT,
+    FINISHED_BITS,
+    OUTPUT_STEPS,
+    REACHED,
+    REJECTED_BITS,
+    REJECTIONS,
 )  # fmt: skip
 from fastdln.kernels.layout import CANCEL
 from fastdln.kernels.learning import learn
@@ -34,7 +41,12 @@ def step(w, arena, ctl, opened):
     errors(w)
     invoke(w.end_step, w.ctl_at, w.par_at, w.sums_at, w.layer_sizes_at, w.layers, w.estimates, w.mask_at,
            w.flags_at)  # fmt: skip
-    rejected, due, finished, passed = peek(w.flags_at, REJECTED_BITS), peek(w.flags_at, DUE_BITS), peek(w.flags_at, FINISHED_BITS), 0
+    rejected, due, finished, passed = (
+        peek(w.flags_at, REJECTED_BITS),
+        peek(w.flags_at, DUE_BITS),
+        peek(w.flags_at, FINISHED_BITS),
+        0,
+    )
     if opened > 0:
         invoke(w.passed, w.flags_at, w.strengths_at, w.thresholds_at, w.modes)
         passed = peek(w.flags_at, 0)

@@ -12,10 +12,10 @@ from fastdln.kernels.emit import I64
 
 
 @intrinsic
-def peek(context, address, i):  # type: ignore[no-untyped-def]
+def peek(context, address, i):
     """The int64 number i behind an address."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         table = builder.inttoptr(args[0], I64.as_pointer())
         return builder.load(builder.gep(table, [args[1]], source_etype=I64), typ=I64)
 
@@ -23,10 +23,10 @@ def peek(context, address, i):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def poke(context, address, i, value):  # type: ignore[no-untyped-def]
+def poke(context, address, i, value):
     """Write the int64 number i behind an address."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         table = builder.inttoptr(args[0], I64.as_pointer())
         builder.store(args[2], builder.gep(table, [args[1]], source_etype=I64))
         return context.get_dummy_value()
@@ -35,10 +35,10 @@ def poke(context, address, i, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def fetch_add(context, array, place):  # type: ignore[no-untyped-def]
+def fetch_add(context, array, place):
     """Atomic ``array[place] += 1``; returns the old value."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         counter = cgutils.gep(builder, data, args[1])
         return builder.atomic_rmw("add", counter, ir.Constant(I64, 1), "monotonic")
@@ -47,6 +47,6 @@ def fetch_add(context, array, place):  # type: ignore[no-untyped-def]
 
 
 @part
-def place(w, address):  # type: ignore[no-untyped-def]
+def place(w, address):
     """Index in the arena of an address."""
     return (address - w.arena_at) // w.item

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 NN, TN, NT = range(3)  # C = A B, A' B, A B'; every matrix is row-major
@@ -75,7 +76,7 @@ class _Plan:
         self.widths, self.unit, self.top = widths, unit, first
         self.products: list[Product] = []
         offsets = [0]
-        for below, above in zip(widths, widths[1:], strict=False):
+        for below, above in pairwise(widths):
             offsets.append(offsets[-1] + -(-below * above // unit) * unit)
         self.layers = tuple(offsets)
 
@@ -91,7 +92,14 @@ class _Plan:
         return Operand(SCRATCH, at, columns)
 
     def multiply(
-        self, form: int, a: Operand, b: Operand, m: int, n: int, k: int, into: Operand | None = None,
+        self,
+        form: int,
+        a: Operand,
+        b: Operand,
+        m: int,
+        n: int,
+        k: int,
+        into: Operand | None = None,
         minus_from: Operand | None = None,
     ) -> Operand:
         c = into or self.new(m, n)
@@ -176,7 +184,10 @@ def _cheapest(candidates: list[tuple[str, int]], cost: Callable[[tuple[str, int]
 
 @functools.cache
 def program(
-    widths: tuple[int, ...], gram: bool = False, modes: bool = False, unit: int = 1,
+    widths: tuple[int, ...],
+    gram: bool = False,
+    modes: bool = False,
+    unit: int = 1,
     order: tuple[str, int] | None = None,
 ) -> Program:
     """Plan the products of a network.
@@ -237,8 +248,18 @@ def program(
         compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
     projected = observe.multiply(NN, product, right, d[h], modes_count, d[0]) if modes else product
     return Program(
-        order=order, flops=rhs.flops, layers=rhs.layers, rhs=tuple(rhs.products), observe=tuple(observe.products),
-        residual=None if residual is None else residual.offset, product=product, compared=compared,
-        target=target.offset, left=left.offset, projected=projected.offset, constants=constants,
-        n_constants=n_constants, n_scratch=max(rhs.top, observe.top),
+        order=order,
+        flops=rhs.flops,
+        layers=rhs.layers,
+        rhs=tuple(rhs.products),
+        observe=tuple(observe.products),
+        residual=None if residual is None else residual.offset,
+        product=product,
+        compared=compared,
+        target=target.offset,
+        left=left.offset,
+        projected=projected.offset,
+        constants=constants,
+        n_constants=n_constants,
+        n_scratch=max(rhs.top, observe.top),
     )

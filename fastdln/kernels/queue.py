@@ -9,11 +9,29 @@ from numpy.typing import NDArray
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import (
-    ACTIVE, ATTEMPTS, DUE_LIMIT, FAILED, NEXT_OUTPUT, NEXT_STEP, OUTPUT_STEPS, REACHED, REJECTIONS,
-    SMALLEST, STOPPED,
+    ACTIVE,
+    ATTEMPTS,
+    DUE_LIMIT,
+    FAILED,
+    NEXT_OUTPUT,
+    NEXT_STEP,
+    OUTPUT_STEPS,
+    REACHED,
+    REJECTIONS,
+    SMALLEST,
+    STOPPED,
 )  # fmt: skip
 from fastdln.kernels.layout import (
-    COUNT_ACCEPTED, COUNT_REJECTED, COUNT_RHS, DONE, FAILURES, FINISHED, MAX_STEPS, NEXT, NONFINITE, STEP_TOO_SMALL,
+    COUNT_ACCEPTED,
+    COUNT_REJECTED,
+    COUNT_RHS,
+    DONE,
+    FAILURES,
+    FINISHED,
+    MAX_STEPS,
+    NEXT,
+    NONFINITE,
+    STEP_TOO_SMALL,
     STOPPED_EARLY,
 )  # fmt: skip
 from fastdln.kernels.library import invoke

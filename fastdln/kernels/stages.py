@@ -30,7 +30,13 @@ def execute(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
 
 
 def combine(
-    e: Emit, out: ir.Value, start: ir.Value, table: ir.Value, index: ir.Value, factors: ir.Value, terms: ir.Value,
+    e: Emit,
+    out: ir.Value,
+    start: ir.Value,
+    table: ir.Value,
+    index: ir.Value,
+    factors: ir.Value,
+    terms: ir.Value,
     count: ir.Value,
 ) -> None:
     """out = start + sum_j factor_j k_j over ``count`` entries; k_j at table[index[j]], 1 <= terms <= TERMS."""
@@ -48,8 +54,15 @@ def combine(
 
 
 def combine_pair(
-    e: Emit, out: ir.Value, next_out: ir.Value, start: ir.Value, table: ir.Value, index: ir.Value, factors: ir.Value,
-    terms: ir.Value, count: ir.Value,
+    e: Emit,
+    out: ir.Value,
+    next_out: ir.Value,
+    start: ir.Value,
+    table: ir.Value,
+    index: ir.Value,
+    factors: ir.Value,
+    terms: ir.Value,
+    count: ir.Value,
 ) -> None:
     """Two combinations of the same slopes in one pass; the second one's factors follow the first's."""
     out, next_out, start, table, index, factors = map(e.pointer, (out, next_out, start, table, index, factors))
@@ -79,7 +92,13 @@ def scale_factors(e: Emit, out: ir.Value, step: ir.Value, weights: ir.Value, cou
 
 
 def dense_factors(
-    e: Emit, out: ir.Value, step: ir.Value, theta: ir.Value, polynomials: ir.Value, count: ir.Value, degree: ir.Value
+    e: Emit,
+    out: ir.Value,
+    step: ir.Value,
+    theta: ir.Value,
+    polynomials: ir.Value,
+    count: ir.Value,
+    degree: ir.Value,
 ) -> None:
     """out_j = h sum_d polynomials[j, d] theta^(d+1): continuous output at t + theta h, theta per lane."""
     out, polynomials = e.pointer(out), e.pointer(polynomials)
@@ -97,8 +116,15 @@ def dense_factors(
 
 
 def error_sum(
-    e: Emit, out: ir.Value, states: ir.Value, table: ir.Value, index: ir.Value, factors: ir.Value, terms: ir.Value,
-    first: ir.Value, last: ir.Value,
+    e: Emit,
+    out: ir.Value,
+    states: ir.Value,
+    table: ir.Value,
+    index: ir.Value,
+    factors: ir.Value,
+    terms: ir.Value,
+    first: ir.Value,
+    last: ir.Value,
 ) -> None:
     """out = sum over entries of (sum_j factor_j k_j / (atol + rtol max(|y|, |z|)))^2, bytes [first, last) of a state.
 

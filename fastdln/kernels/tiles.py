@@ -26,12 +26,12 @@ TILES = [(m, n) for m in range(1, 5) for n in range(1, 5) if m * n + min(m, n) +
 
 
 def _cycles(m: int, n: int, k: int) -> float:
-    """Model of one m x n tile: two fused multiply-adds, two loads and six micro-operations a cycle, and a fixed part."""
+    """Model of an m x n tile: two multiply-adds, two loads, six micro-operations a cycle, and a fixed part."""
     return k * max(m * n / 2, (m + n) / 2, (m * n + m + n + 4) / 6) + 0.5 * m * n + 6
 
 
 def _split(extent: int, size: int) -> list[tuple[int, int]] | None:
-    """``extent`` as tiles of ``size`` and of ``size - 1`` (7 = 4 + 3, never a ragged 1): [(size, how many)], or None."""
+    """``extent`` as tiles of ``size`` and ``size - 1`` (7 = 4 + 3, never a ragged 1): [(size, how many)], or None."""
     count = -(-extent // size)
     shorter = count * size - extent
     if shorter > count or size > extent or (size == 1 and shorter):
@@ -42,7 +42,8 @@ def _split(extent: int, size: int) -> list[tuple[int, int]] | None:
 @functools.cache
 def regions(m: int, n: int, k: int) -> tuple[tuple[int, int, int, int, int, int], ...]:
     """Cover m x n with regions (first row, first column, tile rows, tile columns, tiles down, tiles across)."""
-    best, best_cost = (), float("inf")
+    best: tuple[tuple[int, int, int, int, int, int], ...] = ()
+    best_cost = float("inf")
     for tile_rows, tile_columns in TILES:
         down, across = _split(m, tile_rows), _split(n, tile_columns)
         if down is None or across is None:
@@ -73,7 +74,11 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
             row[KIND], row[NI], row[NJ], row[K] = p.form * len(TILES) + TILES.index((m, n)), down, across, p.k
             row[SA], row[OA], row[LA] = p.a.base, p.a.offset * entry_bytes + i * a_down, a_row
             row[SB], row[OB], row[LB] = p.b.base, p.b.offset * entry_bytes + j * b_across, b_row
-            row[SC], row[OC], row[LC] = p.c.base, p.c.offset * entry_bytes + i * c_row + j * entry_bytes, c_row
+            row[SC], row[OC], row[LC] = (
+                p.c.base,
+                p.c.offset * entry_bytes + i * c_row + j * entry_bytes,
+                c_row,
+            )
             row[SD], row[OD] = d.base, d.offset * entry_bytes + i * d.row * entry_bytes + j * entry_bytes
             row[SUB] = int(p.d is not None)
             row[STEP_A], row[STEP_B] = m * a_down, n * b_across
@@ -83,7 +88,15 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
 
 
 def _tile(
-    e: Emit, form: int, m: int, n: int, field: list[ir.Value], a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value
+    e: Emit,
+    form: int,
+    m: int,
+    n: int,
+    field: list[ir.Value],
+    a: ir.Value,
+    b: ir.Value,
+    c: ir.Value,
+    d: ir.Value,
 ) -> None:
     """C = op(A) op(B), or D - A B where field[SUB] is set, for one tile; a, b, c, d point at its first entries."""
     one = const(e.entry_bytes)
@@ -127,7 +140,7 @@ def _tile(
 
 
 def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
-    """Execute ``count`` rows; ``bases`` holds the addresses of state, derivative and scratch.  D has the row length of C."""
+    """Execute ``count`` rows; ``bases`` holds addresses of state, derivative, scratch; D has rows as long as C's."""
     table = e.pointer(bases)
     with e.each(count) as index:
         row = e.pointer(e.b.add(rows, e.b.mul(index, const(8 * COLUMNS))))

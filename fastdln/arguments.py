@@ -1,0 +1,142 @@
+"""Checks of the arguments of a flow: each returns the value to work with, or says which argument is wrong and why."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdln import observables
+from fastdln.integrate.tableau import Tableau
+from fastdln.integrate.tableaus import METHODS
+from fastdln.losses import Loss
+from fastdln.network import Network
+
+
+def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
+    """Packed starts (n, parameters), and whether one network was given without a batch axis."""
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
+    lead = weights[0].shape[:-2]
+    if len(lead) > 1:
+        raise ValueError(f"w0 must have at most one batch axis, not the leading axes {lead}")
+    loss.check_product((*lead, network.widths[-1], network.widths[0]))
+    packed = np.ascontiguousarray(network.pack(weights))
+    n = np.broadcast_shapes(lead, loss.batch_shape)
+    if n == (0,):
+        raise ValueError("w0 must hold at least one network, not an empty batch")
+    return np.ascontiguousarray(np.broadcast_to(packed, (*(n or (1,)), packed.shape[-1]))), not n
+
+
+def number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, not {value!r}")
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    checked = number(name, value)
+    if checked <= 0:
+        raise ValueError(f"{name} must be positive, not {value!r}")
+    return checked
+
+
+def count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value!r}")
+    return int(value)
+
+
+def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    known = tuple(known)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}{hint}")
+    return value
+
+
+def span(span: Any) -> tuple[float, float]:
+    try:
+        t_0, t_end = span
+    except (TypeError, ValueError):
+        raise ValueError(f"span must be two times (t_0, t_end), not {span!r}") from None
+    t_0, t_end = number("span[0]", t_0), number("span[1]", t_end)
+    if t_0 == t_end:
+        raise ValueError(f"span must not be empty: t_0 = t_end = {t_0!r}")
+    return t_0, t_end
+
+
+def times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.float64]:
+    if t_eval is None:
+        return np.array([t_end])
+    times = np.array(t_eval, dtype=np.float64)
+    if times.ndim != 1:
+        raise ValueError(f"t_eval must have one axis, not the shape {times.shape}")
+    ahead = times if t_end > t_0 else -times
+    if not np.isfinite(times).all() or np.any(np.diff(ahead) <= 0):
+        raise ValueError("t_eval must be finite and strictly monotone from the start of the span towards its end")
+    if times.size and not (min(t_0, t_end) <= times.min() and times.max() <= max(t_0, t_end)):
+        raise ValueError(f"t_eval must lie within the span ({t_0}, {t_end}), not reach from {times[0]} to {times[-1]}")
+    return times
+
+
+def method(method: Any) -> Tableau:
+    if isinstance(method, Tableau):
+        return method
+    return METHODS[one_of("method", method, METHODS)]
+
+
+def record(record: Any) -> tuple[str, ...]:
+    if isinstance(record, str):
+        record = (record,)
+    names = tuple(one_of("record", name, observables.NAMES) for name in record)
+    return tuple(dict.fromkeys(names))
+
+
+def step(step: Any, duration: float, max_steps: int) -> float:
+    length = positive("step", step)
+    if duration / length > max_steps:
+        steps = math.ceil(duration / length)
+        raise ValueError(f"step = {length} takes {steps} steps over the span, more than max_steps = {max_steps}")
+    return length
+
+
+def threads(threads: Any) -> int:
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return count("threads", threads)
+
+
+def tolerances(atol: Any, start: NDArray[Any], network: Network, loss: Loss, rtol: float) -> NDArray[np.float64]:
+    """Absolute tolerance of each trajectory."""
+    if atol is not None:
+        value = number("atol", atol)
+        if value < 0:
+            raise ValueError(f"atol must not be negative, not {atol!r}")
+        return np.full(len(start), value)
+    least = np.full(len(start), np.inf)
+    for W in network.unpack(start):
+        entries = np.abs(W.reshape(len(start), -1).astype(np.float64))
+        largest = entries.max(axis=1, keepdims=True)
+        usable = (largest > 0) & np.isfinite(largest)
+        scaled = entries / np.where(usable, largest, 1.0)  # so that no square overflows or vanishes
+        with np.errstate(invalid="ignore", over="ignore"):
+            size = largest[:, 0] * np.sqrt(np.square(scaled).mean(axis=1))
+        least = np.where(usable[:, 0], np.minimum(least, size), least)
+    norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
+    least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))
+    return 1e-3 * rtol * least
