@@ -66,6 +66,9 @@ def run(
             atol=problem.atol[rows],
             times=problem.times,
         )
+        if first == 0:
+            # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
+            integrate(arenas[0].workspace, arenas[0].arena, arenas[0].ctl, job, results, np.ones(4, np.int64))
         shared = np.zeros(4, np.int64)
         with contextlib.ExitStack() as stack:
             if executor.gemm:
