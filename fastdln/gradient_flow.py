@@ -208,20 +208,20 @@ def integrate(
     steps: list[NDArray[np.float64]] | None = [] if options.history else None
     elapsed = times - t_origin
     with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
-        for rows, results in batch.run(problem, executor, show):
+        for chunk in batch.run(problem, executor, show):
+            rows = chunk.rows
             context = observables.Context(
                 network, loss, elapsed, origin[rows], options.weight_decay, options.layer_rates
             )
             for name, field in fields.items():
-                recorded[name][rows] = field.derive(results.records[..., problem.columns[field.raw]], context)
-            final[rows], reached[rows] = results.final, t_0 + direction * results.reached
-            status[rows], counts[rows] = results.status, results.counts
+                recorded[name][rows] = field.derive(chunk.records[..., problem.columns[field.raw]], context)
+            final[rows], reached[rows] = chunk.final, t_0 + direction * chunk.reached
+            status[rows], counts[rows] = chunk.status, chunk.counts
             if learned is not None:
-                learned[rows] = t_0 + direction * results.learned
+                learned[rows] = t_0 + direction * chunk.learned
             if steps is not None:
-                steps += [
-                    t_0 + direction * row[:m] for row, m in zip(results.history, results.counts[:, 1], strict=True)
-                ]
+                accepted = chunk.counts[:, 1]
+                steps += [t_0 + direction * row[:m] for row, m in zip(chunk.history, accepted, strict=True)]
     reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,

@@ -113,6 +113,11 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
         "stop_on_gradient": problem.stop_gradient is not None,
         "capped": 0,
         "history": problem.history,
+        "parameters": network.n_parameters,
+        "n": 0,  # a chunk tells
+        "n_times": len(problem.times),
+        "columns": problem.n_columns,
+        "most_steps": problem.max_steps,
     }
 
     constants = gains(problem.tableau)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.arena import Arena, Executor, Recipe, constants, recipe
+from fastdln.engines.arena import Arena, Executor, recipe
+from fastdln.engines.chunk import Chunk
 from fastdln.engines.problem import Problem
 from fastdln.kernels import layout
 from fastdln.kernels.loop import integrate
-from fastdln.kernels.queue import Job, Results
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
 POLL_SECONDS = 0.1  # between looks at Ctrl-C and progress
@@ -42,60 +42,33 @@ def memory(problem: Problem, executor: Executor, recorded: dict[str, tuple[int, 
 
 def run(
     problem: Problem, executor: Executor, progress: Callable[[int, int, int], None] | None = None
-) -> Iterator[tuple[slice, Results]]:
-    """Integrate the batch chunk by chunk; yields which trajectories, and their results.
+) -> Iterator[Chunk]:
+    """Integrate the batch chunk by chunk; yields each with its results.
 
     ``progress`` is called now and then with the numbers of trajectories done and failed, and of all.
     """
     plan = recipe(problem, executor)
-    values, thresholds = constants(plan.program, problem.loss, bool(plan.sizes["modes"]), plan.dtype)
-    if not problem.learning:
-        thresholds = np.full_like(thresholds, np.inf)
     threads = min(problem.threads, -(-problem.n // executor.lanes))
     arenas = [Arena(plan) for _ in range(threads)]
+    # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
+    integrate(arenas[0].workspace, arenas[0].arena, arenas[0].ctl, np.ones(4, np.int64))
     size = chunk_size(problem, executor.lanes)
     done = failed = 0
     for first in range(0, problem.n, size):
-        rows = slice(first, min(first + size, problem.n))
-        results = _results(plan, rows.stop - rows.start)
-        job = Job(
-            start=problem.start[rows],
-            constants=values,
-            thresholds=thresholds,
-            constant_row=np.arange(rows.start, rows.stop) * (len(values) > 1),
-            atol=problem.atol[rows],
-            times=problem.times,
-        )
-        if first == 0:
-            # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
-            integrate(arenas[0].workspace, arenas[0].arena, arenas[0].ctl, job, results, np.ones(4, np.int64))
+        chunk = Chunk(plan, slice(first, min(first + size, problem.n)))
+        for arena in arenas:
+            chunk.attach(arena)
         shared = np.zeros(4, np.int64)
-        with contextlib.ExitStack() as stack:
-            if executor.gemm:
-                stack.enter_context(_one_blas_thread())
-            for now in _threads(arenas, job, results, shared):
+        with _one_blas_thread() if executor.gemm else contextlib.nullcontext():
+            for now in _threads(arenas, shared):
                 if progress is not None:
                     progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
         done += int(shared[layout.DONE])
         failed += int(shared[layout.FAILURES])
-        yield rows, results
+        yield chunk
 
 
-def _results(plan: Recipe, n: int) -> Results:
-    problem = plan.problem
-    columns = problem.n_columns
-    return Results(
-        records=np.full((n, len(problem.times), columns), np.nan, plan.dtype),
-        final=np.empty((n, problem.network.n_parameters), plan.dtype),
-        reached=np.zeros(n),
-        status=np.zeros(n, np.int8),
-        counts=np.zeros((n, 3), np.int64),
-        learned=np.full((n, plan.sizes["modes"] if problem.learning else 0), np.nan),
-        history=np.empty((n, problem.max_steps if problem.history else 0)),
-    )
-
-
-def _threads(arenas: list[Arena], job: Job, results: Results, shared: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _threads(arenas: list[Arena], shared: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Run one loop in each arena's thread; yields the shared counters now and then and at the end.
 
     The loops run outside the interpreter lock while this thread waits, so that Ctrl-C is seen; then the loops are told
@@ -105,7 +78,7 @@ def _threads(arenas: list[Arena], job: Job, results: Results, shared: NDArray[np
 
     def work(a: Arena) -> None:
         try:
-            integrate(a.workspace, a.arena, a.ctl, job, results, shared)
+            integrate(a.workspace, a.arena, a.ctl, shared)
         except BaseException as error:
             errors.append(error)
             shared[layout.CANCEL] = 1

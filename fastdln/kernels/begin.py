@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from fastdln.kernels.compile import part
-from fastdln.kernels.control import (
-    FAILED,
-    GRADIENT2,
-    LOSS2,
-    NEXT_STEP,
-    RESIDUAL2,
-    STEP,
-    STOPPED,
-)  # fmt: skip
+from fastdln.kernels.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, RESIDUAL2, STEP, STOPPED
 from fastdln.kernels.learning import learn_at_start
 from fastdln.kernels.library import invoke
-from fastdln.kernels.memory import peek, place
-from fastdln.kernels.steps import slope, watch
+from fastdln.kernels.memory import fill, peek, peek_real, place, poke
+from fastdln.kernels.steps import layer_sums, slope, watch
 
 
 @part
-def norm(w, arena, l, a, b):
-    """Norm of a - b in lane l, or of a where b is 0, scaled as the error of a step from the state."""
-    tolerances = place(w, w.tolerance_at) + l
-    rtol, atol = np.float64(arena[tolerances]), np.float64(arena[tolerances + w.lanes])
-    y, first, second = place(w, w.state_at) + l, place(w, a) + l, place(w, b) + l
-    worst = 0.0
+def norm(w, arena, l):
+    """The error norm of lane l from the sums over layers that lie in place."""
+    e, worst = place(w, w.sums_at) + l, 0.0
     for i in range(w.layers):
-        total, start, size = 0.0, peek(w.layers_at, i), peek(w.sizes_at, i)
-        for j in range(start, start + size):
-            x = np.float64(arena[first + j * w.lanes])
-            if b != 0:
-                x -= np.float64(arena[second + j * w.lanes])
-            scale = atol + rtol * abs(np.float64(arena[y + j * w.lanes]))
-            r = x / (scale if scale > 1e-300 else 1e-300)
-            total += r * r
-        total /= size
-        if worst == worst and not total <= worst:  # once NaN, it stays NaN
-            worst = total
+        mean = arena[e + i * w.lanes] / peek_real(w.layer_sizes_at, i)
+        if worst == worst and not mean <= worst:  # once NaN, it stays NaN
+            worst = mean
     return math.sqrt(worst)
 
 
@@ -51,11 +30,18 @@ def first_step(w, arena, ctl, new):
     The step is that of Hairer, Norsett and Wanner (Solving Ordinary Differential Equations I, II.4), rounded down to a
     power of two: so it does not depend on how the mathematical library rounds.
     """
+    poke(w.states_at, 0, w.state_at)
+    poke(w.states_at, 1, w.state_at)
+    fill(w, arena, w.factors_at, 1.0)
+    layer_sums(w, w.states_at, w.sequence_at, w.factors_at, 1, w.sums_at)
+    for l in range(w.lanes):
+        ctl[STEP, l] = norm(w, arena, l)
+    layer_sums(w, w.slopes_at, w.sequence_at, w.factors_at, 1, w.sums_at)
     factors, broken = place(w, w.factors_at), 0
     for l in range(w.lanes):
         arena[factors + l] = 0.0
         if (new >> l) & 1:
-            size, speed = norm(w, arena, l, w.state_at, 0), norm(w, arena, l, peek(w.slopes_at, 0), 0)
+            size, speed = ctl[STEP, l], norm(w, arena, l)
             if not (size <= 1e300 and speed <= 1e300):
                 ctl[FAILED, l] = 1.0
                 broken |= 1 << l
@@ -71,23 +57,27 @@ def first_step(w, arena, ctl, new):
         return broken
     invoke(w.combine, w.stage_at, w.state_at, w.slopes_at, w.sequence_at, w.factors_at, 1, w.entries)
     slope(w, arena, ctl, w.stage_at, peek(w.slopes_at, 1), False)
+    fill(w, arena, w.factors_at, -1.0)
+    fill(w, arena, w.factors_at + w.entry, 1.0)
+    layer_sums(w, w.slopes_at, w.sequence_at, w.factors_at, 2, w.sums_at)
     for l in range(w.lanes):
         if (new >> l) & 1 and not (broken >> l) & 1:
             h, fastest = ctl[NEXT_STEP, l], ctl[STEP, l]
-            bend = norm(w, arena, l, peek(w.slopes_at, 1), peek(w.slopes_at, 0)) / h
+            bend = norm(w, arena, l) / h
             if fastest < bend <= 1e300:
                 fastest = bend
             other = (0.01 / fastest) ** (1.0 / (w.order + 1)) if fastest > 1e-15 else 1e-6
             h = 100.0 * h if 100.0 * h < other else other
-            if w.growth_cap > 0.0 and h * math.sqrt(ctl[RESIDUAL2, l]) > w.growth_cap:
-                h = w.growth_cap / math.sqrt(ctl[RESIDUAL2, l])
+            root = math.sqrt(ctl[RESIDUAL2, l])
+            if w.growth_cap > 0.0 and h * root > w.growth_cap:
+                h = w.growth_cap / root
             h = 2.0 ** math.floor(math.log2(h))
             ctl[NEXT_STEP, l] = h if h < w.end else w.end
     return broken
 
 
 @part
-def begin(w, arena, ctl, out, new, opened):
+def begin(w, arena, ctl, new, opened):
     """Slopes, observables and first steps of the lanes ``new``.
 
     Returns the bits of those that are over already, and how many modes are still to be learned in all lanes.
@@ -98,7 +88,7 @@ def begin(w, arena, ctl, out, new, opened):
     for l in range(w.lanes):
         if (new >> l) & 1:
             if watched:
-                opened -= learn_at_start(w, arena, out, peek(w.traj_at, l), l)
+                opened -= learn_at_start(w, arena, l)
             if ctl[GRADIENT2, l] <= w.stop_gradient2 or ctl[LOSS2, l] <= w.stop_loss2:
                 ctl[STOPPED, l] = 1.0
                 over |= 1 << l

@@ -45,6 +45,11 @@ _SIZES = (
     "rates",  # 1: learning rates or weight decay are not the plain ones
     "stop_on_loss",
     "stop_on_gradient",
+    "parameters",  # numbers of a start
+    "n",  # trajectories
+    "n_times",
+    "columns",  # numbers of a record
+    "most_steps",  # of a history
     "capped",  # whether and by what steps are limited: 0, BY_RESIDUAL, BY_LOSS
     "history",
 )
@@ -86,6 +91,19 @@ ADDRESSES = (
     "sizes_at",  # entries of the layers
     "layer_sizes_at",  # the same in f64
     "rates_at",
+    "start_at",  # what is to be integrated: (n, parameters)
+    "constants_at",  # (targets, constants)
+    "goals_at",  # (targets, modes) thresholds of the strengths
+    "target_row_at",  # (n,) which of the targets
+    "atol_at",  # (n,)
+    "times_at",  # (n_times,) increasing, from the start of the span
+    "records_at",  # results: (n, n_times, columns)
+    "final_at",  # (n, parameters)
+    "reached_at",  # (n,)
+    "status_at",  # (n,)
+    "counts_at",  # (n, 3)
+    "learned_at",  # (n, modes)
+    "history_at",  # (n, most_steps) or nothing
 )
 WORKSPACE = np.dtype(
     [(name, np.float64) for name in PARAMETERS]  # in one piece, as the vector kernels read them too

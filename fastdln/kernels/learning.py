@@ -6,7 +6,7 @@ import numpy as np
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import DUE_LIMIT, STEP, TIME
-from fastdln.kernels.memory import peek, place
+from fastdln.kernels.memory import peek, place, poke_real
 from fastdln.kernels.steps import interpolate, observe
 
 ITERATIONS = 60
@@ -57,21 +57,21 @@ def crossing(w, arena, l, j, below, above):
 
 
 @part
-def learn_at_start(w, arena, out, q, l):
-    """Modes of trajectory q that are learned before it begins; returns how many."""
+def learn_at_start(w, arena, l):
+    """Modes of the trajectory in lane l that are learned before it begins; returns how many."""
     found = 0
     strengths, thresholds = place(w, w.strengths_at) + l, place(w, w.thresholds_at) + l
     for j in range(w.modes):
         e = j * w.lanes
         if arena[strengths + e] >= arena[thresholds + e]:
-            out.learned[q, j] = 0.0
+            poke_real(w.learned_at, peek(w.traj_at, l) * w.modes + j, 0.0)
             arena[thresholds + e] = np.inf
             found += 1
     return found
 
 
 @part
-def learn(w, arena, ctl, out, hits):
+def learn(w, arena, ctl, hits):
     """Locate the thresholds that were passed in this step by the lanes ``hits``; returns how many.
 
     The strengths at the end of the step are in place.
@@ -94,7 +94,8 @@ def learn(w, arena, ctl, out, hits):
             theta = 0.0 if below >= 0.0 else 1.0
             if below < 0.0 < above:
                 theta = crossing(w, arena, l, j, below, above)
-            out.learned[peek(w.traj_at, l), j] = ctl[TIME, l] + theta * ctl[STEP, l]
+            moment = ctl[TIME, l] + theta * ctl[STEP, l]
+            poke_real(w.learned_at, peek(w.traj_at, l) * w.modes + j, moment)
             arena[thresholds + e] = np.inf
             found += 1
     return found

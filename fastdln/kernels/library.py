@@ -33,6 +33,8 @@ KERNELS: tuple[Callable[..., None], ...] = (
     stages.column_dots,
     stages.rescale,
     stages.blend,
+    stages.put_lane,
+    stages.take_lane,
     control.begin_step,
     control.end_step,
     control.output_theta,

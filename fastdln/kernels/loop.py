@@ -26,7 +26,7 @@ from fastdln.kernels.control import (
 from fastdln.kernels.layout import CANCEL
 from fastdln.kernels.learning import learn
 from fastdln.kernels.library import invoke
-from fastdln.kernels.memory import peek, poke
+from fastdln.kernels.memory import peek, poke, poke_real
 from fastdln.kernels.queue import exchange, output, output_at_start
 from fastdln.kernels.steps import errors, extra_stages, stages, watch
 
@@ -57,11 +57,12 @@ def step(w, arena, ctl, opened):
 
 
 @part
-def note_history(w, ctl, out):
+def note_history(w, ctl):
     """Write the times of the accepted steps."""
     for l in range(w.lanes):
         if peek(w.traj_at, l) >= 0 and ctl[DUE_LIMIT, l] >= 0.0:
-            out.history[peek(w.traj_at, l), np.int64(ctl[ATTEMPTS, l] - ctl[REJECTIONS, l]) - 1] = ctl[REACHED, l]
+            accepted = np.int64(ctl[ATTEMPTS, l] - ctl[REJECTIONS, l])
+            poke_real(w.history_at, peek(w.traj_at, l) * w.most_steps + accepted - 1, ctl[REACHED, l])
 
 
 @part
@@ -78,18 +79,18 @@ def advance(w, rejected):
 
 
 @kernel
-def integrate(workspace, arena, ctl, job, out, shared):
+def integrate(workspace, arena, ctl, shared):
     """Integrate trajectories from the queue until it is empty or the call is cancelled."""
     w = workspace[0]
     finished, opened = (1 << w.lanes) - 1, 0
     while shared[CANCEL] == 0:
         while finished != 0:
-            new, change = exchange(w, arena, ctl, job, out, shared, finished)
+            new, change = exchange(w, arena, ctl, shared, finished)
             opened += change
             finished = 0
             if new != 0:
-                finished, opened = begin(w, arena, ctl, out, new, opened)
-                output_at_start(w, arena, ctl, job, out, finished)
+                finished, opened = begin(w, arena, ctl, new, opened)
+                output_at_start(w, arena, ctl, finished)
         busy = 0
         for l in range(w.lanes):
             busy += peek(w.traj_at, l) >= 0
@@ -97,7 +98,7 @@ def integrate(workspace, arena, ctl, job, out, shared):
             break
         rejected, due, finished, passed = step(w, arena, ctl, opened)
         if w.history:
-            note_history(w, ctl, out)
+            note_history(w, ctl)
         if due | passed:
             if w.extra:
                 extra_stages(w, arena, ctl)
@@ -105,8 +106,8 @@ def integrate(workspace, arena, ctl, job, out, shared):
                     ctl[OUTPUT_STEPS, l] += ((due | passed) >> l) & 1
             if passed:
                 # the strengths of the end are overwritten by nothing so far: extra stages leave them alone
-                opened -= learn(w, arena, ctl, out, passed)
+                opened -= learn(w, arena, ctl, passed)
             if due:
-                output(w, arena, ctl, job, out, due)
-        output_at_start(w, arena, ctl, job, out, finished & rejected)
+                output(w, ctl, due)
         advance(w, rejected)
+        output_at_start(w, arena, ctl, finished & rejected)

@@ -197,3 +197,20 @@ def blend(e: Emit, out: ir.Value, source: ir.Value, mask: ir.Value, count: ir.Va
     chosen = e.b.fcmp_unordered("!=", flags, e.zero(e.stream_type))
     with e.over(const(0), e.times(count, e.entry_bytes)) as (o,):
         e.store(e.b.select(chosen, e.load(source, o, e.stream_type), e.load(out, o, e.stream_type)), out, o)
+
+
+def put_lane(e: Emit, out: ir.Value, source: ir.Value, count: ir.Value) -> None:
+    """Write ``count`` consecutive numbers into one lane of consecutive entries; ``out`` points at the first of them."""
+    _strided_copy(e, out, source, count, e.entry_bytes, e.element_bytes)
+
+
+def take_lane(e: Emit, out: ir.Value, source: ir.Value, count: ir.Value) -> None:
+    """Write one lane of ``count`` consecutive entries to consecutive numbers."""
+    _strided_copy(e, out, source, count, e.element_bytes, e.entry_bytes)
+
+
+def _strided_copy(e: Emit, out: ir.Value, source: ir.Value, count: ir.Value, step_out: int, step_in: int) -> None:
+    out, source = e.pointer(out), e.pointer(source)
+    with e.each(count) as i:
+        x = e.b.load(e.at(source, e.times(i, step_in)), align=e.element_bytes, typ=e.element)
+        e.b.store(x, e.at(out, e.times(i, step_out)), align=e.element_bytes)

@@ -101,20 +101,25 @@ def extra_stages(w, arena, ctl):
 
 
 @part
+def layer_sums(w, table, index, factors, terms, out):
+    """For each layer the sum of (sum_j factor_j k_j / scale)^2, scaled as an error between the states in ``states``."""
+    poke(w.states_at, 2, w.tolerance_at)
+    for i in range(w.layers):
+        first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
+        invoke(w.error_sum, out + i * w.entry, w.states_at, table, index, factors, terms, first, last)
+
+
+@part
 def errors(w):
     """Error sums of all estimates and layers."""
     poke(w.states_at, 0, w.state_at)
     poke(w.states_at, 1, w.next_at)
-    poke(w.states_at, 2, w.tolerance_at)
     for estimate in range(w.estimates):
         row = w.error_rows_at + 32 * estimate
         terms, index = peek(row, TERM_COUNT), w.error_index_at + 8 * peek(row, INDEX)
         weights = w.error_weights_at + w.item * peek(row, WEIGHT)
         invoke(w.scale_factors, w.factors_at, w.step_at, weights, terms)
-        for i in range(w.layers):
-            first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
-            out = w.sums_at + (estimate * w.layers + i) * w.entry
-            invoke(w.error_sum, out, w.states_at, w.slopes_at, index, w.factors_at, terms, first, last)
+        layer_sums(w, w.slopes_at, index, w.factors_at, terms, w.sums_at + estimate * w.layers * w.entry)
 
 
 @part

@@ -1,0 +1,62 @@
+"""A part of the batch: what the loop reads of it and what it writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.engines.arena import Arena, Recipe, constants
+
+
+class Chunk:
+    """Starts and results of the trajectories ``rows``; the kernels find the arrays by their addresses.
+
+    Attributes
+    ----------
+    records : ndarray, shape (n, n_t, columns)
+        NaN where a trajectory did not come.
+    final : ndarray, shape (n, parameters)
+    reached : ndarray, shape (n,)
+        Time of the end, from the start of the span.
+    status : ndarray, shape (n,)
+    counts : ndarray, shape (n, 3)
+        Right-hand sides, steps accepted and rejected.
+    learned : ndarray, shape (n, modes)
+        Learning times from the start of the span, or NaN.
+    history : ndarray, shape (n, max_steps) or (n, 0)
+        Times of accepted steps; as many as were accepted are written.
+    """
+
+    def __init__(self, recipe: Recipe, rows: slice) -> None:
+        problem, dtype, n = recipe.problem, recipe.dtype, rows.stop - rows.start
+        modes = recipe.sizes["modes"]
+        values, thresholds = constants(recipe.program, problem.loss, modes > 0, dtype)
+        if not problem.learning:
+            thresholds = np.full_like(thresholds, np.inf)
+        self.rows = rows
+        self._read: dict[str, NDArray[Any]] = {
+            "start": problem.start[rows],
+            "constants": values,
+            "goals": thresholds,
+            "target_row": np.arange(rows.start, rows.stop) * (len(values) > 1),
+            "atol": problem.atol[rows],
+            "times": problem.times,
+        }
+        self.records = np.full((n, len(problem.times), problem.n_columns), np.nan, dtype)
+        self.final = np.empty((n, problem.network.n_parameters), dtype)
+        self.reached = np.zeros(n)
+        self.status = np.zeros(n, np.int64)
+        self.counts = np.zeros((n, 3), np.int64)
+        self.learned = np.full((n, modes), np.nan)
+        self.history = np.empty((n, problem.max_steps if problem.history else 0))
+
+    def attach(self, arena: Arena) -> None:
+        """Tell a thread's loop where everything lies."""
+        w = arena.workspace[0]
+        w["n"] = len(self.status)
+        for name, array in self._read.items():
+            w[f"{name}_at"] = array.ctypes.data
+        for name in ("records", "final", "reached", "status", "counts", "learned", "history"):
+            w[f"{name}_at"] = getattr(self, name).ctypes.data
