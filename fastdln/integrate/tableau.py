@@ -26,6 +26,7 @@ class Tableau:
     Parameters
     ----------
     name : str
+        What messages and files call it.
     order : int
         Order of the solution that is carried on.
     a : sequence of s rows
