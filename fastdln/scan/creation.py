@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
 
 from fastdln import __version__
 from fastdln.scan.disk import sync
@@ -99,6 +100,8 @@ def _create_array(group: zarr.Group, variable: Variable, layout: Layout) -> None
         fill_value=variable.fill_value,
         dimension_names=(*(axis.name for axis in axes), *variable.dims),
         attributes=attributes,
+        # Trajectories are noise to a compressor but for their exponents, which shuffled bytes bring together.
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
         # One folder of chunks for each array: one folder to bring to the disk.
         chunk_key_encoding={"name": "default", "separator": "."},
     )
@@ -109,9 +112,7 @@ def _write_coordinates(group: zarr.Group, plan: Plan) -> None:
         for key, name, values in zip(axis.keys, axis.names, axis.values, strict=True):
             numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
             coordinate: NDArray[Any] = (
-                np.array(values)
-                if numbers
-                else np.array([label(key, v) for v in values], np.dtypes.StringDType())
+                np.array(values) if numbers else np.array([label(key, v) for v in values], np.dtypes.StringDType())
             )
             _write(group, name, coordinate, (axis.name,), key)
 
@@ -128,9 +129,7 @@ def _write_cells(group: zarr.Group, layout: Layout, problems: list[Problem]) -> 
         if not loss.batch_shape:
             sigma[i, : modes[i]] = loss.modes.sigma
     _write(group, "t", times.reshape(*shape, -1), (*dims, "time"), "time recorded", "time")
-    _write(
-        group, "n_modes", modes.reshape(shape), dims, "modes of the target; the rest of the axis is padding"
-    )
+    _write(group, "n_modes", modes.reshape(shape), dims, "modes of the target; the rest of the axis is padding")
     _write(group, "sigma", sigma.reshape(*shape, -1), (*dims, "mode"), "singular values of the target")
 
 

@@ -94,9 +94,7 @@ def _read_archive(path: Path, target: Data) -> tuple[NDArray[Any], NDArray[Any]]
         with np.load(path, allow_pickle=False) as archive:
             for key, name in (("X", target.X), ("Y", target.Y)):
                 if name not in archive:
-                    raise SpecError(
-                        f'target.{key} = "{name}": {target.path} has only the arrays {", ".join(archive)}'
-                    )
+                    raise SpecError(f'target.{key} = "{name}": {target.path} has only the arrays {", ".join(archive)}')
             return archive[target.X], archive[target.Y]
     except SpecError:
         raise
@@ -112,9 +110,7 @@ def _read_file(path: Path) -> NDArray[Any]:
             return np.loadtxt(path, delimiter=",", ndmin=2)
     except (ValueError, OSError, EOFError) as error:
         raise SpecError(f'target: "{path.name}" cannot be read ({error})') from None
-    raise SpecError(
-        f'target: "{path.name}" is neither a .npy nor a .csv file; the arrays of a .npz file need its path'
-    )
+    raise SpecError(f'target: "{path.name}" is neither a .npy nor a .csv file; the arrays of a .npz file need its path')
 
 
 def _samples(key: str, array: NDArray[Any], target: Data) -> Floats:

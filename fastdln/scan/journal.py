@@ -56,9 +56,7 @@ def read_journal(path: Path) -> Records:
         record = _decode(line)
         if record is None:
             if number < len(lines):
-                raise JournalError(
-                    f"{path}, line {number} of {len(lines)} is damaged; the store cannot be trusted"
-                )
+                raise JournalError(f"{path}, line {number} of {len(lines)} is damaged; the store cannot be trusted")
             break
         units[record["unit"]] = record
         length += len(line)

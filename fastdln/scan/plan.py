@@ -203,9 +203,7 @@ def label(key: str, value: Any) -> str:
     if key == "network.widths":
         return "-".join(map(str, value))
     if isinstance(value, tuple):
-        return ", ".join(
-            label(key, item) if not isinstance(item, tuple) else f"({label(key, item)})" for item in value
-        )
+        return ", ".join(label(key, item) if not isinstance(item, tuple) else f"({label(key, item)})" for item in value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 

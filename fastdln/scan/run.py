@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from fastdln.scan.problem import Problem, problem
 from fastdln.scan.progress import Progress
 from fastdln.scan.reading import read
 from fastdln.scan.spec import SpecError
-from fastdln.scan.store import Store, StoreError, open_store
+from fastdln.scan.store import Store, open_store
 from fastdln.trajectories import Status, Trajectories
 
 __all__ = ["Estimate", "estimate", "open_or_create", "prepare", "resume", "run", "scan"]
@@ -159,7 +160,7 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
     layout = Layout.of(plan, chunk)
     problems = [_checked(plan, index) for index in range(plan.n_cells)]
     largest = max(cell.network.n_parameters for cell in problems)
-    require_memory(layout.chunk * (layout.bytes_per_trajectory + 3 * 8 * largest), "one unit of this scan")
+    require_memory(layout.chunk * (3 * layout.bytes_per_trajectory + 3 * 8 * largest), "one unit of this scan")
     return layout, problems
 
 
@@ -176,20 +177,24 @@ def run(store: Store, *, threads: int | None = None, progress: bool = False) -> 
         Show how far the scan is, on stderr.
     """
     layout = store.layout
-    with store.writer() as writer, Progress(layout, writer.finished, shown=progress) as shown:
+    with (
+        store.writer() as writer,
+        ThreadPoolExecutor(max_workers=1) as background,
+        Progress(layout, writer.finished, shown=progress) as shown,
+    ):
+        written: Future[None] | None = None
         for unit in writer.missing:
             began = time.perf_counter()
             sol = integrate(problem(layout.plan, unit.cell), unit.first, unit.size, threads, shown.within)
             failures = Counter(Status(code).name for code in sol.status[~sol.success].tolist())
             record = {"failures": failures, "seconds": round(time.perf_counter() - began, 3)}
-            try:
-                writer.write(unit, results(sol, layout), record)
-            except OSError as error:
-                raise StoreError(
-                    f"{store.path} cannot be written: {error}. What is finished is kept; go on with "
-                    f"`fastdln resume {store.path}`"
-                ) from error
+            # While a unit is brought to the disk the next one is integrated, but no more than one.
+            if written is not None:
+                written.result()
+            written = background.submit(writer.write, unit, results(sol, layout), record)
             shown.finish(unit, failures.total())
+        if written is not None:
+            written.result()
 
 
 def integrate(

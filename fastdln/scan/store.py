@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fastdln import __version__
 from fastdln.scan.disk import sync
 from fastdln.scan.journal import Journal, read_journal
-from fastdln.scan.layout import Layout, Unit
+from fastdln.scan.layout import Layout, Unit, Variable
 from fastdln.scan.plan import Plan
 from fastdln.scan.reading import read
 from fastdln.scan.spec import SpecError
@@ -141,9 +141,7 @@ class Store:
                     left.unlink()
                 yield Writer(self, journal)
         except filelock.Timeout:
-            raise StoreError(
-                f"{self.path} is being written by another process; one writer at a time"
-            ) from None
+            raise StoreError(f"{self.path} is being written by another process; one writer at a time") from None
 
     def _lock(self) -> filelock.BaseFileLock:
         return filelock.FileLock(self.path / LOCK, timeout=0)
@@ -189,21 +187,32 @@ class Writer:
         results : mapping of str to ndarray, shape (size, ...)
             For every array of the layout, the results of its trajectories.
         record : mapping
-            What the journal shall say beyond the number of the unit.
+            What the journal shall say beyond what the unit is.
+
+        Raises
+        ------
+        StoreError
+            If the disk does not take it.
         """
         position = self._store.layout.plan.cell(unit.cell).position
-        for variable in self._store.layout.variables:
-            array = self._arrays[variable.name]
-            array[(*position, slice(unit.first, unit.first + unit.size))] = variable.pad(
-                results[variable.name]
-            )
-            chunk = (*position, unit.block, *(0 for _ in variable.dims[1:]))
-            folder = self._store.path / variable.name
-            sync(folder / array.metadata.encode_chunk_key(chunk))
-            sync(folder)
-        self._journal.append(
-            {"unit": unit.index, "cell": unit.cell, "first": unit.first, "size": unit.size, **record}
-        )
+        place = {"unit": unit.index, "cell": unit.cell, "first": unit.first, "size": unit.size}
+        try:
+            for variable in self._store.layout.variables:
+                self._write_chunk(variable, position, unit, results[variable.name])
+            self._journal.append({**place, **record})
+        except OSError as error:
+            raise StoreError(
+                f"{self._store.path} cannot be written: {error}. What is finished is kept; go on with: "
+                f"fastdln resume {self._store.path}"
+            ) from error
+
+    def _write_chunk(self, variable: Variable, position: tuple[int, ...], unit: Unit, block: NDArray[Any]) -> None:
+        array = self._arrays[variable.name]
+        array[(*position, slice(unit.first, unit.first + unit.size))] = variable.pad(block)
+        chunk = (*position, unit.block, *(0 for _ in variable.dims[1:]))
+        folder = self._store.path / variable.name
+        sync(folder / array.metadata.encode_chunk_key(chunk))
+        sync(folder)
 
 
 def open_store(path: Path) -> Store:
