@@ -153,14 +153,14 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None
         a, b, c, d = start(SA, OA), start(SB, OB), start(SC, OC), start(SD, OD)
         for kind in e.cases(field[KIND], range(3 * len(TILES))):
             form, (m, n) = kind // len(TILES), TILES[kind % len(TILES)]
-            across = {x: cgutils.alloca_once_value(e.b, p) for x, p in (("b", b), ("c", c), ("d", d))}
-            with e.each(field[NJ]):
-                first = (("a", a), ("c", e.b.load(across["c"])), ("d", e.b.load(across["d"])))
-                down = {x: cgutils.alloca_once_value(e.b, p) for x, p in first}
-                with e.each(field[NI]):
-                    xa, xc, xd = (e.b.load(down[x]) for x in "acd")
-                    _tile(e, form, m, n, field, xa, e.b.load(across["b"]), xc, xd)
-                    for x, p, step in (("a", xa, STEP_A), ("c", xc, STEP_CI), ("d", xd, STEP_CI)):
-                        e.b.store(e.at(p, field[step]), down[x])
-                for x, step in (("b", STEP_B), ("c", STEP_CJ), ("d", STEP_CJ)):
-                    e.b.store(e.at(e.b.load(across[x]), field[step]), across[x])
+            down = {x: cgutils.alloca_once_value(e.b, p) for x, p in (("a", a), ("c", c), ("d", d))}
+            with e.each(field[NI]):
+                first = (("b", b), ("c", e.b.load(down["c"])), ("d", e.b.load(down["d"])))
+                across = {x: cgutils.alloca_once_value(e.b, p) for x, p in first}
+                with e.each(field[NJ]):
+                    xb, xc, xd = (e.b.load(across[x]) for x in "bcd")
+                    _tile(e, form, m, n, field, e.b.load(down["a"]), xb, xc, xd)
+                    for x, p, step in (("b", xb, STEP_B), ("c", xc, STEP_CJ), ("d", xd, STEP_CJ)):
+                        e.b.store(e.at(p, field[step]), across[x])
+                for x, step in (("a", STEP_A), ("c", STEP_CI), ("d", STEP_CI)):
+                    e.b.store(e.at(e.b.load(down[x]), field[step]), down[x])
