@@ -92,7 +92,11 @@ def test_failures_are_marked_and_left_out(tmp_path: Path):
         [(WIDTHS, "[2, 3, 2]"), ("[0.1, 0.5]", "0.1")],
         [("[0.1, 0.5]", "0.1")],
         [('kind = "singular_values"\nvalues = [2.0, 1.0]', 'kind = ["random", "identity"]')],
-        [("[2.0, 1.0]", "[[2.0, 1.0], [1.0]]"), ("t_end = 5.0", "t_end = [1.0, 5.0]\nrtol = [1e-4, 1e-6]")],
+        [
+            (WIDTHS, "[2, 2]"),
+            ("[2.0, 1.0]", "[[2.0, 1.0], [1.0]]"),
+            ("t_end = 5.0", "t_end = [1.0, 5.0]\nrtol = [1e-4, 1e-6]"),
+        ],
         [('["loss", "strengths", "learning_times"]', '["learning_times"]')],
         [('["loss", "strengths", "learning_times"]', '["imbalance"]')],
         [("t_end = 5.0", "t_end = 5.0\nmax_steps = 1")],

@@ -21,7 +21,8 @@ from fastdln import resources
 from fastdln.scan import SpecError, disk, scan
 from fastdln.scan import run as running
 from fastdln.scan.plan import Plan, load_plan
-from fastdln.scan.problem import problem
+from fastdln.scan.prepare import estimate, prepare
+from fastdln.scan.problem import Problem, problem
 from fastdln.scan.reading import read
 from fastdln.scan.store import open_store
 from tests.scans import N_CELLS, SPEC, assert_same_bits, tree, write_spec
@@ -69,16 +70,16 @@ def test_trajectories_do_not_depend_on_their_number(tmp_path: Path, whole: xr.Da
 
 def test_interrupted_scan_goes_on(tmp_path: Path, whole: xr.Dataset, monkeypatch: pytest.MonkeyPatch):
     spec, out = write_spec(tmp_path), tmp_path / "x.zarr"
-    flow, calls = running.flow, []
+    integrate, calls = Problem.integrate, []
 
-    def impatient(*args: Any, **options: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 5:
+    def impatient(cell: Problem, first: int, size: int, **options: Any) -> Any:
+        calls.append(size > 1)
+        if sum(calls) == 5:
             raise KeyboardInterrupt
-        return flow(*args, **options)
+        return integrate(cell, first, size, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "flow", impatient)
+        patch.setattr(Problem, "integrate", impatient)
         with pytest.raises(KeyboardInterrupt):
             scan(spec, out, chunk=6)
     assert sorted(open_store(out).units()) == [0, 1, 2, 3]
@@ -307,6 +308,7 @@ REFUSALS: dict[str, tuple[list[tuple[str, str]], str]] = {
         [("t_end = 5.0", "t_end = 5.0\nlayer_rates = [1.0, 2.0]")],
         r"layer_rates has shape \(2,\).*\(1,\).*cell 0",
     ),
+    "tolerance below rounding": ([("t_end = 5.0", "t_end = 5.0\nrtol = 1e-18")], r"rtol must be at least"),
     "infeasible balance": (
         [(INIT, 'kind = "lambda_balanced"\nlambdas = [1.0]\nscale = 0.1'), (WIDTHS, "[2, 4, 2]")],
         "lambda",
@@ -364,8 +366,8 @@ def test_a_mapping_is_a_scan_file_too(tmp_path: Path, whole: xr.Dataset):
 
 
 def test_estimate(tmp_path: Path):
-    layout, problems = running.prepare(load_plan(write_spec(tmp_path)), chunk=4)
-    cost = running.estimate(layout, problems)
+    layout, problems = prepare(load_plan(write_spec(tmp_path)), chunk=4)
+    cost = estimate(layout, problems)
     assert (cost.cells, cost.trajectories) == (6, 60)
     assert 0 < cost.seconds < 60
     # loss and strengths at 4 times, t_final, learning times, three counts, status; three modes at most

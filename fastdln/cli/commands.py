@@ -15,6 +15,7 @@ from fastdln.cli.info import describe
 from fastdln.scan import run as running
 from fastdln.scan.journal import JournalError
 from fastdln.scan.plan import load_plan
+from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, StoreError, open_store
 
@@ -82,8 +83,8 @@ def scan(
     """Run a scan, or what is missing of it."""
     plan = load_plan(spec)
     if dry_run:
-        layout, problems = running.prepare(plan, chunk)
-        out.print(tables.plan(plan, running.estimate(layout, problems, threads)))
+        layout, problems = prepare(plan, chunk)
+        out.print(tables.plan(plan, estimate(layout, problems, threads)))
         return
     if store is None:
         raise SpecError("--out is missing: where is the store to be made? (or --dry-run)")
@@ -135,9 +136,7 @@ def _finish(store: Store, threads: int | None, plot: Path | None, no_plot: bool)
         except KeyboardInterrupt:
             done = len(store.units())
             kept = f"{done:,} of {layout.n_units:,} units are stored"
-            raise typer.Exit(
-                _fail(f"stopped; {kept}. Go on with: fastdln resume {store.path}", 130)
-            ) from None
+            raise typer.Exit(_fail(f"stopped; {kept}. Go on with: fastdln resume {store.path}", 130)) from None
         out.print(tables.cells(store))
     if not no_plot:
         _draw(store, plot)

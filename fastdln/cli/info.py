@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from llvmlite import binding
 
 import fastdln
+from fastdln import arguments
 from fastdln.engines.lanes import lane_count
 from fastdln.kernels.compile import cache_folder
-from fastdln.scan.run import core_count
 
 __all__ = ["describe"]
 
@@ -35,7 +35,7 @@ def describe() -> dict[str, str]:
         "processor": f"{binding.get_host_cpu_name()}, {platform.machine()}",
         "vectors": " ".join(name for name in _VECTORS if features.get(name)) or "none known",
         "lanes": f"{lane_count('float64')} of float64, {lane_count('float32')} of float32",
-        "threads": str(core_count()),
+        "threads": str(arguments.threads(None)),
         "kernel cache": str(cache_folder() or "none: no folder can be written, so each process compiles"),
     }
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fastdln.scan.disk import in_words
 from fastdln.scan.plan import Plan, label
-from fastdln.scan.run import Estimate
+from fastdln.scan.prepare import Estimate
 from fastdln.scan.store import Store
 from fastdln.trajectories import Status
 

@@ -6,22 +6,24 @@ cell is asked for; a random target from the stream beside it, ``spawn_key=(c, 1)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln import inits
+from fastdln.gradient_flow import flow
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
 from fastdln.scan import data, spec
 from fastdln.scan.plan import Cell, Plan
 from fastdln.scan.spec import SpecError
 from fastdln.theory.exact import mode_time
+from fastdln.trajectories import Trajectories
 
 __all__ = ["Problem", "problem"]
 
@@ -95,6 +97,50 @@ class Problem:
         weights: Weights = getattr(inits, kind)(self.network, **keys, size=size, rng=stream, first=first)
         return weights
 
+    def integrate(
+        self,
+        first: int,
+        size: int,
+        *,
+        threads: int | None = None,
+        max_steps: int | None = None,
+        progress: Callable[[int, int, int], None] | bool = False,
+    ) -> Trajectories:
+        """Integrate the trajectories first, ..., first + size - 1.
+
+        Parameters
+        ----------
+        first : int
+            The index of the first trajectory.
+        size : int
+            Their number.
+        threads : int, optional
+            Threads, by default one for each core.
+        max_steps : int, optional
+            Fewer steps than the scan file allows.
+        progress : callable or bool
+            As in `fastdln.flow`.
+
+        Returns
+        -------
+        Trajectories
+            Their flow.
+        """
+        options = msgspec.to_builtins(self.cell.flow)
+        del options["t_end"]
+        if max_steps is not None:
+            options["max_steps"] = max_steps
+        return flow(
+            self.start(first, size),
+            self.loss(first, size),
+            (0.0, self.t_end),
+            t_eval=self.times,
+            record=self.record.observables,
+            threads=threads,
+            progress=progress,
+            **options,
+        )
+
     @property
     def t_end(self) -> float:
         """The end of the flow's span."""
@@ -117,18 +163,6 @@ class Problem:
         # The ends exactly, and rounding must not carry a time beyond them.
         times[0], times[-1] = first, t_end
         return np.asarray(times)
-
-    def options(self) -> dict[str, Any]:
-        """Return the remaining arguments of `fastdln.flow`.
-
-        Returns
-        -------
-        dict
-            By name.
-        """
-        flow = msgspec.to_builtins(self.cell.flow)
-        del flow["t_end"]
-        return {**flow, "record": self.record.observables}
 
     def _automatic_end(self) -> float:
         loss, depth = self.loss(0, 1), self.network.depth

@@ -7,35 +7,29 @@ of threads.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fastdln.engines.lanes import lane_count
-from fastdln.gradient_flow import flow
-from fastdln.network import check_layer_rates
-from fastdln.resources import require_memory
 from fastdln.scan.creation import create
 from fastdln.scan.disk import check_room
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan, load_plan
-from fastdln.scan.problem import Problem, problem
+from fastdln.scan.prepare import prepare
+from fastdln.scan.problem import problem
 from fastdln.scan.progress import Progress
 from fastdln.scan.reading import read
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, open_store
 from fastdln.trajectories import Status, Trajectories
 
-__all__ = ["Estimate", "estimate", "open_or_create", "prepare", "resume", "run", "scan"]
+__all__ = ["open_or_create", "resume", "run", "scan"]
 
 
 def scan(
@@ -135,35 +129,6 @@ def open_or_create(plan: Plan, path: Path, chunk: int | None = None) -> Store:
     return create(path, layout, problems)
 
 
-def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]]:
-    """Check all that can be checked before anything is written.
-
-    Parameters
-    ----------
-    plan : Plan
-        The scan.
-    chunk : int, optional
-        Trajectories in a unit.
-
-    Returns
-    -------
-    layout : Layout
-        The arrays and units of the scan.
-    problems : list of Problem
-        The problems of its cells.
-
-    Raises
-    ------
-    SpecError
-        If a cell cannot be run; the message names it.
-    """
-    layout = Layout.of(plan, chunk)
-    problems = [_checked(plan, index) for index in range(plan.n_cells)]
-    largest = max(cell.network.n_parameters for cell in problems)
-    require_memory(layout.chunk * (3 * layout.bytes_per_trajectory + 3 * 8 * largest), "one unit of this scan")
-    return layout, problems
-
-
 def run(store: Store, *, threads: int | None = None, progress: bool = False) -> None:
     """Do the units that a store lacks.
 
@@ -185,7 +150,9 @@ def run(store: Store, *, threads: int | None = None, progress: bool = False) -> 
         written: Future[None] | None = None
         for unit in writer.missing:
             began = time.perf_counter()
-            sol = integrate(problem(layout.plan, unit.cell), unit.first, unit.size, threads, shown.within)
+            sol = problem(layout.plan, unit.cell).integrate(
+                unit.first, unit.size, threads=threads, progress=shown.within
+            )
             failures = Counter(Status(code).name for code in sol.status[~sol.success].tolist())
             record = {"failures": failures, "seconds": round(time.perf_counter() - began, 3)}
             # While a unit is brought to the disk the next one is integrated, but no more than one.
@@ -195,44 +162,6 @@ def run(store: Store, *, threads: int | None = None, progress: bool = False) -> 
             shown.finish(unit, failures.total())
         if written is not None:
             written.result()
-
-
-def integrate(
-    cell: Problem,
-    first: int,
-    size: int,
-    threads: int | None,
-    progress: Callable[[int, int, int], None] | bool = False,
-) -> Trajectories:
-    """Integrate some trajectories of a cell.
-
-    Parameters
-    ----------
-    cell : Problem
-        The cell's problem.
-    first : int
-        The index of the first trajectory.
-    size : int
-        Their number.
-    threads : int or None
-        Threads, None for one for each core.
-    progress : callable or bool
-        As in `fastdln.flow`.
-
-    Returns
-    -------
-    Trajectories
-        Their flow.
-    """
-    return flow(
-        cell.start(first, size),
-        cell.loss(first, size),
-        (0.0, cell.t_end),
-        t_eval=cell.times,
-        threads=threads,
-        progress=progress,
-        **cell.options(),
-    )
 
 
 def results(sol: Trajectories, layout: Layout) -> dict[str, NDArray[Any]]:
@@ -252,67 +181,3 @@ def results(sol: Trajectories, layout: Layout) -> dict[str, NDArray[Any]]:
     """
     named = {f"W{i}": W for i, W in enumerate(sol.weights or (), start=1)}
     return {v.name: named[v.name] if v.name in named else getattr(sol, v.name) for v in layout.variables}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a scan will cost."""
-
-    cells: int
-    trajectories: int
-    n_bytes: int
-    seconds: float
-
-
-def estimate(layout: Layout, problems: list[Problem], threads: int | None = None) -> Estimate:
-    """Integrate a few trajectories of each cell, and scale up.
-
-    Parameters
-    ----------
-    layout : Layout
-        The arrays and units of the scan.
-    problems : list of Problem
-        The problems of its cells.
-    threads : int, optional
-        Threads, by default one for each core.
-
-    Returns
-    -------
-    Estimate
-        The cost of the scan.
-    """
-    n = layout.plan.document.trajectories
-    integrate(problems[0], 0, 1, threads)  # compiles
-    seconds = 0.0
-    few = min(n, lane_count(np.float64) * (threads or core_count()))
-    for cell in problems:
-        began = time.perf_counter()
-        integrate(cell, 0, few, threads)
-        seconds += (time.perf_counter() - began) * n / few
-    return Estimate(len(problems), n * len(problems), layout.n_bytes, seconds)
-
-
-def core_count() -> int:
-    """Count the cores that this process may use.
-
-    Returns
-    -------
-    int
-        Their number.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _checked(plan: Plan, index: int) -> Problem:
-    try:
-        cell = problem(plan, index)
-        expected = (cell.network.widths[-1], cell.network.widths[0])
-        if (shape := cell.loss(0, 1).shape) != expected:
-            raise SpecError(f"the target has shape {shape}, but the widths make products of shape {expected}")
-        cell.start(0, 1)
-        check_layer_rates(cell.cell.flow.layer_rates, cell.network.depth)
-        cell.times  # noqa: B018  (they may not exist)
-    except (TypeError, ValueError) as error:
-        where = f" (cell {index}: {plan.cell(index).label})" if plan.n_cells > 1 else ""
-        raise SpecError(f"{error}{where}") from error
-    return cell

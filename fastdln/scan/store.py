@@ -10,6 +10,7 @@ process.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,15 +89,17 @@ class Store:
         return results
 
     def is_being_written(self) -> bool:
-        """Tell whether a process holds the lock.
+        """Tell whether a process writes, as far as this one may know.
 
         Returns
         -------
         bool
-            True while one does.
+            True while one holds the lock.
         """
+        if not os.access(self.path / LOCK, os.W_OK):
+            return False
         try:
-            with self._lock():
+            with self._lock(timeout=0):
                 return False
         except filelock.Timeout:
             return True
@@ -136,15 +139,15 @@ class Store:
             If another process writes.
         """
         try:
-            with self._lock(), Journal(self.path / JOURNAL) as journal:
+            with self._lock(timeout=0.3), Journal(self.path / JOURNAL) as journal:
                 for left in self.path.glob("*/*.partial"):
                     left.unlink()
                 yield Writer(self, journal)
         except filelock.Timeout:
             raise StoreError(f"{self.path} is being written by another process; one writer at a time") from None
 
-    def _lock(self) -> filelock.BaseFileLock:
-        return filelock.FileLock(self.path / LOCK, timeout=0)
+    def _lock(self, timeout: float) -> filelock.BaseFileLock:
+        return filelock.FileLock(self.path / LOCK, timeout=timeout)
 
 
 class Writer:

@@ -1,0 +1,115 @@
+"""Before a scan: everything that can be checked, and what it will cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastdln import arguments
+from fastdln.engines.lanes import lane_count
+from fastdln.resources import require_memory
+from fastdln.scan.layout import Layout
+from fastdln.scan.plan import Plan
+from fastdln.scan.problem import Problem, problem
+from fastdln.scan.spec import SpecError
+
+__all__ = ["Estimate", "estimate", "prepare"]
+
+
+def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]]:
+    """Check all that can be checked before anything is written.
+
+    Parameters
+    ----------
+    plan : Plan
+        The scan.
+    chunk : int, optional
+        Trajectories in a unit.
+
+    Returns
+    -------
+    layout : Layout
+        The arrays and units of the scan.
+    problems : list of Problem
+        The problems of its cells.
+
+    Raises
+    ------
+    SpecError
+        If a cell cannot be run; the message names it.
+    """
+    layout = Layout.of(plan, chunk)
+    problems = [_checked(plan, index) for index in range(plan.n_cells)]
+    largest = max(cell.network.n_parameters for cell in problems)
+    require_memory(layout.chunk * (3 * layout.bytes_per_trajectory + 3 * 8 * largest), "one unit of this scan")
+    # What is left is for `flow` to judge. It does so by one step of a trajectory of every kind of cell.
+    tried = set()
+    for cell in problems:
+        kind = (cell.cell.network, cell.cell.flow, type(cell.cell.target))
+        if kind not in tried:
+            tried.add(kind)
+            with _named(plan, cell.cell.index):
+                cell.integrate(0, 1, max_steps=1)
+    return layout, problems
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a scan will cost."""
+
+    cells: int
+    trajectories: int
+    n_bytes: int
+    seconds: float
+
+
+def estimate(layout: Layout, problems: list[Problem], threads: int | None = None) -> Estimate:
+    """Integrate a few trajectories of each cell, and scale up.
+
+    Parameters
+    ----------
+    layout : Layout
+        The arrays and units of the scan.
+    problems : list of Problem
+        The problems of its cells.
+    threads : int, optional
+        Threads, by default one for each core.
+
+    Returns
+    -------
+    Estimate
+        The cost of the scan.
+    """
+    n = layout.plan.document.trajectories
+    few = min(n, lane_count(np.float64) * arguments.threads(threads))
+    seconds = 0.0
+    for cell in problems:
+        began = time.perf_counter()
+        cell.integrate(0, few, threads=threads)
+        seconds += (time.perf_counter() - began) * n / few
+    return Estimate(len(problems), n * len(problems), layout.n_bytes, seconds)
+
+
+def _checked(plan: Plan, index: int) -> Problem:
+    with _named(plan, index):
+        cell = problem(plan, index)
+        expected = (cell.network.widths[-1], cell.network.widths[0])
+        if (shape := cell.loss(0, 1).shape) != expected:
+            raise SpecError(f"the target has shape {shape}, but the widths make products of shape {expected}")
+        cell.start(0, 1)
+        cell.times  # noqa: B018  (they may not exist)
+    return cell
+
+
+@contextmanager
+def _named(plan: Plan, index: int) -> Iterator[None]:
+    """Say in an error which cell it is about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        where = f" (cell {index}: {plan.cell(index).label})" if plan.n_cells > 1 else ""
+        raise SpecError(f"{error}{where}") from error
