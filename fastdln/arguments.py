@@ -88,7 +88,10 @@ def times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.floa
         raise ValueError(f"t_eval must have one axis, not the shape {times.shape}")
     ahead = times if t_end > t_0 else -times
     if not np.isfinite(times).all() or np.any(np.diff(ahead) <= 0):
-        raise ValueError("t_eval must be finite and strictly monotone from the start of the span towards its end")
+        raise ValueError(
+            f"t_eval must be finite and strictly monotone from the start {t_0} of the span towards its end {t_end}, "
+            f"not {np.array2string(times, threshold=6)}"
+        )
     if times.size and not (min(t_0, t_end) <= times.min() and times.max() <= max(t_0, t_end)):
         raise ValueError(f"t_eval must lie within the span ({t_0}, {t_end}), not reach from {times[0]} to {times[-1]}")
     return times

@@ -181,7 +181,7 @@ class Arena:
             "probe": stride if sizes["record_gradient"] >= 0 else 0,
             "scratch": recipe.program.n_scratch,
             "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.most_terms,
-            "sums": 2 * network.depth, "strengths": 2 * modes, "thresholds": modes,
+            "sums": 2 * network.depth, "strengths": 4 * modes, "thresholds": modes,
         }  # fmt: skip
         count = sum(blocks.values()) * lanes
         self._memory = np.zeros(count + PAGE // item, recipe.dtype)

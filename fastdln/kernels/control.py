@@ -44,6 +44,9 @@ PARAMETERS = (
 
 REJECTED_BITS, DUE_BITS, FINISHED_BITS = range(3)  # of flags
 
+# A strength that ends a step above this part of its threshold may have been above the threshold within the step.
+NEAR = 0.75
+
 SMALLEST = 2.0**-51  # a step below this part of the time is lost in its rounding
 
 
@@ -181,12 +184,13 @@ def output_theta(e: Emit, ctl: ir.Value, theta: ir.Value) -> None:
 
 
 def passed(e: Emit, flags: ir.Value, values: ir.Value, thresholds: ir.Value, count: ir.Value) -> None:
-    """flags[0] = bits of the lanes where any of ``count`` values is at or above its threshold."""
+    """flags[0] = bits of the lanes where any of ``count`` values is near its threshold, or above it."""
     flags, values, thresholds = map(e.pointer, (flags, values, thresholds))
     none = ir.Constant(ir.VectorType(ir.IntType(1), e.lanes), [0] * e.lanes)
     any_ = cgutils.alloca_once_value(e.b, none)
     with e.each(count) as j:
         o = e.times(j, e.entry_bytes)
-        hit = e.b.fcmp_ordered(">=", e.load(values, o), e.load(thresholds, o))
+        near = e.b.fmul(e.load(thresholds, o), ir.Constant(e.entry_type, [NEAR] * e.lanes))
+        hit = e.b.fcmp_ordered(">=", e.load(values, o), near)
         e.b.store(e.b.or_(e.b.load(any_), hit), any_)
     e.b.store(e.bitmask(Vec(e, e.b.load(any_))), flags, align=8)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.compile import part
-from fastdln.kernels.control import DUE_LIMIT, STEP, TIME
+from fastdln.kernels.control import DUE_LIMIT, NEAR, STEP, TIME
 from fastdln.kernels.memory import peek, place, poke_real
 from fastdln.kernels.steps import interpolate, observe
 
 ITERATIONS = 60
 TOLERANCE = 1e-13  # of a step
+NOWHERE = 2.0
 
 
 @part
@@ -25,20 +26,23 @@ def strengths_within(w, arena, l, theta):
 
 
 @part
-def crossing(w, arena, l, j, below, above):
-    """theta in (0, 1] where mode j reaches its threshold in lane l, by Chandrupatla's bracketing method.
-
-    ``below`` < 0 < ``above`` are strength minus threshold at the ends of the step.
-    """
+def excess(w, arena, l, j, theta):
+    """Strength minus threshold of mode j in lane l at t + theta h."""
+    strengths_within(w, arena, l, theta)
     e = j * w.lanes + l
-    strength, threshold = place(w, w.strengths_at) + e, place(w, w.thresholds_at) + e
-    a, fa, b, fb = 1.0, above, 0.0, below
-    t = below / (below - above)
-    t = 1.0 - t  # from a towards b
+    return np.float64(arena[place(w, w.strengths_at) + e]) - np.float64(arena[place(w, w.thresholds_at) + e])
+
+
+@part
+def crossing(w, arena, l, j, b, fb, a, fa):
+    """theta in (b, a] where mode j reaches its threshold in lane l, by Chandrupatla's bracketing method.
+
+    fb < 0 <= fa are strength minus threshold at both ends.
+    """
+    t = fa / (fa - fb)  # the secant, from a towards b
     for _ in range(ITERATIONS):
         x = a + t * (b - a)
-        strengths_within(w, arena, l, x)
-        fx = np.float64(arena[strength]) - np.float64(arena[threshold])
+        fx = excess(w, arena, l, j, x)
         if (fx >= 0.0) == (fa >= 0.0):
             c, fc = a, fa
         else:
@@ -54,6 +58,31 @@ def crossing(w, arena, l, j, below, above):
         edge = 0.5 * TOLERANCE / abs(b - a)
         t = edge if t < edge else 1.0 - edge if t > 1.0 - edge else t
     return a
+
+
+@part
+def first_passing(w, arena, l, j, start, middle, end):
+    """First theta at which mode j reaches its threshold in lane l, or NOWHERE.
+
+    ``start``, ``middle``, ``end`` are strength minus threshold.  A strength may pass its threshold and fall back within
+    one step: where all three are below, the vertex of the parabola through them is looked at.
+    """
+    if start >= 0.0:
+        return 0.0
+    if middle >= 0.0:
+        return crossing(w, arena, l, j, 0.0, start, 0.5, middle)
+    if end >= 0.0:
+        return crossing(w, arena, l, j, 0.5, middle, 1.0, end)
+    bend = start - 2.0 * middle + end
+    vertex = 0.5 - 0.25 * (end - start) / bend if bend < 0.0 else 0.0
+    # its height above the middle must come near to closing the gap
+    if 0.0 < vertex < 1.0 and middle - 0.125 * (end - start) * (end - start) / bend > 0.1 * middle:
+        top = excess(w, arena, l, j, vertex)
+        if top >= 0.0:
+            if vertex > 0.5:
+                return crossing(w, arena, l, j, 0.5, middle, vertex, top)
+            return crossing(w, arena, l, j, 0.0, start, vertex, top)
+    return NOWHERE
 
 
 @part
@@ -76,26 +105,31 @@ def learn(w, arena, ctl, hits):
 
     The strengths at the end of the step are in place.
     """
-    strengths, thresholds = place(w, w.strengths_at), place(w, w.thresholds_at)
-    ends = strengths + w.modes * w.lanes  # kept, as the search overwrites the strengths
-    for e in range(w.modes * w.lanes):
-        arena[ends + e] = arena[strengths + e]
+    values, thresholds = place(w, w.strengths_at), place(w, w.thresholds_at)
+    size = (
+        w.modes * w.lanes
+    )  # behind the strengths, which the search overwrites, those of end, start and middle are kept
+    for e in range(size):
+        arena[values + size + e] = arena[values + e]
     found = 0
     for l in range(w.lanes):
         if not ((hits >> l) & 1 and ctl[DUE_LIMIT, l] >= 0.0):
             continue
+        for kept in range(2, 4):
+            strengths_within(w, arena, l, 0.5 * (kept - 2))
+            for j in range(w.modes):
+                arena[values + kept * size + j * w.lanes + l] = arena[values + j * w.lanes + l]
         for j in range(w.modes):
             e = j * w.lanes + l
-            if not arena[ends + e] >= arena[thresholds + e]:
-                continue
             goal = np.float64(arena[thresholds + e])
-            strengths_within(w, arena, l, 0.0)
-            below, above = np.float64(arena[strengths + e]) - goal, np.float64(arena[ends + e]) - goal
-            theta = 0.0 if below >= 0.0 else 1.0
-            if below < 0.0 < above:
-                theta = crossing(w, arena, l, j, below, above)
-            moment = ctl[TIME, l] + theta * ctl[STEP, l]
-            poke_real(w.learned_at, peek(w.traj_at, l) * w.modes + j, moment)
-            arena[thresholds + e] = np.inf
-            found += 1
+            end = np.float64(arena[values + size + e]) - goal
+            if not end >= (NEAR - 1.0) * goal:
+                continue
+            start, middle = arena[values + 2 * size + e] - goal, arena[values + 3 * size + e] - goal
+            theta = first_passing(w, arena, l, j, start, middle, end)
+            if theta != NOWHERE:
+                moment = ctl[TIME, l] + theta * ctl[STEP, l]
+                poke_real(w.learned_at, peek(w.traj_at, l) * w.modes + j, moment)
+                arena[thresholds + e] = np.inf
+                found += 1
     return found
