@@ -104,7 +104,7 @@ def scan_figure(results: xr.Dataset) -> Figure:
 
 @dataclass(frozen=True)
 class _Grid:
-    """How the grid is spread over the figure."""
+    """How the grid is spread over the figure; of very long axes some points are left out."""
 
     results: xr.Dataset
     inner: str | None
@@ -134,9 +134,7 @@ class _Grid:
 
     def offers(self, kind: _Kind) -> bool:
         """Tell whether there is anything to see in a row."""
-        return not kind.needs_sigma or (
-            len(self.rows) == 1 and bool(np.isfinite(self.results["sigma"].values).any())
-        )
+        return not kind.needs_sigma or (len(self.rows) == 1 and bool(np.isfinite(self.results["sigma"].values).any()))
 
     @property
     def inner_is_number(self) -> bool:
@@ -156,11 +154,7 @@ class _Grid:
     def colours(self) -> list[Any]:
         """Return the colours of the inner axis."""
         n = self.inner_size
-        return (
-            list(CATEGORIES[:n])
-            if n <= len(CATEGORIES)
-            else list(mpl.colormaps["viridis"](np.linspace(0, 0.9, n)))
-        )
+        return list(CATEGORIES[:n]) if n <= len(CATEGORIES) else list(mpl.colormaps["viridis"](np.linspace(0, 0.9, n)))
 
     def mode_labels(self) -> tuple[str, list[str]]:
         """Name the modes, by their singular values too where all cells have the same."""
@@ -175,24 +169,27 @@ class _Grid:
 
 
 def _loss(ax: Axes, grid: _Grid, choice: Choice) -> None:
+    losses = _positive(grid.results["loss"])
+    bottom = 0.0
+    if losses.size:
+        bottom = max(FLOOR * losses.max(), 0.5 * losses.min())
+        ax.set_yscale("log")
+        ax.set_ylim(bottom, 1.6 * losses.max())
     n_failed = 0
     for cell, colour in zip(grid.cells(choice), grid.colours(), strict=True):
         t, loss = cell["t"].values, cell["loss"].values
         finished, failed = _outcomes(cell)
         if finished.any():
-            _bands(ax, t, loss[finished], colour)
+            _bands(ax, t, loss[finished], colour, crowd=grid.inner_size)
         n_failed += int(failed.sum())
         for curve in loss[failed]:
             known = np.flatnonzero(np.isfinite(curve))
             if known.size:
-                ax.plot(t[known[-1]], curve[known[-1]], "x", color=FAILURE, ms=5, mew=1.2, zorder=5)
+                last = t[known[-1]], max(curve[known[-1]], bottom)
+                ax.plot(*last, "x", color=FAILURE, ms=5, mew=1.2, zorder=5, clip_on=False)
     if n_failed:
         text = f"× {n_failed} failed"
         ax.text(0.97, 0.93, text, transform=ax.transAxes, ha="right", fontsize=8, color=FAILURE)
-    losses = _positive(grid.results["loss"])
-    if losses.size:
-        ax.set_yscale("log")
-        ax.set_ylim(max(FLOOR * losses.max(), 0.5 * losses.min()), 1.6 * losses.max())
     _time_axis(ax, grid.cells(choice))
 
 
@@ -227,19 +224,20 @@ def _learning_times(ax: Axes, grid: _Grid, choice: Choice) -> None:
         _, failed = _outcomes(cell)
         if failed.any():
             text = f"× {failed.sum()} failed"
-            ax.text(
-                place, 0.03, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7, color=FAILURE
-            )
+            ax.text(place, 0.03, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7, color=FAILURE)
     times = _positive(grid.results["learning_times"])
     if times.size:
         ax.set_yscale("log")
-        ax.set_ylim(0.7 * times.min(), 1.5 * times.max())
+        # A few modes are learned at the very start, by chance: they must not stretch the axis.
+        ax.set_ylim(0.7 * np.quantile(times, 0.02), 1.5 * times.max())
 
 
-def _bands(ax: Axes, t: Floats, curves: Floats, colour: Any) -> None:
+def _bands(ax: Axes, t: Floats, curves: Floats, colour: Any, crowd: int = 1) -> None:
+    """Draw the median of some curves, and how they are spread; less of it in a crowd of such."""
     outer_low, low, middle, high, outer_high = np.quantile(curves, QUANTILES, axis=0)
-    ax.fill_between(t, outer_low, outer_high, color=colour, alpha=0.13, lw=0)
-    ax.fill_between(t, low, high, color=colour, alpha=0.25, lw=0)
+    if crowd <= 4:
+        ax.fill_between(t, outer_low, outer_high, color=colour, alpha=0.13, lw=0)
+    ax.fill_between(t, low, high, color=colour, alpha=0.25 if crowd <= 4 else 0.12, lw=0)
     ax.plot(t, middle, color=colour, lw=1.6)
 
 
@@ -346,17 +344,13 @@ def _title(results: xr.Dataset) -> str:
     status = results["status"].values
     done = int((status >= 0).sum())
     count = f"{done:,}" if done == status.size else f"{done:,} of {status.size:,}"
-    drawn = (
-        f", {MAX_TRAJECTORIES} of each cell drawn" if results.sizes["trajectory"] > MAX_TRAJECTORIES else ""
-    )
+    drawn = f", {MAX_TRAJECTORIES} of each cell drawn" if results.sizes["trajectory"] > MAX_TRAJECTORIES else ""
     return f"{results.attrs['title']}: {count} trajectories{drawn}; median, quartiles, 10 to 90 %"
 
 
 def _choices(results: xr.Dataset, dims: list[str], most: int) -> list[Choice]:
     """Return the places on some axes."""
-    places = [
-        dict(zip(dims, place, strict=True)) for place in product(*(range(results.sizes[dim]) for dim in dims))
-    ]
+    places = [dict(zip(dims, place, strict=True)) for place in product(*(range(results.sizes[dim]) for dim in dims))]
     return _thinned(places, most)
 
 
