@@ -51,10 +51,8 @@ def _singular_values(records: Array, context: Context) -> Array:
 
 
 def _imbalance(records: Array, context: Context) -> Array:
-    values = np.full(records.shape[:-1], np.nan, records.dtype)
-    there = np.isfinite(records).all(axis=-1)
-    values[there] = imbalance(context.network.unpack(records[there])).max(axis=-1, initial=0.0)
-    return values
+    values = imbalance(context.network.unpack(records)).max(axis=-1, initial=0.0)
+    return np.where(np.isnan(records[..., 0]), np.nan, values)
 
 
 def _drift(records: Array, context: Context) -> Array:

@@ -33,7 +33,7 @@ def imbalance(weights: Sequence[ArrayLike], layer_rates: ArrayLike | None = None
     Returns
     -------
     ndarray, shape (..., h-1)
-        ||C_i||_2 for each hidden layer.
+        ||C_i||_2 for each hidden layer; NaN where C_i is not finite.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def imbalance(weights: Sequence[ArrayLike], layer_rates: ArrayLike | None = None
     array([4.])
     """
     _, arrays = check_weights(weights)
-    norms = [np.linalg.norm(C, 2, axis=(-2, -1)) for C in balance(arrays, layer_rates)]
+    norms = [_spectral_norm(C) for C in balance(arrays, layer_rates)]
     batch = arrays[0].shape[:-2]
     return np.stack(norms, axis=-1) if norms else np.zeros((*batch, 0), dtype=arrays[0].dtype)
 
@@ -218,6 +218,14 @@ def jordan_blocks(weights: Sequence[ArrayLike], rtol: float | None = None) -> ND
     """
     m = chains(weights, rtol)
     return np.stack([np.trace(m, offset=size, axis1=-2, axis2=-1) for size in range(m.shape[-1])], axis=-1)
+
+
+def _spectral_norm(matrices: NDArray[Any]) -> NDArray[Any]:
+    """||C||_2 of each matrix; NaN for one that is not finite, which a singular value decomposition refuses."""
+    norms = np.full(matrices.shape[:-2], np.nan, dtype=matrices.dtype)
+    finite = np.isfinite(matrices).all(axis=(-2, -1))
+    norms[finite] = np.linalg.norm(matrices[finite], 2, axis=(-2, -1))
+    return norms
 
 
 def _product_bound(W: NDArray[Any], loss: Loss) -> NDArray[np.float64]:
