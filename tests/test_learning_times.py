@@ -7,6 +7,8 @@ second term of the tolerance.  (A. Saxe, J. McClelland & S. Ganguli, ICLR 2014, 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -24,7 +26,7 @@ def balanced_start(loss, s0, depth, rng):
     frames = [np.linalg.qr(rng.standard_normal((d, d)))[0] for _ in range(depth - 1)]
     U, _, V = loss.modes
     bases = [V, *frames, U]
-    return tuple(s0 * above @ below.T for below, above in zip(bases, bases[1:], strict=False))
+    return tuple(s0 * above @ below.T for below, above in pairwise(bases))
 
 
 def check(sol, sigma, s0, depth, rtol):
