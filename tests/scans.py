@@ -50,4 +50,4 @@ def assert_same_bits(a: xr.Dataset, b: xr.Dataset) -> None:
         x, y = a[name].values, b[name].values
         assert x.dtype == y.dtype
         assert x.shape == y.shape
-        assert x.tolist() == y.tolist() if x.dtype.kind == "T" else x.tobytes() == y.tobytes(), name
+        assert x.tolist() == y.tolist() if x.dtype.kind in "TO" else x.tobytes() == y.tobytes(), name
