@@ -23,7 +23,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-__all__ = ["save_scan", "scan_figure"]
+__all__ = ["FORMATS", "save_scan", "scan_figure"]
+
+FORMATS = tuple(FigureCanvasAgg.get_supported_filetypes())
+"""The formats in which pictures can be saved."""
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")

@@ -119,6 +119,8 @@ BAD_INPUT: dict[str, tuple[tuple[str, ...], str]] = {
     "no scan file": (("scan", "none.toml", "--out", "x.zarr"), "none.toml cannot be read"),
     "unknown key": (("scan", "wrong.toml", "--out", "x.zarr"), 'init.scal: unknown key; did you mean "scale"?'),
     "unknown key, dry": (("scan", "wrong.toml", "--dry-run"), 'init.scal: unknown key; did you mean "scale"?'),
+    "no picture": (("scan", "spec.toml", "--out", "x.zarr", "--plot", "x.docx"), "expected a name that ends in"),
+    "no folder for it": (("scan", "spec.toml", "--out", "x.zarr", "--plot", "no/x.png"), "there is no folder no"),
     "no folder": (("scan", "spec.toml", "--out", "none/x.zarr"), "there is no folder none"),
 }
 

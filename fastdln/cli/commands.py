@@ -88,7 +88,8 @@ def scan(
         return
     if store is None:
         raise SpecError("--out is missing: where is the store to be made? (or --dry-run)")
-    _finish(running.open_or_create(plan, store, chunk), threads, plot, no_plot)
+    picture = None if no_plot else _picture(store, plot)
+    _finish(running.open_or_create(plan, store, chunk), threads, picture)
 
 
 @command
@@ -96,7 +97,7 @@ def resume(store: StoreFolder, plot: Plot = None, no_plot: NoPlot = False, threa
     """Go on with a scan; its scan file is in the store."""
     opened = open_store(store)
     opened.check_same(opened.layout.plan)
-    _finish(opened, threads, plot, no_plot)
+    _finish(opened, threads, None if no_plot else _picture(store, plot))
 
 
 @command
@@ -105,7 +106,7 @@ def plot(
     picture: Annotated[Path | None, typer.Option("--out", help="The picture (STORE's name, .png).")] = None,
 ) -> None:
     """Draw a scan: loss curves, rise of the modes, learning times."""
-    _draw(open_store(store), picture)
+    _draw(open_store(store), _picture(store, picture))
 
 
 @command
@@ -126,29 +127,44 @@ def info() -> None:
     out.print(tables.pairs(describe()))
 
 
-def _finish(store: Store, threads: int | None, plot: Path | None, no_plot: bool) -> None:
+def _finish(store: Store, threads: int | None, picture: Path | None) -> None:
     layout = store.layout
     if len(store.units()) == layout.n_units:
-        out.print(f"{store.path} is finished: {layout.plan.n_cells} cells; there is nothing to do")
+        _say(f"{store.path} is finished: {layout.plan.n_cells} cells; there is nothing to do")
     else:
         try:
             running.run(store, threads=threads, progress=True)
         except KeyboardInterrupt:
             done = len(store.units())
             kept = f"{done:,} of {layout.n_units:,} units are stored"
-            raise typer.Exit(_fail(f"stopped; {kept}. Go on with: fastdln resume {store.path}", 130)) from None
+            _fail(f"stopped; {kept}. Go on with: fastdln resume {store.path}", 130)
         out.print(tables.cells(store))
-    if not no_plot:
-        _draw(store, plot)
+    if picture is not None:
+        _draw(store, picture)
 
 
-def _draw(store: Store, picture: Path | None) -> None:
+def _picture(store: Path, given: Path | None) -> Path:
+    """Tell where the picture goes, and refuse what cannot be drawn before hours have been spent."""
     # Here, because the commands that draw nothing should not wait for Matplotlib.
+    from fastdln.figures import FORMATS
+
+    path = store.with_suffix(".png") if given is None else given
+    if path.suffix.removeprefix(".") not in FORMATS:
+        raise SpecError(f"the picture {path}: expected a name that ends in one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise SpecError(f"the picture {path}: there is no folder {path.parent}")
+    return path
+
+
+def _draw(store: Store, picture: Path) -> None:
     from fastdln.figures import save_scan
 
-    path = store.path.with_suffix(".png") if picture is None else picture
-    save_scan(store.dataset(), path)
-    out.print(f"{path}: the picture of {store.path}")
+    save_scan(store.dataset(), picture)
+    _say(f"{picture}: the picture of {store.path}")
+
+
+def _say(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _fail(reason: object, code: int) -> NoReturn:

@@ -66,6 +66,22 @@ def scan(
         If the scan cannot be run; nothing has been written then.
     StoreError
         If the store cannot be used.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> spec = {
+    ...     "trajectories": 5,
+    ...     "network": {"widths": [2, 3, 2]},
+    ...     "target": {"kind": "singular_values", "values": [2.0, 1.0]},
+    ...     "init": {"kind": "gaussian", "scale": [0.01, 0.1, 1.0]},
+    ...     "flow": {"t_end": "auto"},
+    ...     "record": {"times": 10},
+    ... }
+    >>> with TemporaryDirectory() as folder:
+    ...     results = scan(spec, Path(folder, "x.zarr")).load()
+    >>> dict(results["loss"].sizes)
+    {'scale': 3, 'trajectory': 5, 'time': 10}
     """
     plan = Plan(read(spec), Path()) if isinstance(spec, Mapping) else load_plan(Path(spec))
     store = open_or_create(plan, Path(out), chunk)
