@@ -55,7 +55,16 @@ def count(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value!r}")
+    if value > 2**53:  # kernels count steps in f64
+        raise ValueError(f"{name} must be at most 2^53, not {value!r}")
     return int(value)
+
+
+def not_negative(name: str, value: Any) -> float:
+    checked = number(name, value)
+    if checked < 0:
+        raise ValueError(f"{name} must not be negative, not {value!r}")
+    return checked
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
@@ -77,13 +86,18 @@ def span(span: Any) -> tuple[float, float]:
     t_0, t_end = number("span[0]", t_0), number("span[1]", t_end)
     if t_0 == t_end:
         raise ValueError(f"span must not be empty: t_0 = t_end = {t_0!r}")
+    if not math.isfinite(t_end - t_0):
+        raise ValueError(f"span must have a length that is a number, not {span!r}")
     return t_0, t_end
 
 
 def times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.float64]:
     if t_eval is None:
         return np.array([t_end])
-    times = np.array(t_eval, dtype=np.float64)
+    try:
+        times = np.array(t_eval, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"t_eval must be a sequence of numbers, not {t_eval!r}") from None
     if times.ndim != 1:
         raise ValueError(f"t_eval must have one axis, not the shape {times.shape}")
     ahead = times if t_end > t_0 else -times
@@ -106,6 +120,8 @@ def method(method: Any) -> Tableau:
 def record(record: Any) -> tuple[str, ...]:
     if isinstance(record, str):
         record = (record,)
+    if not isinstance(record, Iterable):
+        raise TypeError(f"record must be a sequence of names of observables, not {record!r}")
     names = tuple(one_of("record", name, observables.NAMES) for name in record)
     return tuple(dict.fromkeys(names))
 
@@ -127,10 +143,7 @@ def threads(threads: Any) -> int:
 def tolerances(atol: Any, start: NDArray[Any], network: Network, loss: Loss, rtol: float) -> NDArray[np.float64]:
     """Absolute tolerance of each trajectory."""
     if atol is not None:
-        value = number("atol", atol)
-        if value < 0:
-            raise ValueError(f"atol must not be negative, not {atol!r}")
-        return np.full(len(start), value)
+        return np.full(len(start), not_negative("atol", atol))
     least = np.full(len(start), np.inf)
     for W in network.unpack(start):
         entries = np.abs(W.reshape(len(start), -1).astype(np.float64))

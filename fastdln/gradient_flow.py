@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,10 +48,10 @@ class Stop:
     def __post_init__(self) -> None:
         if self.grad_norm is None and self.loss is None:
             raise ValueError("Stop needs grad_norm or loss")
-        if self.grad_norm is not None and not (math.isfinite(self.grad_norm) and self.grad_norm >= 0):
-            raise ValueError(f"grad_norm must be finite and not negative, not {self.grad_norm!r}")
-        if self.loss is not None and not math.isfinite(self.loss):
-            raise ValueError(f"loss must be finite, not {self.loss!r}")
+        if self.grad_norm is not None:
+            arguments.not_negative("grad_norm", self.grad_norm)
+        if self.loss is not None:
+            arguments.number("loss", self.loss)
 
 
 def flow(
@@ -156,6 +155,10 @@ def flow(
     t_0, t_end = arguments.span(span)
     times = arguments.times(t_eval, t_0, t_end)
     tableau = arguments.method(method)
+    if not isinstance(stop, Stop | None):
+        raise TypeError(f"stop must be a Stop, not {stop!r}")
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"progress must be True, False or a function, not {progress!r}")
     options = Options(
         method=tableau,
         rtol=arguments.positive("rtol", rtol),
@@ -163,7 +166,7 @@ def flow(
         record=arguments.record(record),
         stop_gradient=None if stop is None else stop.grad_norm,
         stop_loss=None if stop is None else stop.loss,
-        weight_decay=arguments.number("weight_decay", weight_decay),
+        weight_decay=arguments.not_negative("weight_decay", weight_decay),
         layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
         step=None if step is None else arguments.step(step, abs(t_end - t_0), max_steps),
         history=bool(history),

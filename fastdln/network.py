@@ -210,7 +210,10 @@ def check_layer_rates(layer_rates: ArrayLike | None, depth: int) -> NDArray[np.f
     """
     if layer_rates is None:
         return np.ones(depth)
-    rates = np.array(layer_rates, dtype=np.float64)
+    try:
+        rates = np.array(layer_rates, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"layer_rates must be a sequence of numbers, not {layer_rates!r}") from None
     if rates.shape != (depth,):
         raise ValueError(f"layer_rates has shape {rates.shape}; expected one rate per layer, ({depth},)")
     if not (np.isfinite(rates).all() and (rates > 0).all()):
