@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[A
     ValueError
         If the file is of another kind, or of a newer format.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
+    try:
+        with Path(path).open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            arrays = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} does not hold saved trajectories: {error}") from error
     if "header" not in arrays:
         raise ValueError(f"{path} does not hold saved trajectories")
     header = json.loads(str(arrays.pop("header")))

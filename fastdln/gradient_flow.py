@@ -247,7 +247,7 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
     if not go_on.any():
         raise ValueError(f"no trajectory can go on: {old.message}")
     new = integrate(
-        old.network, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss, old._final[go_on],  # type: ignore[index]
+        old.network, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss, old._final[go_on],
         old._atol[go_on], t_mid, t_end, times, old.options, origin=old._origin[go_on], t_origin=t_0, single=False,
         threads=arguments.threads(threads),
     )  # fmt: skip

@@ -11,7 +11,7 @@ is as accurate as the residual. All arrays are float64 and read-only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from types import EllipsisType
 from typing import Any, NamedTuple, Self
@@ -105,6 +105,16 @@ class Loss:
         sigma = self.modes.sigma
         rank = (sigma > max(self.shape) * np.finfo(float).eps * sigma[..., :1]).sum(axis=-1)
         return rank if self.batch_shape else int(rank)
+
+    def __getitem__(self, index: int | slice | EllipsisType | NDArray[Any]) -> Self:
+        """Select targets, by their index along the batch."""
+        if not self.batch_shape:
+            raise TypeError(f"{self!r} has one target only and cannot be indexed")
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {name: values[name][index] for name in ("target", "cross", "whitened")}
+        part = object.__new__(type(self))
+        Loss.__init__(part, **values)
+        return part
 
     def check_product(self, shape: tuple[int, ...]) -> None:
         """Refuse products of the wrong shape.
@@ -293,12 +303,6 @@ class Quadratic(Loss):
         loss = cls((Y @ Qt.T) @ P.T if whiten else Y @ X.T / X.shape[1])
         object.__setattr__(loss, "data_rank", len(S))
         return loss
-
-    def __getitem__(self, index: int | slice | EllipsisType | NDArray[Any]) -> Quadratic:
-        """Select targets, by their index along the batch."""
-        if not self.batch_shape:
-            raise TypeError(f"{self!r} has one target only and cannot be indexed")
-        return Quadratic(self.target[index])
 
 
 class Regression(Loss):

@@ -281,7 +281,7 @@ class Trajectories:
         targets = self.loss_function
         return dataclasses.replace(
             self,
-            loss_function=targets[index if single else rows] if targets.batch_shape else targets,  # type: ignore[index]
+            loss_function=targets[index if single else rows] if targets.batch_shape else targets,
             _recorded={name: values[rows] for name, values in self._recorded.items()},
             _learning_times=None if self._learning_times is None else self._learning_times[rows],
             _steps=None if self._steps is None else tuple(self._steps[k] for k in rows),
