@@ -319,6 +319,16 @@ def test_fixed_steps(engine):
     assert (sol.n_rhs == 1 + 4 * 6).all()
 
 
+def test_rounding_does_not_add_up_over_many_fixed_steps():
+    w0, loss = random_problem((1, 1), n=1)
+    euler = dln.Tableau("euler", order=1, a=[[]], b=[1])
+    for n, step in ((100_000, 0.07), (99_999, 1 / 30)):
+        sol = dln.flow(w0, loss, (0.0, n * step), step=step, method=euler, max_steps=n, history=True)
+        assert sol.success.all()
+        assert (sol.n_accepted == n).all()
+        assert_allclose(sol.history(0)[0], step * np.arange(1, n + 1), rtol=1e-15)
+
+
 # ---- batches, extension, single networks
 
 

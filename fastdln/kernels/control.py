@@ -149,9 +149,10 @@ def end_step(
     next_step = e.where(accepted & (par_("growth_cap") > 0.0) & (bound < next_step), bound, next_step)
     next_step = e.where((fixed > 0.0) & finite, fixed, next_step)
     end = par_("end")
-    reached = e.where(accepted, e.where(e.get(ctl, LAST) > 0.0, end, time + h), time)
     rejected, good = active & ~accepted, active & accepted
     attempts = e.get(ctl, ATTEMPTS) + e.where(active, 1.0, 0.0)
+    advanced = e.where(fixed > 0.0, attempts * fixed, time + h)  # rounding does not add up over fixed steps
+    reached = e.where(accepted, e.where(e.get(ctl, LAST) > 0.0, end, advanced), time)
     limit = e.where(good, reached, -1.0)
     stopped = good & ((e.get(ctl, GRADIENT2) <= par_("stop_gradient2")) | (e.get(ctl, LOSS2) <= par_("stop_loss2")))
     stuck = ~(next_step > reached * SMALLEST) | ((fixed > 0.0) & ~finite)
