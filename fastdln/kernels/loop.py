@@ -22,7 +22,7 @@ from fastdln.kernels.control import (
     REACHED,
     REJECTED_BITS,
     REJECTIONS,
-)  # fmt: skip
+)
 from fastdln.kernels.layout import CANCEL
 from fastdln.kernels.learning import learn
 from fastdln.kernels.library import invoke

@@ -18,7 +18,7 @@ from fastdln.kernels.control import (
     REJECTIONS,
     SMALLEST,
     STOPPED,
-)  # fmt: skip
+)
 from fastdln.kernels.layout import (
     COUNT_ACCEPTED,
     COUNT_REJECTED,
@@ -31,7 +31,7 @@ from fastdln.kernels.layout import (
     NONFINITE,
     STEP_TOO_SMALL,
     STOPPED_EARLY,
-)  # fmt: skip
+)
 from fastdln.kernels.library import invoke
 from fastdln.kernels.memory import fetch_add, fill, peek, peek_real, place, poke, poke_real
 from fastdln.kernels.steps import evaluate, interpolate
