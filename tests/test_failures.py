@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastdln as dln
 from fastdln import resources
+from fastdln.kernels import compile as compiler
 from fastdln.kernels.compile import cache_folder
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense"])
@@ -314,6 +317,21 @@ def test_a_missing_cache_folder_is_made(variable, tmp_path, monkeypatch):
     folder = cache_folder.__wrapped__()
     assert folder.is_dir()
     assert folder.is_relative_to(tmp_path / "not" / "yet")
+
+
+def test_edits_and_upgrades_begin_a_new_cache_folder(tmp_path, monkeypatch):
+    sources = tmp_path / "kernels"
+    shutil.copytree(Path(compiler.__file__).parent, sources, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(compiler, "__file__", str(sources / "compile.py"))
+    monkeypatch.setenv("FASTDLN_CACHE_DIR", str(tmp_path / "cache"))
+    folders = [cache_folder.__wrapped__(), cache_folder.__wrapped__()]
+    assert folders[0] == folders[1]
+    with (sources / "tiles.py").open("a") as file:
+        file.write("# edited\n")
+    folders.append(cache_folder.__wrapped__())
+    monkeypatch.setattr(compiler.numba, "__version__", "999.0")
+    folders.append(cache_folder.__wrapped__())
+    assert len(set(folders)) == 3
 
 
 def test_no_place_for_a_cache_is_said_once(monkeypatch, caplog):
