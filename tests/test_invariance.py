@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fastdln as dln
@@ -100,7 +100,6 @@ def test_number_of_lanes_in_single_precision(monkeypatch):
     assert contents(run(w0, loss, engine="lanes")) == some
 
 
-@settings(max_examples=15)
 @given(
     widths=st.lists(st.integers(1, 9), min_size=2, max_size=6).map(tuple),
     kind=st.sampled_from(["quadratic", "regression", "targets"]),
