@@ -17,8 +17,9 @@ import numpy as np
 import fastdln as dln
 from bench.peak import LANES, fma_rate
 from fastdln.engines import lanes
-from fastdln.engines.arena import Arena, recipe
+from fastdln.engines.arena import Arena
 from fastdln.engines.problem import Problem
+from fastdln.engines.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
 from fastdln.kernels.memory import peek
 from fastdln.kernels.steps import slope

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.arena import Arena, Executor, recipe
+from fastdln.engines.arena import Arena
 from fastdln.engines.chunk import Chunk
 from fastdln.engines.problem import Problem
+from fastdln.engines.recipe import Executor, recipe
 from fastdln.kernels import layout
 from fastdln.kernels.loop import integrate
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastdln.engines import dense, lanes
-from fastdln.engines.arena import Executor, arena_bytes
+from fastdln.engines.arena import arena_bytes
+from fastdln.engines.recipe import Executor
 from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.program import program
 from fastdln.losses import Loss

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.arena import Arena, Recipe, constants
+from fastdln.engines.arena import Arena
+from fastdln.engines.recipe import Recipe, constants
 
 
 class Chunk:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from numpy.typing import DTypeLike
 
-from fastdln.engines.arena import Executor
+from fastdln.engines.recipe import Executor
 from fastdln.kernels.gemm import encode, gemm_address
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from llvmlite import binding
 from numpy.typing import DTypeLike
 
-from fastdln.engines.arena import Executor
+from fastdln.engines.recipe import Executor
 from fastdln.kernels.tiles import encode
 
 LANES_VARIABLE = "FASTDLN_LANES"

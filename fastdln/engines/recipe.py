@@ -1,0 +1,179 @@
+"""What a problem comes to for the kernels: products, method, sizes and numbers, the same for all threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdln.engines.problem import Problem
+from fastdln.integrate.control import gains, growth_cap
+from fastdln.integrate.schedule import Schedule, schedule
+from fastdln.kernels import layout
+from fastdln.kernels.program import Product, Program, program
+from fastdln.kernels.stages import UNROLL
+from fastdln.losses import Loss
+
+
+@dataclass(frozen=True)
+class Executor:
+    """How products are executed: over how many lanes, and by which code."""
+
+    lanes: int
+    encode: Callable[[tuple[Product, ...], int], NDArray[np.int64]]
+    gemm: int = 0  # address of BLAS, where it is used
+
+    def unit(self, dtype: DTypeLike) -> int:
+        """Entries that loops over a state take at once, to which every matrix is padded."""
+        return 1 if self.lanes > 1 else 64 // np.dtype(dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that the threads of one call share: program, method, sizes."""
+
+    problem: Problem
+    executor: Executor
+    program: Program
+    schedule: Schedule
+    rhs: NDArray[np.int64]
+    observe: NDArray[np.int64]
+    sizes: dict[str, int]
+    par: dict[str, float]
+    rates: NDArray[Any]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Working precision."""
+        return self.problem.start.dtype
+
+
+def recipe(problem: Problem, executor: Executor) -> Recipe:
+    """Plan the products and lay out the method for a problem."""
+    network, dtype = problem.network, problem.start.dtype
+    plan = program(network.widths, problem.loss.input_gram is not None, _needs_modes(problem), executor.unit(dtype))
+    method = schedule(problem.tableau, dtype)
+    entry_bytes = executor.lanes * dtype.itemsize
+    rhs, observe = executor.encode(plan.rhs, entry_bytes), executor.encode(plan.observe, entry_bytes)
+    rates = np.ones((network.depth, 2), dtype)
+    rates[:, 0] = problem.layer_rates or 1.0
+    rates[:, 1] = problem.weight_decay
+    sizes = _sizes(problem, executor, plan, method) | {"rhs_rows": len(rhs), "observe_rows": len(observe)}
+    return Recipe(problem, executor, plan, method, rhs, observe, sizes, _numbers(problem, plan), rates)
+
+
+def _needs_modes(problem: Problem) -> bool:
+    return problem.learning or "strengths" in problem.raw
+
+
+def _sizes(problem: Problem, executor: Executor, plan: Program, method: Schedule) -> dict[str, int]:
+    """The integers of a workspace."""
+    network, columns = problem.network, problem.columns
+    d_0, d_h = network.widths[0], network.widths[-1]
+    unit = executor.unit(problem.start.dtype)
+    block = UNROLL * (1 if executor.lanes > 1 else unit)
+    return {
+        "lanes": executor.lanes,
+        "item": problem.start.itemsize,
+        "entry": executor.lanes * problem.start.itemsize,
+        "entries": -(-plan.layers[-1] // block) * block,
+        "stages": problem.tableau.stages,
+        "extra": len(problem.tableau.extra),
+        "degree": method.dense.shape[1],
+        "estimates": len(method.errors),
+        "order": problem.tableau.error_order,
+        "layers": network.depth,
+        "target_size": -(-d_h * d_0 // unit) * unit,
+        "constants": plan.n_constants,
+        "modes": min(d_0, d_h) if _needs_modes(problem) else 0,
+        "out_rows": d_h,
+        "residual": -1 if plan.residual is None else plan.residual,
+        "product_base": plan.product.base,
+        "product": plan.product.offset,
+        "compared_base": plan.compared.base,
+        "compared": plan.compared.offset,
+        "target": plan.target,
+        "left": plan.left,
+        "projected": plan.projected,
+        "product_size": d_h * d_0,
+        **{
+            field: columns[name].start if name in columns else -1
+            for field, name in (
+                ("record_distance", "square_distance"),
+                ("record_gradient", "square_gradient"),
+                ("record_strengths", "strengths"),
+                ("record_product", "product"),
+                ("record_weights", "weights"),
+            )
+        },
+        "rates": problem.layer_rates is not None or problem.weight_decay != 0,
+        "stop_on_loss": problem.stop_loss is not None,
+        "stop_on_gradient": problem.stop_gradient is not None,
+        "capped": _capped(problem, plan),
+        "history": problem.history,
+        "parameters": network.n_parameters,
+        "n": 0,  # a chunk tells
+        "n_times": len(problem.times),
+        "columns": problem.n_columns,
+        "most_steps": problem.max_steps,
+    }
+
+
+def _numbers(problem: Problem, plan: Program) -> dict[str, float]:
+    """The parameters of a workspace."""
+    stop_gradient, stop_loss = problem.stop_gradient, problem.stop_loss
+    return {
+        "end": problem.duration,
+        "rtol": problem.rtol,
+        **gains(problem.tableau)._asdict(),
+        "max_attempts": problem.max_steps,
+        "fixed_step": problem.step or 0.0,
+        "growth_cap": _growth_cap(problem, plan),
+        "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
+        "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
+        "direction": problem.direction,
+    }
+
+
+def _capped(problem: Problem, plan: Program) -> int:
+    """Whether steps are limited by the growth of hidden modes, and what tells that growth.
+
+    In two layers a mode not yet learned grows at a rate of up to ||R||_2 however small it is, and no error norm sees
+    it behind learned ones: the step is kept such that the method follows that growth.
+    """
+    if problem.network.depth != 2 or problem.step is not None or problem.direction < 0:
+        return 0
+    return layout.BY_LOSS if plan.residual is None else layout.BY_RESIDUAL
+
+
+def _growth_cap(problem: Problem, plan: Program) -> float:
+    """The largest step times ||R||_F, or times the root of twice the excess loss where R is not formed."""
+    capped = _capped(problem, plan)
+    rate = max(problem.layer_rates or (1.0,))
+    if capped == layout.BY_LOSS and problem.loss.input_root is not None:
+        rate *= float(np.linalg.norm(problem.loss.input_root, 2))
+    return growth_cap(problem.tableau, problem.rtol) / rate if capped else 0.0
+
+
+def constants(plan: Program, loss: Loss, modes: bool, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Constants of the loss as the kernels expect them, (targets, n_constants), and thresholds (targets, modes).
+
+    A mode counts as learned at half its singular value; one whose singular value is rounding is never learned.
+    """
+    cross = np.atleast_3d(loss.cross) if loss.cross.ndim == 3 else loss.cross[None]
+    named = {"cross": cross, "whitened": loss.whitened.reshape(cross.shape)}
+    identity = np.eye(cross.shape[-1])
+    named["gram"] = (identity if loss.input_gram is None else loss.input_gram)[None]
+    named["root"] = (identity if loss.input_root is None else loss.input_root)[None]
+    thresholds = np.zeros((len(cross), 0), dtype)
+    if modes:
+        U, sigma, V = (x.reshape(len(cross), *x.shape[loss.cross.ndim - 2 :]) for x in loss.modes)
+        named["left"], named["right"] = U, V
+        thresholds = np.where(sigma > 1e-12 * sigma[:, :1], sigma / 2, np.inf).astype(dtype)
+    values = np.zeros((len(cross), plan.n_constants), dtype)
+    for name, (offset, rows, columns) in plan.constants.items():
+        values[:, offset : offset + rows * columns] = named[name].reshape(-1, rows * columns)
+    return values, thresholds
