@@ -292,6 +292,24 @@ def test_max_steps_counts_what_was_tried():
         assert np.array_equal(np.isnan(sol.loss[k]), sol.t > sol.t_final[k])
 
 
+@engines
+def test_the_absolute_tolerance_follows_each_start(engine):
+    """By default it is 1e-3 rtol times the least root mean square of a layer that is not zero, else of the target."""
+    (W1, W2, W3), loss = random_problem((2, 3, 4, 2))
+    W1[1] *= 1e-3
+    W2[2] = 0.0
+    sizes = [[np.sqrt(np.square(W[k]).mean()) for W in (W1, W2, W3)] for k in range(3)]
+    least = [min(sizes[0]), min(sizes[1]), min(sizes[2][0], sizes[2][2])]
+    options = {"rtol": 1e-4, "record": (), "history": True, "engine": engine}
+    sol = dln.flow((W1, W2, W3), loss, (0.0, 5.0), **options)
+    assert_allclose(sol._atol, 1e-7 * np.array(least), rtol=1e-12)
+    for k in range(3):
+        one = dln.flow((W1[k], W2[k], W3[k]), loss, (0.0, 5.0), atol=sol._atol[k], **options)
+        assert np.array_equal(one.history(), sol.history(k))
+    at_rest = dln.flow([np.zeros_like(W) for W in (W1, W2, W3)], loss, (0.0, 5.0), **options)
+    assert_allclose(at_rest._atol, 1e-7 * loss.modes.sigma[0] ** (1 / 3), rtol=1e-12)
+
+
 # ---- steps
 
 
