@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-__all__ = ["Floats", "haar", "reproducible"]
+__all__ = ["Floats", "haar", "one_blas_thread", "reproducible"]
 
 Floats = NDArray[np.float64]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of NumPy and of SciPy, looked for once.
+
+    To look for them is to walk the list of loaded libraries with the interpreter, which deadlocks with a thread that
+    loads one at that moment: so it must not be done in the middle of a run, where other threads write files.
+    """
+    import scipy.linalg.cython_blas  # noqa: F401  a library that is not loaded is not found
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread, and restore the setting afterwards."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
 
 
 def reproducible(function: Callable[P, R]) -> Callable[P, R]:
@@ -32,9 +52,9 @@ def reproducible(function: Callable[P, R]) -> Callable[P, R]:
         The same, with the setting of BLAS restored afterwards.
     """
 
-    @wraps(function)
+    @functools.wraps(function)
     def single(*args: P.args, **kwargs: P.kwargs) -> R:
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             return function(*args, **kwargs)
 
     return single

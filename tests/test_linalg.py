@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fastdln import inits
-from fastdln.linalg import haar
+from fastdln import flow, inits
+from fastdln.linalg import haar, one_blas_thread
 from fastdln.losses import Quadratic, Regression
 from fastdln.network import Network
 
@@ -48,3 +48,17 @@ def test_threads_of_blas_change_no_bit_and_keep_their_setting(compute):
             results.append(compute())
             assert threadpool_info() == before
     assert np.array_equal(*results)
+
+
+def test_libraries_are_looked_for_once(monkeypatch):
+    """Looking for them deadlocks with a thread that loads a library: it must not happen within a run."""
+    with one_blas_thread():
+        pass
+
+    def refuse(self):
+        raise AssertionError("the loaded libraries were walked again")
+
+    monkeypatch.setattr("threadpoolctl.ThreadpoolController.__init__", refuse)
+    loss = Quadratic.from_singular_values((2.0, 1.0), shape=(2, 2), rng=0)
+    w0 = inits.balanced(Network((2, 3, 2)), scale=0.5, size=2, rng=0)
+    assert flow(w0, loss, (0.0, 1.0), engine="dense").success.all()

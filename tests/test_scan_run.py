@@ -106,15 +106,19 @@ def test_killed_scan_goes_on(tmp_path: Path, seed: int):
         f"from fastdln.scan import scan; scan({str(spec)!r}, {str(out)!r}, chunk=2)",
     ]
     n_units, killed = N_CELLS * 20, 0
-    while killed < 3:
-        enough = journal_lines(out) + moments.randint(0, 12)
+    for _ in range(20):
+        enough, deadline = journal_lines(out) + moments.randint(0, 12), time.monotonic() + 60
         process = subprocess.Popen(command)
         while journal_lines(out) < enough and process.poll() is None:
+            assert time.monotonic() < deadline, "the scan does not go on"
             time.sleep(1e-3)
         time.sleep(moments.uniform(0, 0.03))
         process.kill()
         killed += process.wait() == -signal.SIGKILL
         assert journal_lines(out) < n_units, "the scan was too quick to be killed"
+        if killed == 3:
+            break
+    assert killed == 3
     before = journal_lines(out)
     assert before > 0
     assert_same_bits(scan(spec, out, chunk=2), whole)

@@ -6,7 +6,6 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import Executor, recipe
 from fastdln.kernels import layout
 from fastdln.kernels.loop import integrate
+from fastdln.linalg import one_blas_thread
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
 POLL_SECONDS = 0.1  # between looks at Ctrl-C and progress
@@ -60,7 +60,8 @@ def run(
         for arena in arenas:
             chunk.attach(arena)
         shared = np.zeros(4, np.int64)
-        with _one_blas_thread() if executor.gemm else contextlib.nullcontext():
+        # trajectories run side by side, so each product gets one thread of BLAS
+        with one_blas_thread() if executor.gemm else contextlib.nullcontext():
             for now in _threads(arenas, shared):
                 if progress is not None:
                     progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
@@ -100,12 +101,3 @@ def _threads(arenas: list[Arena], shared: NDArray[np.int64]) -> Iterator[NDArray
     if errors:
         raise errors[0]
     yield shared
-
-
-def _one_blas_thread() -> contextlib.AbstractContextManager[Any]:
-    """Trajectories run side by side, so each product gets one thread of BLAS; the setting is restored afterwards."""
-    import scipy.linalg.cython_blas  # noqa: F401  its BLAS must be loaded to be limited
-    import threadpoolctl
-
-    limits: contextlib.AbstractContextManager[Any] = threadpoolctl.threadpool_limits(1, user_api="blas")
-    return limits
