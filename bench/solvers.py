@@ -243,7 +243,7 @@ def _layout(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 SOLVERS: dict[str, tuple[Callable[[Problem], Solve], float]] = {
     "fastdln": (fastdln, 1.0),
     "scalar Numba loop": (scalar_numba, 1 / 8),
-    "scipy RK45 loop": (scipy_loop, 1 / 400),
+    "scipy RK45 loop": (scipy_loop, 1 / 50),
     "numbalsoda DOP853": (numbalsoda_dop853, 1 / 8),
     "diffrax Tsit5, vmap": (diffrax_vmap, 1 / 8),
     "torchode Tsit5": (torchode_batch, 1 / 8),
