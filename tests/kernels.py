@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from fastdln.kernels.library import library
+from fastdln.kernels.vectors import library
 
 
 def call(name, dtype, lanes, *arguments):

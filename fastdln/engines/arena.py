@@ -6,7 +6,7 @@ import numpy as np
 
 from fastdln.engines.recipe import Recipe
 from fastdln.kernels import control, layout
-from fastdln.kernels.library import library
+from fastdln.kernels.vectors import library
 
 PAGE = 4096
 # States follow each other at a distance of 448 bytes modulo a page: at a multiple of the page all the vectors of a

@@ -7,9 +7,9 @@ import math
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, RESIDUAL2, STEP, STOPPED
 from fastdln.kernels.learning import learn_at_start
-from fastdln.kernels.library import invoke
 from fastdln.kernels.memory import fill, peek, peek_real, place, poke
 from fastdln.kernels.steps import layer_sums, slope, watch
+from fastdln.kernels.vectors import invoke
 
 
 @part

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.control import PARAMETERS
-from fastdln.kernels.library import KERNELS
+from fastdln.kernels.vectors import KERNELS
 
 _SIZES = (
     "lanes",

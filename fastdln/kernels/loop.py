@@ -25,10 +25,10 @@ from fastdln.kernels.control import (
 )
 from fastdln.kernels.layout import CANCEL
 from fastdln.kernels.learning import learn
-from fastdln.kernels.library import invoke
 from fastdln.kernels.memory import peek, poke, poke_real
 from fastdln.kernels.queue import exchange, output, output_at_start
 from fastdln.kernels.steps import errors, extra_stages, stages, watch
+from fastdln.kernels.vectors import invoke
 
 
 @part

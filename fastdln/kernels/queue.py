@@ -32,9 +32,9 @@ from fastdln.kernels.layout import (
     STEP_TOO_SMALL,
     STOPPED_EARLY,
 )
-from fastdln.kernels.library import invoke
 from fastdln.kernels.memory import fetch_add, fill, peek, peek_real, place, poke, poke_real
 from fastdln.kernels.steps import evaluate, interpolate
+from fastdln.kernels.vectors import invoke
 
 
 @part

@@ -8,9 +8,9 @@ from __future__ import annotations
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import GRADIENT2, LOSS2, RESIDUAL2
 from fastdln.kernels.layout import BY_LOSS, BY_RESIDUAL, CLOSING, INDEX, KIND, OPENING, TERM_COUNT, WEIGHT
-from fastdln.kernels.library import invoke
 from fastdln.kernels.memory import peek, place, poke
 from fastdln.kernels.stages import TERMS
+from fastdln.kernels.vectors import invoke
 
 
 @part
