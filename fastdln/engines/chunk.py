@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.arena import Arena
-from fastdln.engines.recipe import Recipe, constants
+from fastdln.engines.recipe import Recipe
 
 
 class Chunk:
@@ -33,15 +33,12 @@ class Chunk:
     def __init__(self, recipe: Recipe, rows: slice) -> None:
         problem, dtype, n = recipe.problem, recipe.dtype, rows.stop - rows.start
         modes = recipe.sizes["modes"]
-        values, thresholds = constants(recipe.program, problem.loss, modes > 0, dtype)
-        if not problem.learning:
-            thresholds = np.full_like(thresholds, np.inf)
         self.rows = rows
         self._read: dict[str, NDArray[Any]] = {
             "start": problem.start[rows],
-            "constants": values,
-            "goals": thresholds,
-            "target_row": np.arange(rows.start, rows.stop) * (len(values) > 1),
+            "constants": recipe.constants,
+            "goals": recipe.goals,
+            "target_row": np.arange(rows.start, rows.stop) * (len(recipe.constants) > 1),
             "atol": problem.atol[rows],
             "times": problem.times,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,6 @@ from fastdln.integrate.schedule import Schedule, schedule
 from fastdln.kernels import layout
 from fastdln.kernels.program import Product, Program, program
 from fastdln.kernels.stages import UNROLL
-from fastdln.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Executor:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that the threads of one call share: program, method, sizes."""
+    """All that the threads of one call share: program, method, sizes, constants of the loss."""
 
     problem: Problem
     executor: Executor
@@ -44,6 +44,8 @@ class Recipe:
     sizes: dict[str, int]
     par: dict[str, float]
     rates: NDArray[Any]
+    constants: NDArray[Any]  # (targets, n_constants), see `program`
+    goals: NDArray[Any]  # (targets, modes), thresholds of the strengths
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -62,7 +64,10 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     rates[:, 0] = problem.layer_rates or 1.0
     rates[:, 1] = problem.weight_decay
     sizes = _sizes(problem, executor, plan, method) | {"rhs_rows": len(rhs), "observe_rows": len(observe)}
-    return Recipe(problem, executor, plan, method, rhs, observe, sizes, _numbers(problem, plan), rates)
+    par = _numbers(problem, plan)
+    return Recipe(
+        problem, executor, plan, method, rhs, observe, sizes, par, rates, _constants(problem, plan), _goals(problem)
+    )
 
 
 def _needs_modes(problem: Problem) -> bool:
@@ -158,22 +163,33 @@ def _growth_cap(problem: Problem, plan: Program) -> float:
     return growth_cap(problem.tableau, problem.rtol) / rate if capped else 0.0
 
 
-def constants(plan: Program, loss: Loss, modes: bool, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Constants of the loss as the kernels expect them, (targets, n_constants), and thresholds (targets, modes).
+def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
+    """Constants of the loss where the program expects them, one row for each target."""
+    loss = problem.loss
+    cross = loss.cross.reshape(-1, *loss.shape)
+    identity = np.eye(loss.shape[1])
+    named = {
+        "cross": cross,
+        "whitened": loss.whitened,
+        "gram": identity if loss.input_gram is None else loss.input_gram,
+        "root": identity if loss.input_root is None else loss.input_root,
+    }
+    if _needs_modes(problem):
+        named |= {"left": loss.modes.U, "right": loss.modes.V}
+    values = np.zeros((len(cross), plan.n_constants), problem.start.dtype)
+    for name, (offset, rows, columns) in plan.constants.items():
+        values[:, offset : offset + rows * columns] = named[name].reshape(-1, rows * columns)
+    return values
+
+
+def _goals(problem: Problem) -> NDArray[Any]:
+    """Strengths at which modes are learned, one row for each target; infinite where a mode is not waited for.
 
     A mode counts as learned at half its singular value; one whose singular value is rounding is never learned.
     """
-    cross = np.atleast_3d(loss.cross) if loss.cross.ndim == 3 else loss.cross[None]
-    named = {"cross": cross, "whitened": loss.whitened.reshape(cross.shape)}
-    identity = np.eye(cross.shape[-1])
-    named["gram"] = (identity if loss.input_gram is None else loss.input_gram)[None]
-    named["root"] = (identity if loss.input_root is None else loss.input_root)[None]
-    thresholds = np.zeros((len(cross), 0), dtype)
-    if modes:
-        U, sigma, V = (x.reshape(len(cross), *x.shape[loss.cross.ndim - 2 :]) for x in loss.modes)
-        named["left"], named["right"] = U, V
-        thresholds = np.where(sigma > 1e-12 * sigma[:, :1], sigma / 2, np.inf).astype(dtype)
-    values = np.zeros((len(cross), plan.n_constants), dtype)
-    for name, (offset, rows, columns) in plan.constants.items():
-        values[:, offset : offset + rows * columns] = named[name].reshape(-1, rows * columns)
-    return values, thresholds
+    loss, dtype = problem.loss, problem.start.dtype
+    if not _needs_modes(problem):
+        return np.zeros((math.prod(loss.batch_shape), 0), dtype)
+    sigma = loss.modes.sigma.reshape(-1, min(loss.shape))
+    learnable = sigma > 1e-12 * sigma[:, :1] if problem.learning else np.zeros(sigma.shape, bool)
+    return np.where(learnable, sigma / 2, np.inf).astype(dtype)
