@@ -211,3 +211,30 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path):
     done = subprocess.run([*program, "resume", str(out), "--no-plot"], capture_output=True, check=False)
     assert done.returncode == 0
     assert_same_bits(xr.open_zarr(out), scan(spec, tmp_path / "whole.zarr"))
+
+
+def test_verify_tells_all_of_one_claim(fastdln_: Run, tmp_path: Path) -> None:
+    answer = fastdln_("verify", "--only", "matrix-ode", "--seed", 3, "--json", tmp_path / "verdicts.json")
+    assert answer.code == 0
+    for part in ("matrix-ode (T2)", "statement", "hypotheses", "computed", "holds"):
+        assert part in words(answer.out)
+    document = json.loads((tmp_path / "verdicts.json").read_text())
+    assert document["seed"] == 3
+    assert [entry["name"] for entry in document["claims"]] == ["matrix-ode"]
+
+
+def test_verify_fails_where_a_claim_does_not_hold(fastdln_: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = fastdln.theory.claims.registry
+    wrong = registry.Check("wrong", "T1", "One is zero.", "none", "1 number", 0.5, lambda rng: [1.0])
+    checks = {"matrix-ode": registry.registered()["matrix-ode"], "wrong": wrong}
+    monkeypatch.setattr(registry, "_REGISTRY", checks)
+    answer = fastdln_("verify")
+    assert answer.code == 1
+    assert "FAILS" in answer.out
+    assert "1 of 2 claims do not hold with seed 0: wrong" in words(answer.err)
+
+
+def test_verify_refuses_an_unknown_claim(fastdln_: Run) -> None:
+    answer = fastdln_("verify", "--only", "matrix-od")
+    assert answer.code == 2
+    assert "did you mean 'matrix-ode'?" in answer.err

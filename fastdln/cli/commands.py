@@ -18,6 +18,7 @@ from fastdln.scan.plan import load_plan
 from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, StoreError, open_store
+from fastdln.theory import claims
 
 __all__ = ["app"]
 
@@ -119,6 +120,31 @@ def summary(store: StoreFolder) -> None:
 def status(store: StoreFolder) -> None:
     """Tell how far a scan is."""
     out.print(tables.progress(open_store(store)))
+
+
+@command
+def verify(
+    only: Annotated[str | None, typer.Option("--only", help="The name of one claim.", metavar="NAME")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the random instances.")] = 0,
+    json: Annotated[Path | None, typer.Option("--json", help="Where to write the verdicts.", metavar="FILE")] = None,
+) -> None:
+    """Check the statements of the survey on random instances; exit code 1 if one does not hold."""
+    try:
+        names = claims.select(only)
+    except ValueError as error:
+        raise SpecError(f"--only: {error}") from None
+    verdicts: list[claims.Claim] = []
+    with err.status("") as waiting:
+        for name in names:
+            waiting.update(f"{len(verdicts)} of {len(names)}: {name}")
+            verdicts += claims.check(name, seed=seed)
+    if json is not None:
+        json.write_text(claims.report(verdicts, seed))
+    out.print(tables.claims(verdicts) if only is None else tables.claim(verdicts[0]))
+    if failing := [verdict.name for verdict in verdicts if not verdict.holds]:
+        _fail(f"{len(failing)} of {len(verdicts)} claims do not hold with seed {seed}: {', '.join(failing)}", 1)
+    if only is None:
+        _say(f"all {len(verdicts)} claims hold with seed {seed}")
 
 
 @command

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from rich.markup import escape
 from rich.table import Table
 
 from fastdln.scan.disk import in_words
 from fastdln.scan.plan import Plan, label
 from fastdln.scan.prepare import Estimate
 from fastdln.scan.store import Store
+from fastdln.theory.claims import Claim
 from fastdln.trajectories import Status
 
-__all__ = ["cells", "pairs", "plan", "progress"]
+__all__ = ["cells", "claim", "claims", "pairs", "plan", "progress"]
 
 
 def pairs(values: Mapping[str, object]) -> Table:
@@ -129,6 +131,65 @@ def cells(store: Store) -> Table:
         done, failures = tally[cell.index]
         table.add_row(*values, f"{done:,}", f"{failures:,}", *_medians(points))
     return table
+
+
+def claims(verdicts: Sequence[Claim]) -> Table:
+    """Tabulate the verdicts on statements, a line for each.
+
+    Parameters
+    ----------
+    verdicts : sequence of Claim
+        The verdicts.
+
+    Returns
+    -------
+    rich.table.Table
+        The table.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("item", no_wrap=True)
+    table.add_column("claim", overflow="fold")
+    for name in ("n", "worst", "limit", "outside"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for verdict in verdicts:
+        table.add_row(
+            verdict.item,
+            verdict.name,
+            f"{verdict.count:,}",
+            f"{verdict.worst:.1e}",
+            f"{verdict.tolerance:.2g}",
+            "" if verdict.outside is None else f"{verdict.outside.error:.1e}",
+            "holds" if verdict.holds else "[bold red]FAILS[/]",
+        )
+    return table
+
+
+def claim(verdict: Claim) -> Table:
+    """Tabulate all that is known of one statement.
+
+    Parameters
+    ----------
+    verdict : Claim
+        The verdict on it.
+
+    Returns
+    -------
+    rich.table.Table
+        The table.
+    """
+    outside = verdict.outside
+    return pairs(
+        {
+            "claim": f"{verdict.name} ({verdict.item})",
+            "statement": escape(verdict.statement),
+            "hypotheses": escape(verdict.hypotheses),
+            "computed": escape(verdict.instances),
+            "errors": f"{verdict.count:,}, the worst {verdict.worst:.2e}, tolerance {verdict.tolerance:.2g}",
+            **({} if outside is None else {"outside": f"{escape(outside.instance)}: {outside.error:.2e}"}),
+            "verdict": "holds" if verdict.holds else "FAILS",
+        }
+    )
 
 
 def in_time(seconds: float) -> str:

@@ -22,12 +22,18 @@ Violation = Callable[[np.random.Generator], float]
 
 @dataclass(frozen=True)
 class Outside:
-    """An instance outside of the hypotheses, where the statement fails."""
+    """An instance outside of the hypotheses, where the statement fails.
+
+    Parameters
+    ----------
+    instance : str
+        What it is.
+    error : float
+        The error there: above the tolerance of the claim where the statement indeed fails.
+    """
 
     instance: str
-    """What it is."""
     error: float
-    """The error there; above the tolerance of the claim where the statement indeed fails."""
 
 
 @dataclass(frozen=True)
