@@ -1,0 +1,171 @@
+"""Hessian-vector products, one network or a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import scipy.sparse.linalg
+from numpy.typing import ArrayLike, NDArray
+
+from fastdln.losses import Loss
+from fastdln.network import Weights, check_weights
+
+__all__ = ["Point", "apply", "operator"]
+
+
+def apply(weights: Sequence[ArrayLike], loss: Loss, directions: Sequence[ArrayLike]) -> Weights:
+    """Multiply the Hessian of the loss by directions in the space of weights.
+
+    With D = sum_i W_{>i} V_i W_{<i} the change of the product along V = (V_1, ..., V_h), R = -dL/dW, G the input
+    Gram matrix (the identity for whitened data), and dW_{<i}, dW_{>i} the changes of prefix and suffix,
+
+        (H V)_i = W_{>i}' D G W_{<i}' - (dW_{>i})' R W_{<i}' - W_{>i}' R (dW_{<i})'
+
+    (survey, arXiv 2511.10362, section on the Hessian).
+
+    Parameters
+    ----------
+    weights : tuple of h arrays, shape (..., d_i, d_{i-1})
+        The weights, W_1 first.
+    loss : Loss
+        The loss.
+    directions : tuple of h arrays, shape (..., d_i, d_{i-1})
+        The directions V_1, ..., V_h; their batch broadcasts with that of the weights and the targets.
+
+    Returns
+    -------
+    tuple of h ndarrays, shape (..., d_i, d_{i-1})
+        H V, float32 where weights and directions are.
+
+    Raises
+    ------
+    ValueError
+        If weights, directions and loss do not fit together.
+
+    Examples
+    --------
+    >>> from fastdln.losses import Quadratic
+    >>> weights = np.array([[0.0]]), np.array([[0.0]])
+    >>> apply(weights, Quadratic([[3.0]]), (np.array([[1.0]]), np.array([[2.0]])))
+    (array([[-6.]]), array([[-3.]]))
+    """
+    point = Point(weights, loss)
+    arrays = point.check(directions)
+    return point.apply(arrays)
+
+
+def operator(weights: Sequence[ArrayLike], loss: Loss) -> scipy.sparse.linalg.LinearOperator:
+    """Wrap the Hessian of one network as a linear operator on packed weights.
+
+    Parameters
+    ----------
+    weights : tuple of h arrays, shape (d_i, d_{i-1})
+        The weights, W_1 first, without batch axes.
+    loss : Loss
+        The loss, with one target.
+
+    Returns
+    -------
+    scipy.sparse.linalg.LinearOperator, shape (N, N)
+        V -> H V on vectors laid out as by `Network.pack`; symmetric.
+
+    Raises
+    ------
+    ValueError
+        If weights or loss have a batch axis.
+
+    Examples
+    --------
+    >>> from fastdln.losses import Quadratic
+    >>> H = operator((np.array([[0.0]]), np.array([[0.0]])), Quadratic([[3.0]]))
+    >>> H.matvec([1.0, 2.0])
+    array([-6., -3.])
+    """
+    point = Point(weights, loss)
+    if point.batch:
+        raise ValueError(f"an operator is the Hessian of one network; weights and loss have the batch {point.batch}")
+
+    def multiply(columns: NDArray[Any]) -> NDArray[Any]:
+        rows = np.asarray(columns, point.dtype).reshape(point.net.n_parameters, -1).T
+        return point.net.pack(point.apply(point.net.unpack(rows))).T.reshape(columns.shape)
+
+    N = point.net.n_parameters
+    return scipy.sparse.linalg.LinearOperator(
+        (N, N), matvec=multiply, rmatvec=multiply, matmat=multiply, rmatmat=multiply, dtype=point.dtype
+    )
+
+
+class Point:
+    """Networks and a loss, with what all products with their Hessians share.
+
+    The plain NumPy form of the formula, one after the other from the input to the output and back:
+    dP_i = V_i P_{i-1} + W_i dP_{i-1} for the prefixes P_i = W_i ... W_1, then B_{i-1} = W_i' B_i and
+    dB_{i-1} = V_i' B_i + W_i' dB_i for B_i = W_{>i}' R, from dB_h = -D G down, and
+    -(H V)_i = dB_i P_{i-1}' + B_i dP_{i-1}'.
+    """
+
+    def __init__(self, weights: Sequence[ArrayLike], loss: Loss) -> None:
+        self.net, self.weights = check_weights(weights)
+        self.loss = loss
+        self.dtype = self.weights[0].dtype
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.prefixes = list(accumulate(self.weights, lambda below, W: W @ below))
+            pulled = [-loss.grad(self.prefixes[-1])]
+            for W in reversed(self.weights[1:]):
+                pulled.append(_transpose(W) @ pulled[-1])
+        self.pulled = pulled[::-1]  # W_{>i}' R, i = 1..h
+        self.batch = self.pulled[-1].shape[:-2]
+
+    def below(self) -> list[NDArray[Any]]:
+        """The prefixes W_{<i}, i = 1..h."""
+        return [np.eye(self.net.widths[0], dtype=self.dtype), *self.prefixes[:-1]]
+
+    def above(self) -> list[NDArray[Any]]:
+        """The suffixes W_{>i}, i = 1..h."""
+        suffixes = [np.eye(self.net.widths[-1], dtype=self.dtype)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for W in reversed(self.weights[1:]):
+                suffixes.append(suffixes[-1] @ W)
+        return suffixes[::-1]
+
+    def whitened(self, prefix: NDArray[Any]) -> NDArray[Any]:
+        """A prefix in whitened inputs, W_{<i} G^(1/2)."""
+        root = self.loss.input_root
+        return prefix if root is None else (prefix @ root).astype(self.dtype)
+
+    def check(self, directions: Sequence[ArrayLike]) -> Weights:
+        """Validate directions for these networks."""
+        try:
+            _, arrays = check_weights(directions, self.net)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"directions must have the shapes of the weights: {error}") from None
+        try:
+            np.broadcast_shapes(arrays[0].shape[:-2], self.batch)
+        except ValueError:
+            raise ValueError(
+                f"the batch {arrays[0].shape[:-2]} of the directions does not broadcast with the batch {self.batch} "
+                "of weights and targets"
+            ) from None
+        return arrays
+
+    def apply(self, directions: Weights) -> Weights:
+        """Multiply the Hessians by directions."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            changes = [directions[0]]  # dP_i
+            for W, V, below in zip(self.weights[1:], directions[1:], self.prefixes, strict=False):
+                changes.append(V @ below + W @ changes[-1])
+            gram = self.loss.input_gram
+            change = changes[-1] if gram is None else (changes[-1] @ gram).astype(changes[-1].dtype)  # -dB_h
+            images = []
+            for i in range(self.net.depth - 1, 0, -1):
+                W, V, pulled = self.weights[i], directions[i], self.pulled[i]
+                images.append(change @ _transpose(self.prefixes[i - 1]) - pulled @ _transpose(changes[i - 1]))
+                change = _transpose(W) @ change - _transpose(V) @ pulled
+            return (change, *reversed(images))
+
+
+def _transpose(matrices: NDArray[Any]) -> NDArray[Any]:
+    return np.swapaxes(matrices, -1, -2)
