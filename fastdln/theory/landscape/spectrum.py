@@ -1,0 +1,82 @@
+"""The modes of one landscape, grouped by equal singular values: what every question about critical points rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.linalg import Floats
+from fastdln.losses import Loss
+from fastdln.network import Network
+from fastdln.theory.whitening import Whitened, whiten
+
+__all__ = ["RTOL", "Spectrum", "check_tolerance", "open_landscape", "spectrum"]
+
+# Singular values of targets in random bases, and of whitened data, are right to about 1e-15 of the largest.
+RTOL = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The modes of a target; those of one *level* have the same positive singular value."""
+
+    U: Floats
+    """Output directions, shape (d_h, k), k = min(d_0, d_h)."""
+    sigma: Floats
+    """Singular values, the largest first, shape (k,)."""
+    V: Floats
+    """Input directions, shape (d_0, k)."""
+    levels: tuple[range, ...]
+    """The modes of each level, the largest value first; modes of value zero are in none."""
+
+    @property
+    def rank(self) -> int:
+        """The number of modes with a positive value."""
+        return self.levels[-1].stop if self.levels else 0
+
+    @property
+    def multiplicities(self) -> NDArray[np.intp]:
+        """The number of modes in each level."""
+        return np.array([len(level) for level in self.levels], dtype=np.intp)
+
+    @property
+    def values(self) -> Floats:
+        """The singular value of each level."""
+        return self.sigma[[level.start for level in self.levels]]
+
+    def leading(self, count: int) -> NDArray[np.intp]:
+        """How many modes of each level are among the `count` leading ones."""
+        return np.array([min(max(count - level.start, 0), len(level)) for level in self.levels], dtype=np.intp)
+
+
+def spectrum(sigma: Whitened, rtol: float) -> Spectrum:
+    """Group the modes of a target: values closer than `rtol` times the largest are equal, those below it zero."""
+    U, values, V = sigma.loss.modes
+    cut = rtol * values[0]
+    positive = int((values > cut).sum())
+    steps = [j for j in range(1, positive) if values[j - 1] - values[j] > cut]
+    bounds = [0, *steps, positive] if positive else []
+    return Spectrum(U, values, V, tuple(range(start, stop) for start, stop in pairwise(bounds)))
+
+
+def open_landscape(net: Network, loss: Loss, what: str, rtol: float) -> tuple[Whitened, Spectrum]:
+    """Validate the arguments of `what`, a function of a network and a loss with one target."""
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network, not {type(net).__name__}")
+    check_tolerance("rtol", rtol)
+    white = whiten(loss, what)
+    if loss.shape != (net.widths[-1], net.widths[0]):
+        raise ValueError(
+            f"the target of the loss has shape {loss.shape}; {net} has products of shape "
+            f"(d_h, d_0) = {(net.widths[-1], net.widths[0])}"
+        )
+    return white, spectrum(white, rtol)
+
+
+def check_tolerance(name: str, value: float) -> None:
+    """Refuse what is not a relative tolerance."""
+    if not 0 < value <= 0.01:
+        raise ValueError(f"{name} must be a relative tolerance in (0, 0.01], not {value!r}")
