@@ -6,14 +6,18 @@ of Machine Learning Research 25 (2024) 242; survey, arXiv 2511.10362, sections o
 
 from __future__ import annotations
 
+from fastdln.theory.landscape.classification import CriticalPoint, Kind, classify
 from fastdln.theory.landscape.points import critical_point
 from fastdln.theory.landscape.sizes import Assumptions, assumptions, codimension, dimension, level_set_bound
 from fastdln.theory.landscape.values import CriticalValue, critical_values
 
 __all__ = [
     "Assumptions",
+    "CriticalPoint",
     "CriticalValue",
+    "Kind",
     "assumptions",
+    "classify",
     "codimension",
     "critical_point",
     "critical_values",

@@ -141,10 +141,11 @@ def _plan(
         below, above = inputs[len(inputs) - pairs :][::-1], outputs[len(outputs) - pairs :]
         if all(_apart(paths[k], paths[l]) for k, l in zip(below, above, strict=True)):
             return _Plan(frozenset([*inputs[:x], *outputs[:y]]), dict(zip(above, below, strict=True)))
+    hardest = " and ".join(f"chain {paths[side[0]]}" for side in (inputs, outputs) if side)
     raise ValueError(
-        f"chain {paths[inputs[0]]} from the input and chain {paths[outputs[0]]} to the output do not fit: the residual "
-        f"sees {n_modes} modes that no other end has, and {n_unseen[0]} inputs and {n_unseen[1]} outputs are out of its "
-        f"sight; a mode can only be shared by a chain to layer b and one from a layer above b + 1"
+        f"the ends of {hardest} at the input and output do not fit: {n_modes} unlearned modes with sigma > 0 are not named "
+        f"by chains, and {n_unseen[0]} inputs and {n_unseen[1]} outputs are out of the sight of the residual; a mode can "
+        f"only be shared by a chain from the input to layer b and one to the output from a layer above b + 1"
     )
 
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
-from fastdln.network import Network
+from fastdln.network import Network, Weights
 from fastdln.theory.whitening import Whitened, whiten
 
-__all__ = ["RTOL", "Spectrum", "check_tolerance", "open_landscape", "spectrum"]
+__all__ = ["RTOL", "Spectrum", "check_tolerance", "in_units", "open_landscape", "spectrum"]
 
 # Singular values of targets in random bases, and of whitened data, are right to about 1e-15 of the largest.
 RTOL = 1e-12
@@ -52,9 +52,9 @@ class Spectrum:
         return np.array([min(max(count - level.start, 0), len(level)) for level in self.levels], dtype=np.intp)
 
 
-def spectrum(sigma: Whitened, rtol: float) -> Spectrum:
+def spectrum(white: Whitened, rtol: float) -> Spectrum:
     """Group the modes of a target: values closer than `rtol` times the largest are equal, those below it zero."""
-    U, values, V = sigma.loss.modes
+    U, values, V = white.loss.modes
     cut = rtol * values[0]
     positive = int((values > cut).sum())
     steps = [j for j in range(1, positive) if values[j - 1] - values[j] > cut]
@@ -80,3 +80,14 @@ def check_tolerance(name: str, value: float) -> None:
     """Refuse what is not a relative tolerance."""
     if not 0 < value <= 0.01:
         raise ValueError(f"{name} must be a relative tolerance in (0, 0.01], not {value!r}")
+
+
+def in_units(layers: Weights, Sigma: Floats) -> tuple[Weights, Floats]:
+    """Scale to ||Sigma||_2 = 1; where Sigma = 0, so that the largest layer of each point has norm 1."""
+    h = len(layers)
+    top = float(np.linalg.norm(Sigma, 2))
+    if top > 0:
+        return tuple(W / top ** (1 / h) for W in layers), Sigma / top
+    largest = np.max([np.sqrt(np.square(W).sum(axis=(-2, -1))) for W in layers], axis=0)
+    unit = np.where(largest > 0, largest, 1)[..., None, None]
+    return tuple(W / unit for W in layers), Sigma
