@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fastdln.theory.landscape.classification import CriticalPoint, Kind, classify
 from fastdln.theory.landscape.points import critical_point
+from fastdln.theory.landscape.refinement import refine
 from fastdln.theory.landscape.sizes import Assumptions, assumptions, codimension, dimension, level_set_bound
 from fastdln.theory.landscape.values import CriticalValue, critical_values
 
@@ -23,4 +24,5 @@ __all__ = [
     "critical_values",
     "dimension",
     "level_set_bound",
+    "refine",
 ]

@@ -22,7 +22,7 @@ from fastdln.theory.landscape.residual import Residual, decide, residual, size
 from fastdln.theory.landscape.spectrum import Spectrum, check_tolerance, in_units, spectrum
 from fastdln.theory.whitening import whiten
 
-__all__ = ["CriticalPoint", "Kind", "classify"]
+__all__ = ["CriticalPoint", "Kind", "classify", "relative_gradient"]
 
 Kind = Literal["global_minimum", "strict_saddle", "nonstrict_saddle", "not_critical"]
 
@@ -162,7 +162,7 @@ def _classified(
     net: Network, layers: Weights, Sigma: Floats, modes: Spectrum, tol: float, losses: Floats, norms: Floats
 ) -> list[CriticalPoint]:
     """Classify a batch of points with one batch axis, in units in which ||Sigma||_2 = 1."""
-    gradient = _relative_gradient(layers, Sigma)
+    gradient = relative_gradient(layers, Sigma)
     zero, near = decide(gradient, tol)
     counts, unclear = _learned(product(layers), modes, tol)
     critical = zero & np.isfinite(gradient)
@@ -202,7 +202,7 @@ def _classified(
     ]
 
 
-def _relative_gradient(layers: Weights, Sigma: Floats) -> Floats:
+def relative_gradient(layers: Weights, Sigma: Floats) -> Floats:
     """max_i ||dL/dW_i|| / prod_{k != i} max(||W_k||, 1)."""
     scales = np.stack([np.maximum(size(W), 1) for W in layers])
     forces = np.stack([size(F) for F in rhs(layers, Quadratic(Sigma))])
