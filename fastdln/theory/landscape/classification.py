@@ -132,7 +132,7 @@ def classify(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-7) -> Any
     white = whiten(loss, "classify")
     net, layers = white.there(weights)
     given = tuple(W.astype(np.float64, copy=False) for W in check_weights(weights)[1])
-    scaled, Sigma = in_units(layers, white.loss.target)
+    scaled, Sigma, _ = in_units(layers, white.loss.target)
     modes = spectrum(white, tol)
     losses, norms = np.asarray(value(given, loss)), np.asarray(gradient_norm(given, loss))
     batch = losses.shape

@@ -99,30 +99,33 @@ def refine(weights: Sequence[ArrayLike], loss: Loss, max_iterations: int = 100) 
 
 
 def _refined(net: Network, layers: Weights, Sigma: Floats, modes: Spectrum, max_iterations: int, where: str) -> Weights:
-    scaled, target = in_units(layers, Sigma)
+    if net.depth == 1:
+        return (Sigma,)
+    scaled, target, unit = in_units(layers, Sigma)
     start = float(relative_gradient(scaled, target))
     if not start <= _NEARLY:
         raise ValueError(
             f"weights{where} are not nearly critical: their relative gradient is {start:.1e}, and refine starts from "
             f"at most {_NEARLY}"
         )
-    if net.depth == 1:
-        return (Sigma,)
     U, sigma, V = _learned(product(scaled), modes)
     bases, blocks = _normal_form(scaled, U, sigma, V)
     R = null_space(U.T).T @ target @ null_space(V.T)
-    moved = _assemble(bases, _solve(blocks, R, max_iterations, where), sigma)
+    moved = _assemble(bases, _solve(blocks, R, max_iterations), sigma)
     distance = np.sqrt(sum(np.square(after - before).sum() for after, before in zip(moved, scaled, strict=True)))
     simpler = [_truncated(Z, _UNRESOLVED * distance) for Z in blocks]
-    moved = _assemble(bases, _solve(simpler, R, max_iterations, where), sigma)
-    reached = float(relative_gradient(moved, target))
+    simplest = _assemble(bases, _solve(simpler, R, max_iterations), sigma)
+    reached, moved = min(
+        ((float(relative_gradient(point, target)), point) for point in (simplest, moved)),
+        key=lambda found: max(found[0], _ROUNDING),
+    )
     if not reached <= _ROUNDING:
         raise ArithmeticError(
-            f"weights{where} could not be refined: the relative gradient is {start:.1e} at the start and still "
-            f"{reached:.1e} at the end, with gauges of condition {max(map(np.linalg.cond, bases)):.1e}"
+            f"weights{where} could not be refined in {max_iterations} iterations: the relative gradient is {start:.1e} "
+            f"at the start and still {reached:.1e} at the end, with gauges of condition "
+            f"{max(map(np.linalg.cond, bases)):.1e}"
         )
-    units = [np.linalg.norm(W) / np.linalg.norm(S) for W, S in zip(layers, scaled, strict=True) if S.any()]
-    return tuple(units[0] * W for W in moved) if units else moved
+    return tuple(unit * W for W in moved)
 
 
 def _learned(W: Floats, modes: Spectrum) -> tuple[Floats, Floats, Floats]:
@@ -184,37 +187,31 @@ def _truncated(Z: Floats, threshold: float) -> Floats:
     return np.asarray((U * np.where(values > threshold, values, 0)) @ Vt)
 
 
-def _solve(blocks: list[Floats], R: Floats, max_iterations: int, where: str) -> list[Floats]:
-    """Find Z with F(Z) = 0 near the given one."""
+def _solve(blocks: list[Floats], R: Floats, max_iterations: int) -> list[Floats]:
+    """Approach Z with F(Z) = 0 near the given one, as far as the iteration goes."""
     if not min(Z.size for Z in blocks):
         return blocks  # through a layer without residual part nothing is seen
     net = Network((R.shape[1], *(len(Z) for Z in blocks)))
     loss = Quadratic(R)
     multiples = np.array([0.125, 0.25, 0.5, *range(1, 2 * net.depth)])
     z = net.pack(blocks)
-    rounding = 1e-14 * float(np.prod([max(1.0, float(np.linalg.norm(Z))) for Z in blocks]))
-    size = start = float(_gradient_norm(net, z, loss))
+    size = float(_gradient_norm(net, z, loss))
     for _ in range(max_iterations):
         if size == 0:
-            return list(net.unpack(z))
+            break
         g = -net.pack(rhs(net.unpack(z), loss))
         values, Q = np.linalg.eigh(hessian.matrix(net.unpack(z), loss))
         step = -Q @ (values / (values**2 + size**2) * (Q.T @ g))
         trials = z + multiples[:, None] * step
         sizes = _gradient_norm(net, trials, loss)
         best = int(np.argmin(sizes))
-        if sizes[best] < size:
-            z, size = trials[best], float(sizes[best])
-        elif size <= max(rounding, _ROUNDING * start):
-            return list(net.unpack(z))
-        else:
+        if sizes[best] >= size:
             break
-        if np.linalg.norm(multiples[best] * step) <= 1e-15 * max(1.0, float(np.linalg.norm(z))):
-            return list(net.unpack(z))
-    raise ArithmeticError(
-        f"weights{where} could not be refined: in the residual blocks the gradient is {start:.1e} at the start and "
-        f"{size:.1e} where the iteration ends"
-    )
+        moved = float(np.linalg.norm(trials[best] - z))
+        z, size = trials[best], float(sizes[best])
+        if moved <= 1e-15 * max(1.0, float(np.linalg.norm(z))):
+            break
+    return list(net.unpack(z))
 
 
 def _gradient_norm(net: Network, z: Floats, loss: Loss) -> Floats:

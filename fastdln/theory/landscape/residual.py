@@ -88,8 +88,9 @@ def residual(layers: Sequence[Floats], rank: NDArray[np.intp], tol: float) -> Re
 
 
 def size(matrices: Floats) -> Floats:
-    """The Frobenius norm of each matrix."""
-    return np.asarray(np.sqrt(np.square(matrices).sum(axis=(-2, -1))))
+    """The Frobenius norm of each matrix; infinite where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(np.square(matrices).sum(axis=(-2, -1))))
 
 
 def decide(values: Floats, threshold: Floats | float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
+from fastdln.theory.landscape.residual import size
 from fastdln.theory.whitening import Whitened, whiten
 
 __all__ = ["RTOL", "Spectrum", "check_tolerance", "in_units", "open_landscape", "spectrum"]
@@ -82,12 +83,15 @@ def check_tolerance(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a relative tolerance in (0, 0.01], not {value!r}")
 
 
-def in_units(layers: Weights, Sigma: Floats) -> tuple[Weights, Floats]:
-    """Scale to ||Sigma||_2 = 1; where Sigma = 0, so that the largest layer of each point has norm 1."""
-    h = len(layers)
+def in_units(layers: Weights, Sigma: Floats) -> tuple[Weights, Floats, Floats]:
+    """Scale to ||Sigma||_2 = 1, and tell the unit of the weights, ||Sigma||_2^(1/h).
+
+    Where Sigma = 0 the unit is the norm of the largest layer of each point (1 if all are zero).
+    """
     top = float(np.linalg.norm(Sigma, 2))
     if top > 0:
-        return tuple(W / top ** (1 / h) for W in layers), Sigma / top
-    largest = np.max([np.sqrt(np.square(W).sum(axis=(-2, -1))) for W in layers], axis=0)
+        unit = np.asarray(top ** (1 / len(layers)))
+        return tuple(W / unit for W in layers), Sigma / top, unit
+    largest = np.max([size(W) for W in layers], axis=0)
     unit = np.where(largest > 0, largest, 1)[..., None, None]
-    return tuple(W / unit for W in layers), Sigma
+    return tuple(W / unit for W in layers), Sigma, unit
