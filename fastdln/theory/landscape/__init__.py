@@ -6,7 +6,7 @@ of Machine Learning Research 25 (2024) 242; survey, arXiv 2511.10362, sections o
 
 from __future__ import annotations
 
-from fastdln.theory.landscape.classification import CriticalPoint, Kind, classify
+from fastdln.theory.landscape.classification import CriticalPoint, classify
 from fastdln.theory.landscape.points import critical_point
 from fastdln.theory.landscape.refinement import refine
 from fastdln.theory.landscape.sizes import Assumptions, assumptions, codimension, dimension, level_set_bound
@@ -16,7 +16,6 @@ __all__ = [
     "Assumptions",
     "CriticalPoint",
     "CriticalValue",
-    "Kind",
     "assumptions",
     "classify",
     "codimension",

@@ -57,7 +57,9 @@ def read_chains(
     )
     for path in (*seen_below, *seen_above):
         if _exposed(path, net):
-            raise ValueError(f"chain {path} makes the point not critical: {_EXPOSED}, but mode {path.mode} has sigma > 0")
+            raise ValueError(
+                f"chain {path} makes the point not critical: {_EXPOSED}, but mode {path.mode} has sigma > 0"
+            )
     for below, above in product(seen_below, seen_above):
         if below.mode == above.mode and not _apart(below, above):
             raise ValueError(
@@ -143,9 +145,9 @@ def _plan(
             return _Plan(frozenset([*inputs[:x], *outputs[:y]]), dict(zip(above, below, strict=True)))
     hardest = " and ".join(f"chain {paths[side[0]]}" for side in (inputs, outputs) if side)
     raise ValueError(
-        f"the ends of {hardest} at the input and output do not fit: {n_modes} unlearned modes with sigma > 0 are not named "
-        f"by chains, and {n_unseen[0]} inputs and {n_unseen[1]} outputs are out of the sight of the residual; a mode can "
-        f"only be shared by a chain from the input to layer b and one to the output from a layer above b + 1"
+        f"the ends of {hardest} at the input and output do not fit: {n_modes} unlearned modes with sigma > 0 are not "
+        f"named by chains, and {n_unseen[0]} inputs and {n_unseen[1]} outputs are out of the sight of the residual; a "
+        f"mode can only be shared by a chain from the input to layer b and one to the output from above layer b + 1"
     )
 
 

@@ -14,15 +14,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln.field import gradient_norm, product, rhs, value
+from fastdln.field import gradient_norm, product, value
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss, Quadratic
 from fastdln.network import Network, Weights, check_weights
-from fastdln.theory.landscape.residual import Residual, decide, residual, size
-from fastdln.theory.landscape.spectrum import Spectrum, check_tolerance, in_units, spectrum
+from fastdln.theory.landscape.parts import Parts, decide, size, split
+from fastdln.theory.landscape.spectrum import Spectrum, check_sizes, check_tolerance, in_units, spectrum
+from fastdln.theory.residual import relative_gradient
 from fastdln.theory.whitening import whiten
 
-__all__ = ["CriticalPoint", "Kind", "classify", "relative_gradient"]
+__all__ = ["CriticalPoint", "Kind", "classify"]
 
 Kind = Literal["global_minimum", "strict_saddle", "nonstrict_saddle", "not_critical"]
 
@@ -82,8 +83,8 @@ class CriticalPoint:
 def classify(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-7) -> Any:
     """Tell whether weights are critical, which modes they have learned, and what kind of point they are.
 
-    Let r be the rank of the product at a critical point. If the loss is minimal there, it is a global minimum. Otherwise,
-    if the learned modes are not leading ones (an unlearned sigma is larger than a learned one; equal ones count as
+    Let r be the rank of the product at a critical point. If the loss is minimal there, it is a global minimum. If not,
+    and if the learned modes are not leading ones (an unlearned sigma is larger than a learned one; equal ones count as
     leading), it is a strict saddle. Otherwise the pivots (i, j), i > j, decide: one is tightened if W_{i-1} ... W_{j+1}
     or W_{<j} Sigma' W_{>i} has rank r. If all are, the saddle is nonstrict: the Hessian is positive semidefinite.
 
@@ -133,11 +134,11 @@ def classify(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-7) -> Any
     net, layers = white.there(weights)
     given = tuple(W.astype(np.float64, copy=False) for W in check_weights(weights)[1])
     scaled, Sigma, _ = in_units(layers, white.loss.target)
+    check_sizes(scaled)
     modes = spectrum(white, tol)
     losses, norms = np.asarray(value(given, loss)), np.asarray(gradient_norm(given, loss))
     batch = losses.shape
     flat = [W.reshape(-1, *W.shape[-2:]) for W in scaled]
-    _check_finite(flat, batch)
     points: list[CriticalPoint] = []
     for start in range(0, len(flat[0]), _BLOCK):
         part = slice(start, start + _BLOCK)
@@ -150,25 +151,18 @@ def classify(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-7) -> Any
     return result.reshape(batch)
 
 
-def _check_finite(flat: Sequence[Floats], batch: tuple[int, ...]) -> None:
-    good = np.isfinite(size(product(flat))) & np.all([np.isfinite(size(W)) for W in flat], axis=0)
-    if not good.all():
-        k = tuple(map(int, np.unravel_index(int(np.argmin(good)), batch or (1,))))
-        where = f" at index {k} of the batch" if batch else ""
-        raise ValueError(f"weights must be finite, also when squared and multiplied, but those{where} are not")
-
-
 def _classified(
     net: Network, layers: Weights, Sigma: Floats, modes: Spectrum, tol: float, losses: Floats, norms: Floats
 ) -> list[CriticalPoint]:
     """Classify a batch of points with one batch axis, in units in which ||Sigma||_2 = 1."""
-    gradient = relative_gradient(layers, Sigma)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gradient = relative_gradient(layers, Quadratic(Sigma))
     zero, near = decide(gradient, tol)
     counts, unclear = _learned(product(layers), modes, tol)
     critical = zero & np.isfinite(gradient)
     counts[~critical] = 0
     rank = counts.sum(axis=-1)
-    parts = residual(layers, rank, tol)
+    parts = split(layers, rank, tol)
     ranks, uncertain = _ranks(net, parts, rank)
     pivots = _pivots(net, parts, _unlearned(layers, rank, Sigma), rank, tol)
 
@@ -202,13 +196,6 @@ def _classified(
     ]
 
 
-def relative_gradient(layers: Weights, Sigma: Floats) -> Floats:
-    """max_i ||dL/dW_i|| / prod_{k != i} max(||W_k||, 1)."""
-    scales = np.stack([np.maximum(size(W), 1) for W in layers])
-    forces = np.stack([size(F) for F in rhs(layers, Quadratic(Sigma))])
-    return np.asarray((forces * scales / scales.prod(axis=0)).max(axis=0))
-
-
 def _learned(W: Floats, modes: Spectrum, tol: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """How many modes of each level are learned, and whether that, or the levels themselves, are unclear."""
     unit = modes.sigma[0] if modes.rank else 1.0
@@ -219,7 +206,7 @@ def _learned(W: Floats, modes: Spectrum, tol: float) -> tuple[NDArray[np.intp], 
     for level, modes_of_level in enumerate(modes.levels):
         fractions[:, level] = shares[:, modes_of_level].sum(axis=-1)
     counts = np.clip(np.rint(fractions), 0, modes.multiplicities).astype(np.intp)
-    unclear = (np.abs(fractions - counts) > _CLEAR).any(axis=-1)
+    unclear = np.asarray((np.abs(fractions - counts) > _CLEAR).any(axis=-1))
     # Levels that another tolerance would join, split or take for zero concern the points that tell their modes apart.
     padded = np.append(modes.sigma / unit, 0.0)
     owner = np.searchsorted([level.stop for level in modes.levels], np.arange(len(padded)), side="right")
@@ -228,7 +215,7 @@ def _learned(W: Floats, modes: Spectrum, tol: float) -> tuple[NDArray[np.intp], 
     _, doubtful = decide(padded[:-1] - padded[1:], tol)
     for j in np.flatnonzero(doubtful):
         c, d = owner[j], owner[j + 1]
-        unclear |= ~((full[:, c] & full[:, d]) | (empty[:, c] & empty[:, d]))
+        unclear = unclear | ~((full[:, c] & full[:, d]) | (empty[:, c] & empty[:, d]))
     return counts, unclear
 
 
@@ -241,7 +228,7 @@ def _unlearned(layers: Weights, rank: NDArray[np.intp], Sigma: Floats) -> Floats
     return np.asarray(R - (R @ np.swapaxes(Bt, -1, -2)) @ Bt)
 
 
-def _ranks(net: Network, parts: Residual, rank: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+def _ranks(net: Network, parts: Parts, rank: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     ranks = np.zeros((len(rank), net.depth + 1, net.depth + 1), dtype=np.intp)
     ranks[:, range(net.depth + 1), range(net.depth + 1)] = net.widths
     uncertain = np.zeros(len(rank), dtype=bool)
@@ -261,7 +248,7 @@ class _Pivots(NamedTuple):
     """Whether the residual sees no layer, W_{<i} R' W_{>i} = 0, by the same measure as in the pivots."""
 
 
-def _pivots(net: Network, parts: Residual, R: Floats, rank: NDArray[np.intp], tol: float) -> _Pivots:
+def _pivots(net: Network, parts: Parts, R: Floats, rank: NDArray[np.intp], tol: float) -> _Pivots:
     """Which pivots are tightened, and the least m such that there are layers i_1 > ... > i_m with nonzero
     W_{<i_m} R' W_{>i_1} and residual parts of all W_{i_k - 1} ... W_{i_{k+1} + 1}."""
     h, n = net.depth, len(rank)
@@ -292,6 +279,6 @@ def _pivots(net: Network, parts: Residual, R: Floats, rank: NDArray[np.intp], to
 
 def _as_set(counts: NDArray[np.intp], modes: Spectrum) -> tuple[int, ...] | None:
     """The learned modes, None where a level is learned in part."""
-    if ((0 < counts) & (counts < modes.multiplicities)).any():
+    if ((counts > 0) & (counts < modes.multiplicities)).any():
         return None
     return tuple(j for level, count in zip(modes.levels, counts, strict=True) if count for j in level)

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import null_space
 
-from fastdln.linalg import Floats, haar, reproducible
+from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.theory.landscape.chains import Chain, ends, read_chains
 from fastdln.theory.landscape.spectrum import RTOL, Spectrum, open_landscape
+from fastdln.theory.quotient import random_gauges, transform
 
 __all__ = ["critical_point"]
 
@@ -57,8 +58,7 @@ def critical_point(
     rng : Generator, SeedSequence or int, optional
         Draws random gauges for the hidden layers; by default modes and chains run along coordinates.
     condition : float
-        The largest condition number of the gauges, which have singular values from condition^(-1/2) to
-        condition^(1/2).
+        The largest condition number of the gauges, as in `quotient.random_gauges`.
 
     Returns
     -------
@@ -84,12 +84,10 @@ def critical_point(
     """
     white, modes = open_landscape(net, loss, "critical_point", RTOL)
     S = _read_learned(learned, net, modes)
-    if not 1 <= condition < np.inf:
-        raise ValueError(f"condition must be at least 1 and finite, not {condition!r}")
     paths = read_chains(chains, net, S, modes)
     weights = _along_coordinates(net, modes, S, paths)
     if rng is not None:
-        weights = _transported(weights, np.random.default_rng(rng), condition)
+        weights = transform(weights, random_gauges(net, rng, condition))
     return white.back(weights)
 
 
@@ -148,15 +146,3 @@ def _basis(directions: Floats, S: tuple[int, ...]) -> Floats:
     """An orthonormal basis: the directions of the learned modes, of the unlearned ones, and of no mode."""
     unlearned = [j for j in range(directions.shape[1]) if j not in S]
     return np.hstack([directions[:, [*S, *unlearned]], null_space(directions.T)])
-
-
-def _transported(weights: Weights, rng: np.random.Generator, condition: float) -> Weights:
-    """The weights after random gauges with singular values from condition^(-1/2) to condition^(1/2)."""
-    hidden = [W.shape[0] for W in weights[:-1]]
-    moved = list(weights)
-    for i, d in enumerate(hidden):
-        left, right = haar(rng.standard_normal((2, d, d)))
-        values = condition ** rng.uniform(-0.5, 0.5, d)
-        moved[i] = (left * values) @ right.T @ moved[i]
-        moved[i + 1] = moved[i + 1] @ (right / values) @ left.T
-    return tuple(moved)

@@ -22,8 +22,8 @@ from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss, Quadratic
 from fastdln.network import Network, Weights, check_weights
 from fastdln.theory import hessian
-from fastdln.theory.landscape.classification import relative_gradient
-from fastdln.theory.landscape.spectrum import RTOL, Spectrum, in_units, spectrum
+from fastdln.theory.landscape.spectrum import RTOL, Spectrum, check_sizes, in_units, spectrum
+from fastdln.theory.residual import relative_gradient
 from fastdln.theory.whitening import whiten
 
 __all__ = ["refine"]
@@ -33,6 +33,8 @@ _NEARLY = 0.1
 _ROUNDING = 1e-11
 # Residual parts up to so many times the distance to a critical point cannot be told from zero.
 _UNRESOLVED = 10.0
+# delta / |g|
+_DAMPINGS = np.array([1.0, 1e1, 1e2, 1e3, 1e4])
 
 
 @reproducible
@@ -41,13 +43,14 @@ def refine(weights: Sequence[ArrayLike], loss: Loss, max_iterations: int = 100) 
 
     Modes whose strength is within a quarter of sigma or of zero are learned or not; gauges, chosen from the weights
     themselves, separate them from the residual blocks. There the method is Newton's, regularized (Levenberg and
-    Marquardt): the step is -H (H^2 + |g|^2)^(-1) g with the gradient g and the Hessian H, so that directions in which H
-    is singular, those of the fibers among them, are left alone without a decision on rank. At saddles where H vanishes
-    the gradient has a zero of higher order p and Newton's steps are too short by the factor p: the best of the multiples
-    1/8, 1/4, 1/2, 1, ..., 2h-1 of the step is taken.
+    Marquardt): with the gradient g and the Hessian H the steps -H (H^2 + delta^2)^(-1) g, delta from |g| to 10^4 |g|,
+    leave directions alone in which H is singular, those of the fibers among them, without a decision on rank. Where H
+    vanishes at the saddle, the gradient has a zero of some higher order p, and Newton's steps are too short by the
+    factor p: of all steps and their multiples by 1/8, 1/4, 1/2, 1, ..., 2h-1 the one to the least gradient is taken.
 
     Around a saddle with vanishing residual blocks there are others where some of them are small but not zero. So
-    singular values of Z_i up to ten times the distance moved are set to zero, and the iteration starts again from there.
+    singular values of Z_i up to ten times the distance moved are set to zero, and the iteration starts again: what it
+    finds is farther from the given weights by such a factor, but of the simplest kind that is that near.
 
     Parameters
     ----------
@@ -68,7 +71,8 @@ def refine(weights: Sequence[ArrayLike], loss: Loss, max_iterations: int = 100) 
     TypeError
         If the inputs of the loss do not span R^{d_0}, or an argument is of the wrong kind.
     ValueError
-        If weights are not finite or not nearly critical (in the sense of `classify`, with a relative gradient above 0.1).
+        If weights are not finite, or not nearly critical: their relative gradient, in the sense of `classify`, is above
+        0.1.
     ArithmeticError
         If the iteration does not get to a critical point; the message says how far it came.
 
@@ -88,6 +92,7 @@ def refine(weights: Sequence[ArrayLike], loss: Loss, max_iterations: int = 100) 
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be at least 1, not {max_iterations!r}")
     modes = spectrum(white, RTOL)
+    check_sizes(in_units(layers, white.loss.target)[0])
     batch = given[0].shape[:-2]
     refined = tuple(np.empty_like(W, dtype=np.float64) for W in layers)
     for index in np.ndindex(batch):
@@ -102,7 +107,8 @@ def _refined(net: Network, layers: Weights, Sigma: Floats, modes: Spectrum, max_
     if net.depth == 1:
         return (Sigma,)
     scaled, target, unit = in_units(layers, Sigma)
-    start = float(relative_gradient(scaled, target))
+    goal = Quadratic(target)
+    start = float(relative_gradient(scaled, goal))
     if not start <= _NEARLY:
         raise ValueError(
             f"weights{where} are not nearly critical: their relative gradient is {start:.1e}, and refine starts from "
@@ -116,7 +122,7 @@ def _refined(net: Network, layers: Weights, Sigma: Floats, modes: Spectrum, max_
     simpler = [_truncated(Z, _UNRESOLVED * distance) for Z in blocks]
     simplest = _assemble(bases, _solve(simpler, R, max_iterations), sigma)
     reached, moved = min(
-        ((float(relative_gradient(point, target)), point) for point in (simplest, moved)),
+        ((float(relative_gradient(point, goal)), point) for point in (simplest, moved)),
         key=lambda found: max(found[0], _ROUNDING),
     )
     if not reached <= _ROUNDING:
@@ -201,8 +207,9 @@ def _solve(blocks: list[Floats], R: Floats, max_iterations: int) -> list[Floats]
             break
         g = -net.pack(rhs(net.unpack(z), loss))
         values, Q = np.linalg.eigh(hessian.matrix(net.unpack(z), loss))
-        step = -Q @ (values / (values**2 + size**2) * (Q.T @ g))
-        trials = z + multiples[:, None] * step
+        damped = values / (values**2 + np.square(size * _DAMPINGS)[:, None])
+        steps = -(damped * (Q.T @ g)) @ Q.T
+        trials = (z + multiples[:, None, None] * steps).reshape(-1, len(z))
         sizes = _gradient_norm(net, trials, loss)
         best = int(np.argmin(sizes))
         if sizes[best] >= size:
@@ -215,4 +222,4 @@ def _solve(blocks: list[Floats], R: Floats, max_iterations: int) -> list[Floats]
 
 
 def _gradient_norm(net: Network, z: Floats, loss: Loss) -> Floats:
-    return np.linalg.norm(net.pack(rhs(net.unpack(z), loss)), axis=-1)
+    return np.asarray(np.linalg.norm(net.pack(rhs(net.unpack(z), loss)), axis=-1))

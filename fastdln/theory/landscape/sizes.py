@@ -100,7 +100,7 @@ def assumptions(net: Network, loss: Loss, rtol: float = RTOL) -> Assumptions:
         distinct_values=len(modes.levels) == modes.rank,
         distinct_sums=_distinct_sums(modes, min(net.rank, modes.rank), rtol),
         reached_rank=modes.rank >= net.rank,
-        unique_product=not ((0 < minimum) & (minimum < modes.multiplicities)).any(),
+        unique_product=not ((minimum > 0) & (minimum < modes.multiplicities)).any(),
     )
 
 

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
-from fastdln.theory.landscape.residual import size
+from fastdln.theory.landscape.parts import size
 from fastdln.theory.whitening import Whitened, whiten
 
-__all__ = ["RTOL", "Spectrum", "check_tolerance", "in_units", "open_landscape", "spectrum"]
+__all__ = ["RTOL", "Spectrum", "check_sizes", "check_tolerance", "in_units", "open_landscape", "spectrum"]
 
 # Singular values of targets in random bases, and of whitened data, are right to about 1e-15 of the largest.
 RTOL = 1e-12
+# Where the norms of the layers multiply to more, their products may overflow.
+_LARGEST = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,3 +97,13 @@ def in_units(layers: Weights, Sigma: Floats) -> tuple[Weights, Floats, Floats]:
     largest = np.max([size(W) for W in layers], axis=0)
     unit = np.where(largest > 0, largest, 1)[..., None, None]
     return tuple(W / unit for W in layers), Sigma, unit
+
+
+def check_sizes(layers: Weights) -> None:
+    """Refuse weights that are not finite or so large that products of layers, in units of `in_units`, overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        good = np.asarray(np.prod([np.maximum(size(W), 1) for W in layers], axis=0) < _LARGEST)
+    if not good.all():
+        k = tuple(map(int, np.argwhere(~good)[0]))
+        where = f" at index {k} of the batch" if k else ""
+        raise ValueError(f"weights must be finite, and products of layers must not overflow; those{where} break this")

@@ -56,9 +56,9 @@ def critical_values(net: Network, loss: Loss, rtol: float = RTOL) -> Iterator[Cr
     rtol : float
         Singular values that differ by at most `rtol` times the largest count as equal, those below it as zero.
 
-    Yields
-    ------
-    CriticalValue
+    Returns
+    -------
+    iterator of CriticalValue
         Learned sets with their values. Sets that have the same value although their sigma differ come one after
         the other, always in the same order.
 

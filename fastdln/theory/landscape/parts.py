@@ -1,4 +1,4 @@
-"""What a critical point has beyond its learned modes: the residual part of the layers, and the products of it.
+"""What critical points have beyond their learned modes, for a batch: the residual parts of layers and of products.
 
 With the product W = A_r diag(w) B_r' of rank r, the oblique projections
 
@@ -6,7 +6,7 @@ With the product W = A_r diag(w) B_r' of rank r, the oblique projections
 
 of the layers onto the learned part commute with the weights, Pi_i W_i = W_i Pi_{i-1}. The residual part is
 K_i = W_i (I - Pi_{i-1}) = W_i - (W_i ... W_1) W^+ (W_h ... W_i), which gauges transform as they do W_i; in normal form
-it is the blocks Z_i. So rank W_b ... W_{a+1} = r + rank K_b ... K_{a+1}.
+it is the blocks Z_i of `theory.residual`, which splits one point. So rank W_b ... W_{a+1} = r + rank K_b ... K_{a+1}.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from fastdln.linalg import Floats
 
-__all__ = ["Residual", "decide", "residual", "size"]
+__all__ = ["Parts", "decide", "size", "split"]
 
 _BAND = 30.0
 
 
 @dataclass(frozen=True, eq=False)
-class Residual:
+class Parts:
     """The residual parts of a batch of n points, in units in which ||Sigma||_2 = 1."""
 
     chains: dict[tuple[int, int], Floats]
@@ -43,9 +43,9 @@ class Residual:
 
     def rank(self, a: int, b: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """The rank of K_b ... K_{a+1}, and whether it is uncertain."""
-        values = np.linalg.svd(self.chains[a, b], compute_uv=False)
+        values = np.asarray(np.linalg.svd(self.chains[a, b], compute_uv=False), dtype=np.float64)
         zero, uncertain = decide(values, self.thresholds[a, b][:, None])
-        return (~zero).sum(axis=-1), uncertain.any(axis=-1)
+        return np.asarray((~zero).sum(axis=-1)), np.asarray(uncertain.any(axis=-1))
 
     def unseen(self, j: int, i: int, R: Floats, tol: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether W_{<j} R' W_{>i} = 0, and whether that is uncertain; i, j count layers from 1."""
@@ -61,7 +61,7 @@ class Residual:
         return decide(size(N), _threshold(sizes, slack))
 
 
-def residual(layers: Sequence[Floats], rank: NDArray[np.intp], tol: float) -> Residual:
+def split(layers: Sequence[Floats], rank: NDArray[np.intp], tol: float) -> Parts:
     """Split off the learned part of rank `rank` (one number for each point) from layers of shape (n, d_i, d_{i-1})."""
     h = len(layers)
     prefixes = [layers[0]]
@@ -84,7 +84,7 @@ def residual(layers: Sequence[Floats], rank: NDArray[np.intp], tol: float) -> Re
             chain = chain if b == a + 1 else K[b - 1] @ chain
             chains[a, b] = chain
             thresholds[a, b] = _threshold(sizes[:, a:b], slack[:, a:b])
-    return Residual(chains, thresholds, sizes, slack)
+    return Parts(chains, thresholds, sizes, slack)
 
 
 def size(matrices: Floats) -> Floats:
