@@ -27,9 +27,9 @@ def random_problem(rng, depths=(1, 5), widths=(1, 4), values=VALUES):
 
 
 def random_chains(rng, net, loss, learned):
-    """Chains that fit, found by trying: pairs and triples, up to six of them."""
+    """Chains that fit, found by trying: pairs and triples, up to five of them."""
     chains = []
-    for _ in range(rng.integers(0, 7)):
+    for _ in range(rng.integers(0, 6)):
         chain = tuple(sorted(rng.integers(0, net.depth + 1, 2).tolist()))
         if rng.random() < 0.4:
             chain = (*chain, int(rng.integers(0, min(loss.shape))))
