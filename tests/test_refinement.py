@@ -24,7 +24,7 @@ def test_perturbed_critical_points_are_refined_to_rounding(noise):
     rng = np.random.default_rng(6)
     kinds = []
     for _ in range(120):
-        net, loss, _, _, weights = random_critical_point(rng, widths=(1, 5), condition=3.0, values=(0, 1, 1.5, 2, 3))
+        _, loss, _, _, weights = random_critical_point(rng, widths=(1, 5), condition=3.0, values=(0, 1, 1.5, 2, 3))
         if not loss.target.any():
             continue
         near = tuple(W + noise * rng.standard_normal(W.shape) for W in weights)
@@ -54,12 +54,10 @@ def test_plateaus_of_a_trajectory_are_refined_to_the_saddles_that_it_visits(widt
 
     solution = solve_ivp(field, (0, 120), start, "DOP853", rtol=1e-9, atol=1e-12)
     path = net.unpack(solution.y.T)
-    slow = gradient_norm(path, loss)
-    plateaus = [
-        k for k in range(1, len(slow) - 1)
-        if slow[k] <= min(slow[k - 1], slow[k + 1]) and slow[k] < 0.4 and value(path, loss)[k] > value(path, loss)[-1] + 0.01
-    ]  # fmt: skip
-    assert plateaus
+    slow, height = gradient_norm(path, loss), value(path, loss)
+    slowest = (slow[1:-1] <= np.minimum(slow[:-2], slow[2:])) & (slow[1:-1] < 0.4)
+    plateaus = 1 + np.flatnonzero(slowest & (height[1:-1] > height[-1] + 0.01))
+    assert len(plateaus)
     visited = []
     for k in plateaus:
         refined = landscape.refine(tuple(W[k] for W in path), loss)

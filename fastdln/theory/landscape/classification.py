@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastdln.field import gradient_norm, product, value
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss, Quadratic
 from fastdln.network import Network, Weights, check_weights
-from fastdln.theory.landscape.parts import Parts, decide, size, split
+from fastdln.theory.landscape.parts import Parts, decide, split
 from fastdln.theory.landscape.spectrum import Spectrum, check_sizes, check_tolerance, in_units, spectrum
 from fastdln.theory.residual import relative_gradient
 from fastdln.theory.whitening import whiten
@@ -29,8 +30,8 @@ Kind = Literal["global_minimum", "strict_saddle", "nonstrict_saddle", "not_criti
 
 # How far the learned part of a level may be from a whole number of modes.
 _CLEAR = 0.05
-# Points whose partial products are in memory at the same time.
-_BLOCK = 2048
+# Entries of partial products that are in memory at the same time: 32 MB.
+_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +140,10 @@ def classify(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-7) -> Any
     losses, norms = np.asarray(value(given, loss)), np.asarray(gradient_norm(given, loss))
     batch = losses.shape
     flat = [W.reshape(-1, *W.shape[-2:]) for W in scaled]
+    length = max(1, _ENTRIES // sum(below * above for below, above in combinations(net.widths, 2)))
     points: list[CriticalPoint] = []
-    for start in range(0, len(flat[0]), _BLOCK):
-        part = slice(start, start + _BLOCK)
+    for start in range(0, len(flat[0]), length):
+        part = slice(start, start + length)
         block = tuple(W[part] for W in flat)
         points += _classified(net, block, Sigma, modes, tol, losses.reshape(-1)[part], norms.reshape(-1)[part])
     if not batch:
