@@ -52,7 +52,7 @@ def _built(rng: np.random.Generator) -> Iterator[float]:
     hypotheses="distinct sigma (zero may be among them)",
     instances="zeros of the gradient found by least squares from 25 random starts, networks of depth 1 to 3 and "
     "widths 1 to 3; distance of the product to the nearest such matrix, relative to ||Sigma||",
-    tolerance=1e-5,
+    tolerance=1e-6,
 )
 def _learned(rng: np.random.Generator) -> Iterator[float]:
     for net in networks(rng, 25, depths=(1, 3), widths=(1, 3)):
@@ -61,7 +61,8 @@ def _learned(rng: np.random.Generator) -> Iterator[float]:
         if not loss.target.any():
             continue
         found = _zero_of_gradient(net, loss, net.pack(weights(rng, net, scale=float(rng.choice([0.3, 1.0, 2.0])))))
-        yield _distance_to_learned(net, loss, product(found))
+        if float(gradient_norm(found, loss)) < 1e-12:  # degenerate zeros are approached slowly
+            yield _distance_to_learned(net, loss, product(found))
 
 
 @_learned.outside("sigma = (1, 1): a direction in between the two modes is learned")
