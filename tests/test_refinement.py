@@ -112,6 +112,9 @@ def test_refinement_of_one_layer_and_refusals():
     loss = Quadratic(np.diag([2.0, 1.0]))
     (W,) = landscape.refine((np.zeros((2, 2)),), loss)
     assert np.array_equal(W, loss.target)
+    for tiny in (0.0, 1e-300, 1e-60, 1e-20):
+        found = landscape.classify(landscape.refine((np.full((2, 2), tiny),) * 4, loss), loss)
+        assert (found.kind, found.pivots, found.ambiguous) == ("nonstrict_saddle", 4, ())
     with pytest.raises(ValueError, match=r"index \(1,\) of the batch are not nearly critical"):
         landscape.refine((np.stack([np.zeros((2, 2)), np.eye(2)]),) * 2, loss)
     with pytest.raises(ValueError, match="finite"):

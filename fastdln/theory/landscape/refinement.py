@@ -33,6 +33,8 @@ _NEARLY = 0.1
 _ROUNDING = 1e-11
 # Residual parts up to so many times the distance to a critical point cannot be told from zero.
 _UNRESOLVED = 10.0
+# Gradients whose squares underflow.
+_VANISHED = 1e-140
 # delta / |g|
 _DAMPINGS = np.array([1.0, 1e1, 1e2, 1e3, 1e4])
 
@@ -203,7 +205,7 @@ def _solve(blocks: list[Floats], R: Floats, max_iterations: int) -> list[Floats]
     z = net.pack(blocks)
     size = float(_gradient_norm(net, z, loss))
     for _ in range(max_iterations):
-        if size == 0:
+        if size < _VANISHED:
             break
         g = -net.pack(rhs(net.unpack(z), loss))
         values, Q = np.linalg.eigh(hessian.matrix(net.unpack(z), loss))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -40,15 +41,10 @@ class Spectrum:
         """The number of modes with a positive value."""
         return self.levels[-1].stop if self.levels else 0
 
-    @property
+    @cached_property
     def multiplicities(self) -> NDArray[np.intp]:
         """The number of modes in each level."""
         return np.array([len(level) for level in self.levels], dtype=np.intp)
-
-    @property
-    def values(self) -> Floats:
-        """The singular value of each level."""
-        return self.sigma[[level.start for level in self.levels]]
 
     def leading(self, count: int) -> NDArray[np.intp]:
         """How many modes of each level are among the `count` leading ones."""
