@@ -80,6 +80,17 @@ class Loss:
         """() for one target, (n,) for n of them."""
         return self.target.shape[:-2]
 
+    @property
+    def n_modes(self) -> int:
+        """The number of modes."""
+        return min(self.shape)
+
+    @cached_property
+    @reproducible
+    def input_norm(self) -> float:
+        """The spectral norm of the root of the input Gram matrix; 1 for whitened data."""
+        return 1.0 if self.input_root is None else float(np.linalg.norm(self.input_root, 2))
+
     @cached_property
     @reproducible
     def modes(self) -> Modes:

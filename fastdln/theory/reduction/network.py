@@ -1,0 +1,297 @@
+"""Wide networks whose flow is that of narrow ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastdln.linalg import Floats, reproducible
+from fastdln.losses import Loss
+from fastdln.network import Network, Weights, check_weights
+from fastdln.theory.reduction.closure import Closure, Decision, close
+from fastdln.theory.reduction.restricted import Restricted
+from fastdln.theory.whitening import one_target
+
+__all__ = ["Reduction", "default_rtol", "reduce", "widths"]
+
+# Rank decisions: what is below so many roundings is dropped, and what is kept but below BAND times that is doubtful.
+ROUNDINGS, BAND = 100, 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """A network whose flow is that of a narrower one.
+
+    Parameters
+    ----------
+    start : tuple of h ndarrays, shape (..., d_i, d_{i-1})
+        The weights of the wide network at some moment.
+    whole : Loss
+        Its loss.
+    bases : tuple of h+1 ndarrays, shape (..., d_i, k_i)
+        Orthonormal bases B_i of subspaces that the flow does not leave; one column of zeros stands for {0}.
+    decisions : tuple of Decision
+        The rank decisions that led to them.
+    rtol : float
+        What these were compared with.
+
+    Examples
+    --------
+    >>> from fastdln.losses import Quadratic
+    >>> rng = np.random.default_rng(0)
+    >>> weights = rng.standard_normal((50, 2)), rng.standard_normal((3, 50))
+    >>> small = reduce(weights, Quadratic(rng.standard_normal((3, 2))))
+    >>> small.widths
+    (2, 5, 3)
+    >>> [W.shape for W in small.weights]
+    [(5, 2), (3, 5)]
+    """
+
+    start: Weights
+    whole: Loss
+    bases: tuple[Floats, ...]
+    decisions: tuple[Decision, ...]
+    rtol: float
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths k_0, ..., k_h of the narrow network."""
+        return tuple(B.shape[-1] for B in self.bases)
+
+    @cached_property
+    @reproducible
+    def weights(self) -> Weights:
+        """The weights B_i' W_i B_{i-1} of the narrow network, in float64."""
+        return tuple(
+            _transpose(above) @ W @ below for W, (below, above) in zip(self.start, pairwise(self.bases), strict=True)
+        )
+
+    @cached_property
+    @reproducible
+    def loss(self) -> Loss:
+        """The loss of the narrow network, with the target B_h' Sigma B_0 and the modes of the wide one."""
+        first, last = self.bases[0], self.bases[-1]
+        if all(B.shape[-2] == B.shape[-1] for B in (first, last)):
+            return self.whole
+        return Restricted(self.whole, last, first)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a direction was kept that is hardly more than rounding: within 1000 times the tolerance.
+
+        A direction that is kept does no harm. But if it is rounding, the network could be narrower.
+        """
+        return any(np.any(decision.least_kept < BAND * self.rtol) for decision in self.decisions)
+
+    @cached_property
+    def defect(self) -> float:
+        """How far the subspaces are from closed: the largest relative size of what the flow would move out of them.
+
+        It is the largest of ||(I - B_i B_i') W_i B_{i-1}|| / ||W_i||, ||(I - B_{i-1} B_{i-1}') W_i' B_i|| / ||W_i||,
+        the same for the input Gram matrix, ||Sigma - B_h B_h' Sigma B_0 B_0'|| / ||Sigma||, and the part of W on the
+        complements relative to the product of the norms of its factors.
+        """
+        first, last = self.bases[0], self.bases[-1]
+        moved = [
+            pair
+            for W, (below, above) in zip(self.start, pairwise(self.bases), strict=True)
+            for pair in ((W, _outside(W @ below, above)), (W, _outside(_transpose(W) @ above, below)))
+        ]
+        whole = self.whole
+        if whole.input_gram is not None:
+            moved.append((whole.input_gram, _outside(whole.input_gram @ first, first)))
+        moved.append((whole.cross, whole.cross - last @ (_transpose(last) @ whole.cross @ first) @ _transpose(first)))
+        found = [_norm(part) / np.where(_norm(matrix) > 0, _norm(matrix), 1.0) for matrix, part in moved]
+        rest = np.eye(first.shape[-2]) - first @ _transpose(first)
+        for W in self.start:
+            rest = W @ rest / np.where(_norm(W) > 0, _norm(W), 1.0)[..., None, None]
+        return float(np.max([np.max(error) for error in (*found, _norm(_outside(rest, last)))]))
+
+    @reproducible
+    def lift(self, weights: Sequence[ArrayLike], elapsed: ArrayLike = 0.0, weight_decay: float = 0.0) -> Weights:
+        """Turn weights of the narrow network into those of the wide one.
+
+        With the narrow network at V_i, and at V_i(0) = B_i' W_i(0) B_{i-1} when the wide one is at its start,
+
+            W_i = e^(-mu t) W_i(0) + B_i (V_i - e^(-mu t) V_i(0)) B_{i-1}'.
+
+        Parameters
+        ----------
+        weights : tuple of h arrays, shape (..., k_i, k_{i-1})
+            The weights of the narrow network; axes between its batch and the matrices may be times.
+        elapsed : array_like
+            The time t since the start, of a shape that broadcasts with these axes; needed with weight decay only.
+        weight_decay : float
+            The rate mu.
+
+        Returns
+        -------
+        tuple of h ndarrays, shape (..., d_i, d_{i-1})
+            The weights of the wide network, in float64.
+        """
+        _, small = check_weights(weights, Network(self.widths))
+        with np.errstate(over="ignore", invalid="ignore"):
+            shrink = np.exp(-weight_decay * np.asarray(elapsed, np.float64))[..., None, None]
+            wide = []
+            for V, V_0, W_0, (below, above) in zip(small, self.weights, self.start, pairwise(self.bases), strict=True):
+                more = V.ndim - V_0.ndim
+                V_0, W_0, below, above = (_inner_axes(matrix, more) for matrix in (V_0, W_0, below, above))
+                wide.append(shrink * W_0 + above @ (V - shrink * V_0) @ _transpose(below))
+        return tuple(wide)
+
+    @classmethod
+    def of(cls, closure: Closure, start: Weights, whole: Loss, rtol: float) -> Reduction:
+        """Make the reduction of a batch of networks whose subspaces were closed together."""
+        return cls(start, whole, closure.bases, closure.decisions, rtol)
+
+
+def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) -> Reduction:
+    """Reduce a network to the narrowest one with the same flow.
+
+    Let B_0, ..., B_h be orthonormal bases of the least subspaces such that B_0 contains the row space of Sigma,
+    B_h the column spaces of Sigma and of W, and B_i contains W_i B_{i-1} and W_{i+1}' B_{i+1}. Then the network
+    V_i = B_i' W_i B_{i-1} with the target B_h' Sigma B_0 follows its own gradient flow, and
+
+        W_i(t) = B_i V_i(t) B_{i-1}' + (W_i(0) - B_i V_i(0) B_{i-1}')
+
+    that of the wide one: for all times, every start, learning rates of the layers, and with weight decay mu the
+    constant part multiplied by e^(-mu t). For unwhitened data B_0 also contains Sigma_xx B_0. Two layers become at
+    most d_0 + d_h wide, balanced starts as wide as their rank, orthogonal hidden layers at most d_0 + d_h; a generic
+    deep wide network becomes no narrower.
+
+    Parameters
+    ----------
+    weights : tuple of h arrays, shape (d_i, d_{i-1})
+        The weights of one network, finite.
+    loss : Loss
+        A loss with one target.
+    rtol : float, optional
+        A direction counts as rounding, and is dropped, up to so much of what it is computed from; by default 100 times
+        the machine epsilon of the weights. With 0 none is dropped: the widths are those of `widths`.
+
+    Returns
+    -------
+    Reduction
+        The narrow network: its ``weights``, ``loss``, ``widths`` and ``bases``, the rank ``decisions`` and how sure
+        they are (``doubtful``, ``defect``), and the way back, `Reduction.lift`.
+
+    Raises
+    ------
+    TypeError
+        If `loss` is not a loss.
+    ValueError
+        If there are several networks or targets, or a weight is not finite.
+
+    Notes
+    -----
+    The subspaces depend on the start: rounding included, they are those of the weights as they are. A saddle of low
+    rank, say, is kept for all times, where an integration of the wide network leaves it at last by its own rounding.
+
+    Examples
+    --------
+    A start of rank one under a target of rank two stays of rank one.
+
+    >>> import fastdln as dln
+    >>> loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(4, 4))
+    >>> weights = dln.inits.decoupled(dln.Network((4, 9, 9, 4)), loss, (0.1,), rng=0)
+    >>> small = dln.theory.reduction.reduce(weights, loss)
+    >>> small.widths
+    (2, 1, 1, 2)
+    >>> sol = dln.flow(small.weights, small.loss, (0.0, 20.0))
+    >>> wide = small.lift(sol.final)
+    >>> direct = dln.flow(weights, loss, (0.0, 20.0), engine="lanes").final
+    >>> all(np.allclose(V, W, atol=1e-5) for V, W in zip(wide, direct))
+    True
+    """
+    one_target(loss, "a reduction")
+    net, arrays = check_weights(weights)
+    if arrays[0].ndim > 2:
+        raise ValueError(
+            f"a reduction is that of one network, as rank decisions are; weights has the batch axes "
+            f"{arrays[0].shape[:-2]}: reduce them one at a time"
+        )
+    loss.check_product((net.widths[-1], net.widths[0]))
+    for i, W in enumerate(arrays, start=1):
+        if not np.isfinite(W).all():
+            raise ValueError(f"weights must be finite, but W_{i} is not")
+    cut = default_rtol(arrays) if rtol is None else float(rtol)
+    if not 0 <= cut < 1:
+        raise ValueError(f"rtol must be at least 0 and below 1, not {rtol!r}")
+    (closure,) = close(tuple(W[None] for W in arrays), loss, cut)
+    decisions = tuple(
+        d._replace(least_kept=float(d.least_kept[0]), largest_dropped=float(d.largest_dropped[0]))
+        for d in closure.decisions
+    )
+    start = tuple(W.astype(np.float64, copy=False) for W in arrays)
+    return Reduction(start, loss, tuple(np.array(B[0]) for B in closure.bases), decisions, cut)
+
+
+def widths(net: Network, loss: Loss) -> tuple[int, ...]:
+    """Bound the widths of the reduced network by those of the network alone.
+
+    The bounds are the least numbers with
+
+        b_0 = min(d_0, r + b_1),   b_i = min(d_i, b_{i-1} + b_{i+1}),   b_h = min(d_h, b_{h-1} + r),
+
+    r = min(d_0, d_h); for unwhitened data b_0 = d_0.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    loss : Loss
+        A loss of its products.
+
+    Returns
+    -------
+    tuple of int
+        b_0, ..., b_h: whatever the weights and the target, `reduce` gives no wider network.
+
+    Examples
+    --------
+    >>> from fastdln.losses import Quadratic
+    >>> widths(Network((4, 64, 4, 64, 4)), Quadratic(np.eye(4)))
+    (4, 8, 4, 8, 4)
+    >>> widths(Network((3, 30, 30, 2)), Quadratic(np.ones((2, 3))))
+    (3, 30, 30, 2)
+    """
+    d = net.widths
+    loss.check_product((d[-1], d[0]))
+    rank = min(d[0], d[-1])
+    bounds = [rank, *(0 for _ in d[1:-1]), rank]
+    if loss.input_gram is not None:
+        bounds[0] = d[0]
+    while True:
+        around = [rank, *bounds, rank]
+        larger = [max(b, min(d_i, around[i] + around[i + 2])) for i, (b, d_i) in enumerate(zip(bounds, d, strict=True))]
+        if larger == bounds:
+            return tuple(bounds)
+        bounds = larger
+
+
+def default_rtol(weights: Weights) -> float:
+    """The tolerance of rank decisions: some roundings of the weights."""
+    return ROUNDINGS * float(np.finfo(weights[0].dtype).eps)
+
+
+def _outside(vectors: Floats, basis: Floats) -> Floats:
+    """What of the vectors is orthogonal to the subspace."""
+    return vectors - basis @ (_transpose(basis) @ vectors)
+
+
+def _norm(matrices: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(matrices, axis=(-2, -1)))
+
+
+def _inner_axes(matrix: Floats, count: int) -> Floats:
+    """The matrices with so many axes of length one before the last two."""
+    return matrix.reshape(*matrix.shape[:-2], *(1,) * count, *matrix.shape[-2:])
+
+
+def _transpose(matrices: Floats) -> Floats:
+    return np.swapaxes(matrices, -1, -2)
