@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln import arguments, observables
-from fastdln.engines import batch
+from fastdln.engines import batch, reduced
 from fastdln.engines.choose import ENGINES, choose
 from fastdln.engines.problem import Problem
 from fastdln.integrate.tableau import Tableau
@@ -170,7 +171,7 @@ def flow(
         layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
         step=None if step is None else arguments.step(step, abs(t_end - t_0), max_steps),
         history=bool(history),
-        engine=arguments.one_of("engine", engine, ("auto", *ENGINES)),
+        engine=arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
     )
     if not tableau.errors and step is None:
         raise ValueError(f"method {tableau.name!r} has no error estimate: give step=... for fixed steps")
@@ -192,8 +193,8 @@ def integrate(
     direction = 1.0 if t_end > t_0 else -1.0
     n, n_t = len(start), len(times)
     fields = {name: observables.OBSERVABLES[name] for name in options.record if name in observables.OBSERVABLES}
-    shapes = {name: (n, n_t, *field.shape(network)) for name, field in fields.items()}
-    raw = observables.raw_records(options.record, network)
+    shapes = {name: (n, n_t, *field.shape(network, loss)) for name, field in fields.items()}
+    raw = observables.raw_records(options.record)
     problem = Problem(
         network=network, loss=loss, start=start, atol=atol, rtol=options.rtol, duration=abs(t_end - t_0),
         direction=direction, times=np.abs(times - t_0), tableau=options.method, raw=raw,
@@ -201,17 +202,23 @@ def integrate(
         history=options.history, weight_decay=options.weight_decay, layer_rates=options.layer_rates,
         stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,
     )  # fmt: skip
-    executor = choose(options.engine, network, loss, options.method, start.dtype)
-    require_memory(batch.memory(problem, executor, shapes), "this flow")
+    if options.engine == reduced.NAME or (options.engine == "auto" and reduced.pays(network, loss)):
+        n_bytes = reduced.memory(problem, shapes)
+        run = functools.partial(reduced.run, problem, origin, options.engine == reduced.NAME)
+    else:
+        executor = choose(options.engine, network, loss, options.method, start.dtype)
+        n_bytes = batch.memory(problem, executor, shapes)
+        run = functools.partial(batch.run, problem, executor)
+    require_memory(n_bytes, "this flow")
 
     recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}
     final, reached = np.empty_like(start), np.empty(n)
     status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
-    learned = np.empty((n, min(loss.shape))) if problem.learning else None
-    steps: list[NDArray[np.float64]] | None = [] if options.history else None
+    learned = np.empty((n, loss.n_modes)) if problem.learning else None
+    steps = np.empty(n, object) if options.history else None
     elapsed = times - t_origin
     with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
-        for chunk in batch.run(problem, executor, show):
+        for chunk in run(show):
             rows = chunk.rows
             context = observables.Context(
                 network, loss, elapsed, origin[rows], options.weight_decay, options.layer_rates
@@ -223,8 +230,8 @@ def integrate(
             if learned is not None:
                 learned[rows] = t_0 + direction * chunk.learned
             if steps is not None:
-                accepted = chunk.counts[:, 1]
-                steps += [t_0 + direction * row[:m] for row, m in zip(chunk.history, accepted, strict=True)]
+                for k, row, m in zip(np.arange(n)[rows], chunk.history, chunk.counts[:, 1], strict=True):
+                    steps[k] = t_0 + direction * row[:m]
     reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,

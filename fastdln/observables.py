@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.problem import raw_sizes
+from fastdln.engines.problem import RAW
 from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.theory.invariants import balance, imbalance
@@ -34,7 +34,7 @@ class Observable:
     """One observable: the raw record it needs, its shape behind (trajectory, time), and how it is computed."""
 
     raw: str
-    shape: Callable[[Network], tuple[int, ...]]
+    shape: Callable[[Network, Loss], tuple[int, ...]]
     derive: Callable[[Array, Context], Array]
 
 
@@ -72,28 +72,36 @@ def _as_recorded(records: Array, context: Context) -> Array:
     return records
 
 
-def _scalar(network: Network) -> tuple[int, ...]:
+def _scalar(network: Network, loss: Loss) -> tuple[int, ...]:
     return ()
 
 
-def _modes(network: Network) -> tuple[int, ...]:
-    return (min(network.widths[0], network.widths[-1]),)
+def _modes(network: Network, loss: Loss) -> tuple[int, ...]:
+    return (loss.n_modes,)
+
+
+def _rank(network: Network, loss: Loss) -> tuple[int, ...]:
+    return (min(loss.shape),)
+
+
+def _parameters(network: Network, loss: Loss) -> tuple[int, ...]:
+    return (network.n_parameters,)
 
 
 OBSERVABLES = {
     "loss": Observable("square_distance", _scalar, _loss),
     "grad_norm": Observable("square_gradient", _scalar, lambda records, _: np.sqrt(records[..., 0])),
     "strengths": Observable("strengths", _modes, _as_recorded),
-    "singular_values": Observable("product", _modes, _singular_values),
+    "singular_values": Observable("product", _rank, _singular_values),
     "imbalance": Observable("weights", _scalar, _imbalance),
     "drift": Observable("weights", _scalar, _drift),
-    "weights": Observable("weights", lambda network: (network.n_parameters,), _as_recorded),
+    "weights": Observable("weights", _parameters, _as_recorded),
 }
 LEARNING_TIMES = "learning_times"  # an event, not a function of time: the engines find it themselves
 NAMES = (*OBSERVABLES, LEARNING_TIMES)
 
 
-def raw_records(names: tuple[str, ...], network: Network) -> tuple[str, ...]:
+def raw_records(names: tuple[str, ...]) -> tuple[str, ...]:
     """What the engines must write for the observables ``names``."""
     wanted = {OBSERVABLES[name].raw for name in names if name in OBSERVABLES}
-    return tuple(name for name in raw_sizes(network) if name in wanted)
+    return tuple(name for name in RAW if name in wanted)

@@ -79,7 +79,7 @@ def run(net, weights, loss, plan):
 def test_every_order_gives_the_field_of_the_formula(net, gram, unit, data):
     order = data.draw(st.sampled_from([*orders(net.depth), None]))
     weights, loss = random_problem(net, gram)
-    plan = program(net.widths, gram, True, unit, order)
+    plan = program(net.widths, gram, min(loss.shape), unit, order)
     bases, residual = run(net, weights, loss, plan)
     for i, V in enumerate(rhs(weights, loss)):
         computed = bases[1][plan.layers[i] : plan.layers[i] + V.size].reshape(V.shape)
@@ -99,7 +99,7 @@ def test_every_order_gives_the_field_of_the_formula(net, gram, unit, data):
 @given(networks, st.booleans())
 def test_matrices_begin_at_whole_vectors(net, gram):
     unit = 8
-    plan = program(net.widths, gram, True, unit)
+    plan = program(net.widths, gram, net.rank, unit)
     for p in (*plan.rhs, *plan.observe):
         for operand in (p.a, p.b, p.c, p.d or p.c):
             assert operand.offset % unit == 0

@@ -30,6 +30,8 @@ class Chunk:
         Times of accepted steps; as many as were accepted are written.
     """
 
+    rows: slice | NDArray[np.intp]
+
     def __init__(self, recipe: Recipe, rows: slice) -> None:
         problem, dtype, n = recipe.problem, recipe.dtype, rows.stop - rows.start
         modes = recipe.sizes["modes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,16 @@ from numpy.typing import NDArray
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network
+
+
+# Numbers that each raw observable takes in a record; engines write these and no others.
+RAW: dict[str, Callable[[Network, Loss], int]] = {
+    "square_distance": lambda network, loss: 1,  # 2 (L - floor)
+    "square_gradient": lambda network, loss: 1,  # ||grad L||_F^2
+    "strengths": lambda network, loss: loss.n_modes,
+    "product": lambda network, loss: loss.shape[0] * loss.shape[1],
+    "weights": lambda network, loss: network.n_parameters,
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Problem:
         """Where each raw observable lies in a record."""
         places, at = {}, 0
         for name in self.raw:
-            size = raw_sizes(self.network)[name]
+            size = RAW[name](self.network, self.loss)
             places[name] = slice(at, at + size)
             at += size
         return places
@@ -55,16 +66,4 @@ class Problem:
     @property
     def n_columns(self) -> int:
         """Numbers in a record."""
-        return sum(raw_sizes(self.network)[name] for name in self.raw)
-
-
-def raw_sizes(network: Network) -> dict[str, int]:
-    """Numbers that each raw observable takes in a record; engines write these and no others."""
-    d_0, d_h = network.widths[0], network.widths[-1]
-    return {
-        "square_distance": 1,  # 2 (L - floor)
-        "square_gradient": 1,  # ||grad L||_F^2
-        "strengths": min(d_0, d_h),
-        "product": d_0 * d_h,
-        "weights": network.n_parameters,
-    }
+        return sum(RAW[name](self.network, self.loss) for name in self.raw)

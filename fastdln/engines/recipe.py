@@ -56,7 +56,7 @@ class Recipe:
 def recipe(problem: Problem, executor: Executor) -> Recipe:
     """Plan the products and lay out the method for a problem."""
     network, dtype = problem.network, problem.start.dtype
-    plan = program(network.widths, problem.loss.input_gram is not None, _needs_modes(problem), executor.unit(dtype))
+    plan = program(network.widths, problem.loss.input_gram is not None, _modes(problem), executor.unit(dtype))
     method = schedule(problem.tableau, dtype)
     entry_bytes = executor.lanes * dtype.itemsize
     rhs, observe = executor.encode(plan.rhs, entry_bytes), executor.encode(plan.observe, entry_bytes)
@@ -70,8 +70,9 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     )
 
 
-def _needs_modes(problem: Problem) -> bool:
-    return problem.learning or "strengths" in problem.raw
+def _modes(problem: Problem) -> int:
+    """How many modes are watched."""
+    return problem.loss.n_modes if problem.learning or "strengths" in problem.raw else 0
 
 
 def _sizes(problem: Problem, executor: Executor, plan: Program, method: Schedule) -> dict[str, int]:
@@ -93,7 +94,7 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: Schedule
         "layers": network.depth,
         "target_size": -(-d_h * d_0 // unit) * unit,
         "constants": plan.n_constants,
-        "modes": min(d_0, d_h) if _needs_modes(problem) else 0,
+        "modes": _modes(problem),
         "out_rows": d_h,
         "residual": -1 if plan.residual is None else plan.residual,
         "product_base": plan.product.base,
@@ -158,8 +159,8 @@ def _growth_cap(problem: Problem, plan: Program) -> float:
     """The largest step times ||R||_F, or times the root of twice the excess loss where R is not formed."""
     capped = _capped(problem, plan)
     rate = max(problem.layer_rates or (1.0,))
-    if capped == layout.BY_LOSS and problem.loss.input_root is not None:
-        rate *= float(np.linalg.norm(problem.loss.input_root, 2))
+    if capped == layout.BY_LOSS:
+        rate *= problem.loss.input_norm
     return growth_cap(problem.tableau, problem.rtol) / rate if capped else 0.0
 
 
@@ -174,7 +175,7 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
         "gram": identity if loss.input_gram is None else loss.input_gram,
         "root": identity if loss.input_root is None else loss.input_root,
     }
-    if _needs_modes(problem):
+    if _modes(problem):
         named |= {"left": loss.modes.U, "right": loss.modes.V}
     values = np.zeros((len(cross), plan.n_constants), problem.start.dtype)
     for name, (offset, rows, columns) in plan.constants.items():
@@ -188,8 +189,8 @@ def _goals(problem: Problem) -> NDArray[Any]:
     A mode counts as learned at half its singular value; one whose singular value is rounding is never learned.
     """
     loss, dtype = problem.loss, problem.start.dtype
-    if not _needs_modes(problem):
+    if not _modes(problem):
         return np.zeros((math.prod(loss.batch_shape), 0), dtype)
-    sigma = loss.modes.sigma.reshape(-1, min(loss.shape))
+    sigma = loss.modes.sigma.reshape(-1, loss.n_modes)
     learnable = sigma > 1e-12 * sigma[:, :1] if problem.learning else np.zeros(sigma.shape, bool)
     return np.where(learnable, sigma / 2, np.inf).astype(dtype)

@@ -186,7 +186,7 @@ def _cheapest(candidates: list[tuple[str, int]], cost: Callable[[tuple[str, int]
 def program(
     widths: tuple[int, ...],
     gram: bool = False,
-    modes: bool = False,
+    modes: int = 0,
     unit: int = 1,
     order: tuple[str, int] | None = None,
 ) -> Program:
@@ -196,13 +196,12 @@ def program(
     ----------
     widths : d_0..d_h
     gram : whether the loss has an input Gram matrix
-    modes : whether strengths of modes are wanted
+    modes : how many modes there are, if their strengths are wanted
     unit : every matrix begins at, and is padded to, a multiple of so many entries
     order : force an order; by default the one of fewest flops
     """
     d, h = widths, len(widths) - 1
     gram = gram or h == 1  # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
-    modes_count = min(d[0], d[h]) if modes else 0
     head = _Plan(widths, unit, 0)
     constants: dict[str, tuple[int, int, int]] = {}
 
@@ -215,8 +214,8 @@ def program(
     gram_at = constant("gram", d[0], d[0]) if gram else None
     root = constant("root", d[0], d[0]) if gram else None
     target = constant("whitened", d[h], d[0]) if gram else cross
-    left = constant("left", d[h], modes_count) if modes else cross
-    right = constant("right", d[0], modes_count) if modes else cross
+    left = constant("left", d[h], modes) if modes else cross
+    right = constant("right", d[0], modes) if modes else cross
     n_constants = head.top
 
     def build(choice: tuple[str, int]) -> tuple[_Plan, Operand | None]:
@@ -246,7 +245,7 @@ def program(
     compared = product
     if root is not None:
         compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
-    projected = observe.multiply(NN, product, right, d[h], modes_count, d[0]) if modes else product
+    projected = observe.multiply(NN, product, right, d[h], modes, d[0]) if modes else product
     return Program(
         order=order,
         flops=rhs.flops,

@@ -153,13 +153,12 @@ class _Growing:
         )
         if rtol == 0:
             return [grown._with(i, np.concatenate([basis, new], axis=-1))]
-        left, values, _ = np.linalg.svd(rest, full_matrices=False)
         parts = []
-        for rows, decision in _decide(i, values, rtol):
-            part = grown._take(rows)
-            # where all are kept, the directions stay in their order, which coordinates may have given
-            mixed = new[rows] if decision.kept == new.shape[-1] else new[rows] @ left[rows, :, : decision.kept]
-            part = part._with(i, np.concatenate([basis[rows], mixed], axis=-1))
+        for rows, decision in _decide(i, np.linalg.svd(rest, compute_uv=False), rtol):
+            kept = new[rows]
+            if decision.kept < new.shape[-1]:
+                kept = kept @ np.linalg.svd(rest[rows], full_matrices=False)[0][..., : decision.kept]
+            part = grown._take(rows)._with(i, np.concatenate([basis[rows], kept], axis=-1))
             parts.append(replace(part, decisions=(*part.decisions, decision)))
         return parts
 

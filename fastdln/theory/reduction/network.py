@@ -66,9 +66,10 @@ class Reduction:
     @cached_property
     @reproducible
     def weights(self) -> Weights:
-        """The weights B_i' W_i B_{i-1} of the narrow network, in float64."""
+        """The weights B_i' W_i B_{i-1} of the narrow network."""
         return tuple(
-            _transpose(above) @ W @ below for W, (below, above) in zip(self.start, pairwise(self.bases), strict=True)
+            (_transpose(above) @ W @ below).astype(W.dtype)
+            for W, (below, above) in zip(self.start, pairwise(self.bases), strict=True)
         )
 
     @cached_property
@@ -132,7 +133,7 @@ class Reduction:
         Returns
         -------
         tuple of h ndarrays, shape (..., d_i, d_{i-1})
-            The weights of the wide network, in float64.
+            The weights of the wide network.
         """
         _, small = check_weights(weights, Network(self.widths))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -141,12 +142,64 @@ class Reduction:
             for V, V_0, W_0, (below, above) in zip(small, self.weights, self.start, pairwise(self.bases), strict=True):
                 more = V.ndim - V_0.ndim
                 V_0, W_0, below, above = (_inner_axes(matrix, more) for matrix in (V_0, W_0, below, above))
-                wide.append(shrink * W_0 + above @ (V - shrink * V_0) @ _transpose(below))
+                lifted = shrink * W_0 + above @ (V - shrink * V_0) @ _transpose(below)
+                wide.append(lifted.astype(W_0.dtype))
         return tuple(wide)
+
+    def lift_product(self, products: Floats) -> Floats:
+        """Turn products of the narrow network into those of the wide one, B_h W B_0'.
+
+        Parameters
+        ----------
+        products : ndarray, shape (..., k_h, k_0)
+            Products of the narrow network; further axes as in `lift`.
+
+        Returns
+        -------
+        ndarray, shape (..., d_h, d_0)
+            Products of the wide network.
+        """
+        first, last = (_inner_axes(B, products.ndim - B.ndim) for B in (self.bases[0], self.bases[-1]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (last @ products @ _transpose(first)).astype(products.dtype)
+
+    def take(self, rows: slice) -> Reduction:
+        """Select networks of a batch that was reduced together.
+
+        Parameters
+        ----------
+        rows : slice
+            Which.
+
+        Returns
+        -------
+        Reduction
+            Theirs, without the decisions.
+        """
+        whole = self.whole[rows] if self.whole.batch_shape else self.whole
+        start, bases = (tuple(matrix[rows] for matrix in matrices) for matrices in (self.start, self.bases))
+        return Reduction(start, whole, bases, (), self.rtol)
 
     @classmethod
     def of(cls, closure: Closure, start: Weights, whole: Loss, rtol: float) -> Reduction:
-        """Make the reduction of a batch of networks whose subspaces were closed together."""
+        """Make the reduction of a batch of networks whose subspaces were closed together.
+
+        Parameters
+        ----------
+        closure : Closure
+            The subspaces.
+        start : tuple of h ndarrays, shape (n, d_i, d_{i-1})
+            The weights.
+        whole : Loss
+            The loss, with one target or with n.
+        rtol : float
+            The tolerance of the decisions.
+
+        Returns
+        -------
+        Reduction
+            That of all of them.
+        """
         return cls(start, whole, closure.bases, closure.decisions, rtol)
 
 
@@ -227,8 +280,7 @@ def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) 
         d._replace(least_kept=float(d.least_kept[0]), largest_dropped=float(d.largest_dropped[0]))
         for d in closure.decisions
     )
-    start = tuple(W.astype(np.float64, copy=False) for W in arrays)
-    return Reduction(start, loss, tuple(np.array(B[0]) for B in closure.bases), decisions, cut)
+    return Reduction(arrays, loss, tuple(np.array(B[0]) for B in closure.bases), decisions, cut)
 
 
 def widths(net: Network, loss: Loss) -> tuple[int, ...]:

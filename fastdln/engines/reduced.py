@@ -1,0 +1,172 @@
+"""Flows of wide networks by way of narrow ones (`fastdln.theory.reduction`).
+
+A reduced flow is the flow of another network whose results are lifted: every trajectory is reduced by its own start
+and target, those that become equally wide are integrated together by the other engines, and what is recorded of them
+is brought back to the wide network.  Loss, gradient and strengths are the same in both; products and weights are
+lifted, and whatever follows from them (balance, drift) follows as for any other engine.
+
+Bits depend on a trajectory's own start, target and options alone: its subspaces are found by LAPACK in one thread.
+Starts that are not finite, or whose squares overflow, never come to that: they go to the other engines as they are,
+and so do those that cannot be narrowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.engines import batch
+from fastdln.engines.choose import choose
+from fastdln.engines.chunk import Chunk
+from fastdln.engines.lanes import lane_count
+from fastdln.engines.problem import Problem
+from fastdln.kernels.program import program
+from fastdln.linalg import reproducible
+from fastdln.losses import Loss
+from fastdln.network import Network
+from fastdln.theory.reduction.closure import close
+from fastdln.theory.reduction.network import Reduction, default_rtol, widths
+
+NAME = "reduced"
+
+# What a right-hand side costs: its flops, and those of stages and error estimates, so many for each weight.
+STAGE_FLOPS = 12
+# The reduction itself, spread over the right-hand sides of a trajectory: that of finding bases of k columns in d
+# dimensions, and the overhead of each trajectory.
+CLOSURE_FLOPS, CLOSURE_OVERHEAD = 0.1, 1500
+# How many times cheaper the narrow network must be.
+MARGIN = 1.5
+
+Rows = NDArray[np.intp]
+
+
+def pays(network: Network, loss: Loss) -> bool:
+    """Whether the widths alone promise that the narrow network is cheaper, its making included."""
+    narrow, data = widths(network, loss), loss.input_gram is not None
+    closure = CLOSURE_FLOPS * sum(d * k**2 for d, k in zip(network.widths, narrow, strict=True)) + CLOSURE_OVERHEAD
+    return MARGIN * _cost(narrow, data) + closure < _cost(network.widths, data)
+
+
+def _cost(widths: tuple[int, ...], data: bool) -> float:
+    return program(widths, data).flops + STAGE_FLOPS * Network(widths).n_parameters
+
+
+def memory(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
+    """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block."""
+    wide = batch.memory(problem, _executor(problem), recorded)
+    return wide + 4 * min(problem.n, _block_size(problem)) * _bases_bytes(problem)
+
+
+def run(
+    problem: Problem,
+    origin: NDArray[Any],
+    decide: bool,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Iterator[Chunk]:
+    """Integrate the batch block by block; yields parts of it with their results, in no order.
+
+    Subspaces are those of the weights ``origin``, where the flow began.  With ``decide`` the narrow networks are the
+    narrowest, by decisions on ranks; else they have the widths that all starts have in common.
+    """
+    size = _block_size(problem)
+    done = failed = 0
+
+    def show(now: int, failures: int, _: int) -> None:
+        if progress is not None:
+            progress(done + now, failed + failures, problem.n)
+
+    for first in range(0, problem.n, size):
+        for rows, reduction in _reduce(problem, origin, np.arange(first, min(first + size, problem.n)), decide):
+            part = _part(problem, rows) if reduction is None else _narrow(problem, rows, reduction)
+            for chunk in batch.run(part, _executor(part), show):
+                if reduction is not None:
+                    _lift(chunk, problem, part, reduction)
+                chunk.rows = rows[chunk.rows]
+                yield chunk
+                failed += int(np.count_nonzero(chunk.status > 1))
+            done += len(rows)
+
+
+def _reduce(
+    problem: Problem, origin: NDArray[Any], rows: Rows, decide: bool
+) -> Iterator[tuple[Rows, Reduction | None]]:
+    """Part a block by widths; without a reduction what stays as it is."""
+    network = problem.network
+    usable = _usable(origin[rows]) & _usable(problem.start[rows])
+    unchanged = [rows[~usable]]
+    rows = rows[usable]
+    if len(rows):
+        weights = network.unpack(origin[rows])
+        rtol = default_rtol(weights) if decide else 0.0
+        for closure in close(weights, _loss(problem, rows), rtol):
+            own = rows[closure.rows]
+            reduction = Reduction.of(closure, network.unpack(problem.start[own]), _loss(problem, own), rtol)
+            if reduction.widths == network.widths:
+                unchanged.append(own)
+            else:
+                yield own, reduction
+    left = np.sort(np.concatenate(unchanged))
+    if len(left):
+        yield left, None
+
+
+def _usable(packed: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which weights are finite and have squares that are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(np.square(packed).sum(axis=-1))
+
+
+def _loss(problem: Problem, rows: Rows) -> Loss:
+    return problem.loss[rows] if problem.loss.batch_shape else problem.loss
+
+
+def _part(problem: Problem, rows: Rows) -> Problem:
+    return replace(problem, loss=_loss(problem, rows), start=problem.start[rows], atol=problem.atol[rows])
+
+
+def _narrow(problem: Problem, rows: Rows, reduction: Reduction) -> Problem:
+    network = Network(reduction.widths)
+    start = network.pack(reduction.weights)
+    return replace(problem, network=network, loss=reduction.loss, start=start, atol=problem.atol[rows])
+
+
+@reproducible
+def _lift(chunk: Chunk, problem: Problem, narrow: Problem, reduction: Reduction) -> None:
+    """Bring what was recorded of narrow networks back to the wide ones."""
+    wide, small = problem.network, narrow.network
+    own = reduction.take(chunk.rows)
+    records = np.empty((*chunk.records.shape[:2], problem.n_columns), chunk.records.dtype)
+    for name, columns in problem.columns.items():
+        recorded = chunk.records[..., narrow.columns[name]]
+        if name == "weights":
+            recorded = wide.pack(
+                own.lift(small.unpack(recorded), problem.direction * problem.times, problem.weight_decay)
+            )
+        elif name == "product":
+            products = recorded.reshape(*recorded.shape[:-1], *narrow.loss.shape)
+            recorded = own.lift_product(products).reshape(*recorded.shape[:-1], -1)
+        records[..., columns] = recorded
+    chunk.records = records
+    elapsed = problem.direction * chunk.reached
+    chunk.final = wide.pack(own.lift(small.unpack(chunk.final), elapsed, problem.weight_decay))
+
+
+def _executor(problem: Problem) -> Any:
+    return choose("auto", problem.network, problem.loss, problem.tableau, problem.start.dtype)
+
+
+def _block_size(problem: Problem) -> int:
+    """Trajectories that are reduced at a time; results do not depend on it."""
+    row = len(problem.times) * problem.n_columns * problem.start.itemsize + _bases_bytes(problem)
+    return max(batch.CHUNK_BYTES // row, 4 * lane_count(problem.start.dtype) * problem.threads)
+
+
+def _bases_bytes(problem: Problem) -> int:
+    """Bytes of a trajectory's bases and of its weights while it is reduced, at most."""
+    columns = widths(problem.network, problem.loss)
+    bases = sum(d * k for d, k in zip(problem.network.widths, columns, strict=True))
+    return 8 * (bases + 2 * problem.network.n_parameters)
