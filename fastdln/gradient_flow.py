@@ -113,9 +113,10 @@ def flow(
         Take steps of this length instead of adaptive ones.
     history : bool
         Keep the times of all accepted steps: `Trajectories.history`.
-    engine : {"auto", "lanes", "dense"}
-        Lanes: many small networks side by side in the machine's vectors; dense: BLAS, one network a thread.  "auto"
-        chooses by widths, loss, method and precision alone.
+    engine : {"auto", "lanes", "dense", "reduced"}
+        Lanes: many small networks side by side in the machine's vectors; dense: BLAS, one network a thread; reduced:
+        each trajectory as a narrow network with the same flow, see below.  "auto" chooses by widths, loss, method and
+        precision alone.
     threads : int, optional
         By default one for each core this process may use.  Results do not depend on it.
     progress : bool or callable
@@ -141,6 +142,17 @@ def flow(
     layers the step is also limited to follow modes that are still hidden below the tolerance: they grow at up to
     ||R||_2 while no error norm sees them.  Trajectories are bitwise the same whatever the batch they are in, its order,
     and the number of threads; with the lanes engine also whatever the number of lanes.
+
+    With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
+    (`fastdln.theory.reduction.reduce`), by whichever other engine suits that, and lifted: what is recorded, the final
+    weights and `Trajectories.extend` are those of the network that was given.  ``atol`` is that of the wide start, but
+    the error norm is over the entries of the narrow layers: those that stand still do not dilute it, so that a few per
+    cent more steps are taken.  The narrow network is exact up to directions of the start that are rounding (100 times
+    the machine epsilon), which it leaves out: a start of low rank, say, keeps its rank for all times, where rounding
+    ends that in the wide network.  Networks that cannot be narrowed, and starts that are not finite, are integrated as
+    they are.  "auto" reduces where the widths alone promise a gain (two layers much wider than d_0 + d_h, wide layers
+    between narrow ones, many inputs of one layer with few outputs), to `fastdln.theory.reduction.widths`, and leaves
+    nothing out.
 
     Examples
     --------

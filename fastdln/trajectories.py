@@ -17,6 +17,7 @@ from fastdln.dataset import dataset
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
+from fastdln.theory.reduction.restricted import Restricted
 
 
 class Status(IntEnum):
@@ -323,7 +324,14 @@ class Trajectories:
         ----------
         path : path
             The file; an existing one is replaced.
+
+        Raises
+        ------
+        TypeError
+            If the loss is that of a reduced network, whose modes no file holds.
         """
+        if isinstance(self.loss_function, Restricted):
+            raise TypeError("the loss of a reduced network is not saved: save the trajectories of the whole network")
         header = {
             "widths": self.network.widths,
             "span": self.span,

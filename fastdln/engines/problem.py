@@ -13,7 +13,6 @@ from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network
 
-
 # Numbers that each raw observable takes in a record; engines write these and no others.
 RAW: dict[str, Callable[[Network, Loss], int]] = {
     "square_distance": lambda network, loss: 1,  # 2 (L - floor)

@@ -25,7 +25,7 @@ axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``la
     rtol = 1e-6
     atol = 1e-9                         # (relative to the initial scale)
     max_steps = 100000
-    engine = "auto"
+    engine = "auto"                     # "auto", "lanes", "dense" or "reduced"
     weight_decay = 0.0
     layer_rates = [1.0, 1.0]            # one for each layer (all 1)
 
@@ -205,7 +205,7 @@ class Flow(Strict, frozen=True):
     rtol: Positive = 1e-6
     atol: Nonnegative | None = None
     max_steps: Count = 100_000
-    engine: Literal["auto", "lanes", "dense"] = "auto"
+    engine: Literal["auto", "lanes", "dense", "reduced"] = "auto"
     weight_decay: Nonnegative = 0.0
     layer_rates: Annotated[tuple[Positive, ...], Meta(min_length=1)] | None = None
 

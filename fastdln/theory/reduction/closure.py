@@ -26,16 +26,24 @@ Rows = NDArray[np.intp]
 
 
 class Decision(NamedTuple):
-    """A decision on the dimension of one of the subspaces."""
+    """A decision on the dimension of one of the subspaces.
+
+    Parameters
+    ----------
+    layer : int
+        The layer of nodes, from 0 for the input to h.
+    kept : int
+        The number of directions that were added.
+    least_kept : float
+        The least relative singular value that was kept; infinite where none was.
+    largest_dropped : float
+        The largest relative singular value that was dropped; 0 where none was.
+    """
 
     layer: int
-    """The layer of nodes, from 0 for the input to h."""
     kept: int
-    """The number of directions that were added."""
-    least_kept: Any
-    """The least relative singular value that was kept; infinite where none was."""
+    least_kept: Any  # of each network, while several are reduced together
     largest_dropped: Any
-    """The largest relative singular value that was dropped; 0 where none was."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +116,12 @@ class _Growing:
     def next_layer(self) -> int | None:
         """The next layer, going round, that lacks directions."""
         layers = len(self.bases)
-        for i in (*range(self.last + 1, layers), *range(self.last + 1)):
-            if not _full(self.bases[i]) and self._lacks(i):
-                return i
-        return None
+        around = ((self.last + step) % layers for step in range(1, layers + 1))
+        return next((i for i in around if not _full(self.bases[i]) and self._lacks(i)), None)
 
     def _lacks(self, i: int) -> bool:
         h = len(self.bases) - 1
-        return (
+        return bool(
             (i > 0 and self.bases[i - 1].shape[-1] > self.used_above[i - 1])
             or (i < h and self.bases[i + 1].shape[-1] > self.used_below[i + 1])
             or (i == 0 and self.gram is not None and self.bases[0].shape[-1] > self.used_gram)
@@ -237,11 +243,11 @@ def _whole_product(weights: Weights) -> _Images:
 def _scaled(W: Floats) -> Floats:
     """The matrices divided by powers of two, so that no product of them overflows or vanishes."""
     largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
-    return np.ldexp(W, -np.frexp(largest)[1])
+    return np.asarray(np.ldexp(W, -np.frexp(largest)[1]))
 
 
 def _full(basis: Floats) -> bool:
-    return basis.shape[-2] == basis.shape[-1]
+    return bool(basis.shape[-2] == basis.shape[-1])
 
 
 def _at(values: tuple[int, ...], place: int, value: Callable[[int], int]) -> tuple[int, ...]:

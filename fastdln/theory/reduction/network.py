@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
@@ -163,12 +163,12 @@ class Reduction:
         with np.errstate(over="ignore", invalid="ignore"):
             return (last @ products @ _transpose(first)).astype(products.dtype)
 
-    def take(self, rows: slice) -> Reduction:
+    def take(self, rows: slice | NDArray[np.intp]) -> Reduction:
         """Select networks of a batch that was reduced together.
 
         Parameters
         ----------
-        rows : slice
+        rows : slice or ndarray of int
             Which.
 
         Returns
@@ -251,7 +251,7 @@ def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) 
 
     >>> import fastdln as dln
     >>> loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(4, 4))
-    >>> weights = dln.inits.decoupled(dln.Network((4, 9, 9, 4)), loss, (0.1,), rng=0)
+    >>> weights = dln.inits.decoupled(dln.Network((4, 9, 9, 4)), loss, (0.1, 0, 0, 0), rng=0)
     >>> small = dln.theory.reduction.reduce(weights, loss)
     >>> small.widths
     (2, 1, 1, 2)

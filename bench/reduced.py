@@ -1,0 +1,83 @@
+"""Wide networks directly and by way of narrow ones: ``python -m bench.reduced``.
+
+Gaussian starts, loss recorded at 64 times, one thread.  For each network `flow()` with the faster of the direct engines
+and with the reduced one take turns; printed are the times of a trajectory, the median ratio, and the errors of the
+weights at a time at which modes are being learned, against an integration at rtol 1e-12.  "auto" says whether
+``engine="auto"`` reduces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+
+import fastdln as dln
+from bench.workloads import Workload
+from fastdln.engines import reduced
+from fastdln.theory.reduction import widths
+
+WORKLOADS = [
+    Workload((4, 64, 4), 1000),
+    Workload((10, 256, 10), 60),
+    Workload((3, 100, 5), 600),
+    Workload((3, 20, 4), 4000),
+    Workload((4, 16, 4), 4000),
+    Workload((10, 64, 10), 300),
+    Workload((20, 64, 20), 60),
+    Workload((4, 64, 4, 64, 4), 150),
+    Workload((100, 2), 2000),
+]
+
+
+def seconds(workload: Workload, starts: tuple[np.ndarray, ...], loss: dln.Quadratic, engine: str) -> float:
+    """Wall time of a trajectory."""
+    start = time.perf_counter()
+    workload.run(starts, loss, engine=engine)
+    return (time.perf_counter() - start) / len(starts[0])
+
+
+def error(workload: Workload, starts: tuple[np.ndarray, ...], loss: dln.Quadratic, engine: str) -> float:
+    """The largest error of a weight at t = 1, median over trajectories."""
+    few = tuple(W[:20] for W in starts)
+    early = replace(workload, t_end=1.0)
+    exact = early.run(few, loss, engine="dense", method="dop853", rtol=1e-12).final
+    found = early.run(few, loss, engine=engine).final
+    worst = [np.abs(V - W).max(axis=(1, 2)) for V, W in zip(found, exact, strict=True)]
+    return float(np.median(np.max(worst, axis=0)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    print(f"medians of {arguments.rounds} rounds, one thread, rtol 1e-6")
+    print("widths -> reduced             direct [us]   reduced [us]   ratio   error, direct   error, reduced   auto")
+    for workload in WORKLOADS:
+        loss, starts = workload.loss(), workload.starts()
+        net = dln.Network(workload.widths)
+        direct = min(("lanes", "dense"), key=lambda engine: best(workload, starts, loss, engine))
+        rounds = [
+            [seconds(workload, starts, loss, engine) for engine in (direct, "reduced")]
+            for _ in range(arguments.rounds)
+        ]
+        wide, narrow = np.median(rounds, axis=0)
+        ratio = np.median([a / b for a, b in rounds])
+        name = f"{workload.name} -> {'-'.join(map(str, widths(net, loss)))}"
+        errors = [error(workload, starts, loss, engine) for engine in (direct, "reduced")]
+        print(
+            f"{name:<28} {direct} {1e6 * wide:6.0f} {1e6 * narrow:14.0f} {ratio:7.2f} {errors[0]:15.1e} "
+            f"{errors[1]:16.1e}   {'yes' if reduced.pays(net, loss) else 'no'}",
+            flush=True,
+        )
+
+
+def best(workload: Workload, starts: tuple[np.ndarray, ...], loss: dln.Quadratic, engine: str) -> float:
+    """The least of two times, the first of which compiles."""
+    return min(seconds(workload, starts, loss, engine) for _ in range(2))
+
+
+if __name__ == "__main__":
+    main()
