@@ -29,8 +29,9 @@ from fastdln.kernels.program import program
 from fastdln.linalg import reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network
+from fastdln.theory.reduction.bounds import widths
 from fastdln.theory.reduction.closure import close
-from fastdln.theory.reduction.network import Reduction, default_rtol, widths
+from fastdln.theory.reduction.network import Reduction, default_rtol
 
 NAME = "reduced"
 
@@ -105,7 +106,8 @@ def _reduce(
         rtol = default_rtol(weights) if decide else 0.0
         for closure in close(weights, _loss(problem, rows), rtol):
             own = rows[closure.rows]
-            reduction = Reduction.of(closure, network.unpack(problem.start[own]), _loss(problem, own), rtol)
+            start = network.unpack(problem.start[own])
+            reduction = Reduction(start, _loss(problem, own), closure.bases, closure.decisions, rtol)
             if reduction.widths == network.widths:
                 unchanged.append(own)
             else:

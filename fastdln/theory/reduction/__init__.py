@@ -7,7 +7,8 @@ integrates in them trajectory by trajectory. (Survey, arXiv 2511.10362, sections
 adjacency matrix: the subspaces are the least invariant one of A and A' that contains the ends of the target.)
 """
 
+from fastdln.theory.reduction.bounds import widths
 from fastdln.theory.reduction.closure import Decision
-from fastdln.theory.reduction.network import Reduction, reduce, widths
+from fastdln.theory.reduction.network import Reduction, reduce
 
 __all__ = ["Decision", "Reduction", "reduce", "widths"]

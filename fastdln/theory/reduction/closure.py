@@ -24,6 +24,9 @@ __all__ = ["Closure", "Decision", "close"]
 
 Rows = NDArray[np.intp]
 
+# What is below so many roundings of what it is computed from is taken for rounding.
+ROUNDINGS = 100
+
 
 class Decision(NamedTuple):
     """A decision on the dimension of one of the subspaces.
@@ -200,7 +203,7 @@ def _seeds(weights: Weights, loss: Loss, rtol: float) -> list[_Growing]:
     n, h = len(weights[0]), len(weights)
     U, sigma, V = loss.modes
     relative = np.broadcast_to(sigma / np.maximum(sigma[..., :1], np.finfo(float).tiny), (n, sigma.shape[-1]))
-    cut = max(loss.shape) * np.finfo(float).eps if rtol else -1.0
+    cut = ROUNDINGS * np.finfo(float).eps if rtol else -1.0  # targets are in float64, whatever the weights are
     parts = []
     for rows, decision in _decide(0, relative, cut):
         rank, g = decision.kept, len(rows)

@@ -13,14 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
-from fastdln.theory.reduction.closure import Closure, Decision, close
+from fastdln.theory.reduction.closure import ROUNDINGS, Decision, close
 from fastdln.theory.reduction.restricted import Restricted
 from fastdln.theory.whitening import one_target
 
-__all__ = ["Reduction", "default_rtol", "reduce", "widths"]
+__all__ = ["Reduction", "default_rtol", "reduce"]
 
-# Rank decisions: what is below so many roundings is dropped, and what is kept but below BAND times that is doubtful.
-ROUNDINGS, BAND = 100, 1e3
+BAND = 1e3  # what is kept within so many times the tolerance is doubtful
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,28 +179,6 @@ class Reduction:
         start, bases = (tuple(matrix[rows] for matrix in matrices) for matrices in (self.start, self.bases))
         return Reduction(start, whole, bases, (), self.rtol)
 
-    @classmethod
-    def of(cls, closure: Closure, start: Weights, whole: Loss, rtol: float) -> Reduction:
-        """Make the reduction of a batch of networks whose subspaces were closed together.
-
-        Parameters
-        ----------
-        closure : Closure
-            The subspaces.
-        start : tuple of h ndarrays, shape (n, d_i, d_{i-1})
-            The weights.
-        whole : Loss
-            The loss, with one target or with n.
-        rtol : float
-            The tolerance of the decisions.
-
-        Returns
-        -------
-        Reduction
-            That of all of them.
-        """
-        return cls(start, whole, closure.bases, closure.decisions, rtol)
-
 
 def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) -> Reduction:
     """Reduce a network to the narrowest one with the same flow.
@@ -281,49 +258,6 @@ def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) 
         for d in closure.decisions
     )
     return Reduction(arrays, loss, tuple(np.array(B[0]) for B in closure.bases), decisions, cut)
-
-
-def widths(net: Network, loss: Loss) -> tuple[int, ...]:
-    """Bound the widths of the reduced network by those of the network alone.
-
-    The bounds are the least numbers with
-
-        b_0 = min(d_0, r + b_1),   b_i = min(d_i, b_{i-1} + b_{i+1}),   b_h = min(d_h, b_{h-1} + r),
-
-    r = min(d_0, d_h); for unwhitened data b_0 = d_0.
-
-    Parameters
-    ----------
-    net : Network
-        The network.
-    loss : Loss
-        A loss of its products.
-
-    Returns
-    -------
-    tuple of int
-        b_0, ..., b_h: whatever the weights and the target, `reduce` gives no wider network.
-
-    Examples
-    --------
-    >>> from fastdln.losses import Quadratic
-    >>> widths(Network((4, 64, 4, 64, 4)), Quadratic(np.eye(4)))
-    (4, 8, 4, 8, 4)
-    >>> widths(Network((3, 30, 30, 2)), Quadratic(np.ones((2, 3))))
-    (3, 30, 30, 2)
-    """
-    d = net.widths
-    loss.check_product((d[-1], d[0]))
-    rank = min(d[0], d[-1])
-    bounds = [rank, *(0 for _ in d[1:-1]), rank]
-    if loss.input_gram is not None:
-        bounds[0] = d[0]
-    while True:
-        around = [rank, *bounds, rank]
-        larger = [max(b, min(d_i, around[i] + around[i + 2])) for i, (b, d_i) in enumerate(zip(bounds, d, strict=True))]
-        if larger == bounds:
-            return tuple(bounds)
-        bounds = larger
 
 
 def default_rtol(weights: Weights) -> float:
