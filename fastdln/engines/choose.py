@@ -1,4 +1,4 @@
-"""Which engine advances a batch.
+"""Which engine advances a batch as it is; whether it is narrowed before, `fastdln.engines.reduced` says.
 
 The choice depends on widths, loss, method and precision alone, never on the batch or the machine: nor do results.
 """

@@ -219,8 +219,8 @@ def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) 
 
     Notes
     -----
-    The subspaces depend on the start: rounding included, they are those of the weights as they are. A saddle of low
-    rank, say, is kept for all times, where an integration of the wide network leaves it at last by its own rounding.
+    What is dropped as rounding stays dropped: a saddle of low rank, say, is kept for all times, where an integration of
+    the wide network leaves it at last by its own rounding.
 
     Examples
     --------
