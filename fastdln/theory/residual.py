@@ -57,6 +57,8 @@ class Residual:
     """Z_1, ..., Z_h, shape (d_i - r, d_{i-1} - r)."""
     target: Floats
     """rho, shape (d_h - r, d_0 - r)."""
+    tol: float
+    """The relative tolerance."""
     errors: tuple[float, ...]
     """What counts as zero: in Sigma, then in W_1, ..., W_h."""
 
@@ -75,6 +77,20 @@ class Residual:
         """Whether the point is a global minimum."""
         return self.leading and (self.rank == self.net.rank or _norm(self.target) <= self.errors[0])
 
+    @cached_property
+    def duals(self) -> tuple[Floats, ...]:
+        """M_0, ..., M_h, shape (d_i, d_i - r), orthogonal to what the learned modes send through layer i.
+
+        M_i' N_i = I, so that layer i moves by N_i X M_{i-1}' where the block Z_i moves by X, and nothing else does.
+        """
+        duals = []
+        carried = self.V
+        for W, N in zip((None, *self.weights), self.bases, strict=True):
+            carried = carried if W is None else W @ carried
+            Q = _complement(carried)
+            duals.append(Q @ np.linalg.inv(N.T @ Q))
+        return tuple(duals)
+
     def chain(self, a: int, b: int) -> Floats:
         """The product z(a, b) = Z_b ... Z_{a+1}; the identity for b = a."""
         result: Floats = np.eye(self.net.widths[a] - self.rank)
@@ -88,11 +104,19 @@ class Residual:
 
     def connects(self, a: int, b: int) -> bool:
         """Whether z(a, b) is nonzero."""
-        return self._nonzero(self.chain(a, b), range(a + 1, b + 1))
+        return _norm(self.chain(a, b)) > self.error(a, b)
 
     def sees(self, low: int, top: int) -> bool:
         """Whether `end` is nonzero."""
-        return self._nonzero(self.end(low, top), (0, *range(1, low), *range(top + 1, self.net.depth + 1)))
+        return _norm(self.end(low, top)) > self.end_error(low, top)
+
+    def error(self, a: int, b: int) -> float:
+        """What counts as zero in z(a, b)."""
+        return self._error(range(a + 1, b + 1))
+
+    def end_error(self, low: int, top: int) -> float:
+        """What counts as zero in `end`."""
+        return self._error((0, *range(1, low), *range(top + 1, self.net.depth + 1)))
 
     def tightened(self, top: int, low: int) -> bool:
         """Whether the pair of layers top > low is no open chain."""
@@ -149,11 +173,10 @@ class Residual:
                 for path in self._paths(low, i):
                     yield (top, *path)
 
-    def _nonzero(self, chain: Floats, factors: Sequence[int]) -> bool:
-        """Whether a product of the target (factor 0) and blocks exceeds what errors in them would make of zero."""
+    def _error(self, factors: Sequence[int]) -> float:
+        """What errors in the target (factor 0) and the blocks may change of a product of them."""
         sizes = [_norm(self.blocks[i - 1] if i else self.target) for i in factors]
-        blurred = [size + self.errors[i] for size, i in zip(sizes, factors, strict=True)]
-        return _norm(chain) > prod(blurred) - prod(sizes)
+        return prod(size + self.errors[i] for size, i in zip(sizes, factors, strict=True)) - prod(sizes)
 
 
 def one_network(weights: Sequence[ArrayLike], whitened: Whitened, what: str) -> tuple[Network, Weights]:
@@ -238,6 +261,7 @@ def residual_of(net: Network, weights: Weights, loss: Quadratic, tol: float = TO
         bases=tuple(bases),
         blocks=blocks,
         target=bases[-1].T @ (loss.target - W) @ bases[0],
+        tol=tol,
         # Where Sigma = 0 whatever is left of it is rounding.
         errors=(tol * sigma if sigma > 0 else np.inf, *(tol * max(_spectral(layer), floor) for layer in weights)),
     )
