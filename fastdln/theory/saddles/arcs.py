@@ -48,7 +48,7 @@ class Arc:
     coefficients : ndarray
         The exact polynomial L(A(alpha)) - L(A), by rising powers of alpha.
     order : int
-        The order p of the descent, L(A(alpha)) = L(A) - c alpha^p + ...; the coefficients before it are rounding errors.
+        The order p of the descent, L(A(alpha)) = L(A) - c alpha^p + ...; coefficients before it are rounding errors.
     pivots : int
         The number m* of layers that must move together for the loss to fall; p = m* but for some arcs with m* = 3,
         p = 4.
@@ -119,9 +119,9 @@ class Arc:
 def escape_arc(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE) -> Arc:
     """Find an arc along which the loss falls from a saddle, strict or not.
 
-    At a strict saddle (m* = 2) it is the straight line along the most negative eigenvector of the Hessian. At others the
-    Hessian shows no descent, and the m* layers of an open chain of the residual network move together: the loss falls
-    like -alpha^{m*}, except that for m* = 3 the middle layer may have to move as alpha^2, and the loss falls like
+    At a strict saddle (m* = 2) it is the straight line along the most negative eigenvector of the Hessian. At others
+    the Hessian shows no descent, and the m* layers of an open chain of the residual network move together: the loss
+    falls like -alpha^{m*}, except that for m* = 3 the middle layer may have to move as alpha^2, and the loss falls like
     -alpha^4 (survey, arXiv 2511.10362, section on saddles).
 
     Parameters
@@ -137,8 +137,8 @@ def escape_arc(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE)
     Returns
     -------
     Arc
-        The arc. Its step alpha is the length along a unit direction, shortened only where the loss would otherwise cease
-        to fall before alpha = 0.1.
+        The arc. Its step alpha is the length along a unit direction, shortened only where the loss would otherwise
+        cease to fall before alpha = 0.1.
 
     Raises
     ------

@@ -11,7 +11,8 @@ g t_1 ... t_m with g > 0. Any set of these layers may change W, but because m is
 so that every change of W contains the interior layers i_2, ..., i_{m-1}. With w its size when they move alone,
 
     m >= 5:  L falls like -g alpha^m along t_k = alpha / sqrt(m);
-    m = 4:   like -(g u (1/2 - u) - w^2 u^2 / 2) alpha^4 with t_2 = t_3 = u^(1/2) alpha and t_1 = t_4 = (1/2 - u)^(1/2) alpha;
+    m = 4:   like -(g u (1/2 - u) - w^2 u^2 / 2) alpha^4 along t_2 = t_3 = u^(1/2) alpha, t_1 = t_4 =
+             (1/2 - u)^(1/2) alpha;
     m = 3:   like -g alpha^3 if the connectors can be chosen so that w = 0; otherwise layer i_2 must follow as alpha^2,
              and L falls like -(g e - w^2 e^2) alpha^4 / 2 along alpha/2^(1/2), e alpha^2, alpha/2^(1/2).
 
