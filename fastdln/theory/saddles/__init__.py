@@ -6,13 +6,16 @@ Every critical point that is no global minimum is a saddle, and from every saddl
 
 from fastdln.theory.saddles.arcs import Arc, escape_arc, escape_arcs
 from fastdln.theory.saddles.directions import Directions, stable_directions, unstable_directions
+from fastdln.theory.saddles.follow import Path, follow
 from fastdln.theory.saddles.starts import invariant_starts, starts
 
 __all__ = [
     "Arc",
     "Directions",
+    "Path",
     "escape_arc",
     "escape_arcs",
+    "follow",
     "invariant_starts",
     "stable_directions",
     "starts",
