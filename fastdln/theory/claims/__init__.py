@@ -16,7 +16,18 @@ from fastdln.theory.claims.registry import Claim, Outside, registered
 
 __all__ = ["Claim", "Outside", "check", "names", "report", "select"]
 
-_MODULES = ("graph", "conservation", "landscape", "minima", "kinds", "quotient", "descent", "losses", "reduction")
+_MODULES = (
+    "graph",
+    "conservation",
+    "landscape",
+    "minima",
+    "kinds",
+    "saddles",
+    "quotient",
+    "descent",
+    "losses",
+    "reduction",
+)
 
 
 def names() -> tuple[str, ...]:

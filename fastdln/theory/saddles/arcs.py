@@ -26,7 +26,7 @@ __all__ = ["Arc", "escape_arc", "escape_arcs"]
 _REACH = 0.1  # the loss falls along every arc at least up to this alpha
 _MARGIN = 0.9  # where a step is shortened, this part of the descent fits into the reach
 _DENSE = 2000  # parameters up to which the whole Hessian is decomposed
-_VANISHES = 1e-6  # coefficients up to this size, relative to the largest, may precede the order of descent
+_VANISHES = 1e-3  # how much of the descent at the reach the terms before its order may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,14 +229,14 @@ def _arc(point: Weights, loss: Loss, split: Residual, whitened: Whitened, motion
     if order == 2 and coefficients[3] > 0:
         sign = -1.0  # both ways lead down: take the one where the next term helps
         coefficients = coefficients * np.resize([1.0, -1.0], len(coefficients))
-    largest = np.abs(coefficients).max()
-    if not (np.abs(coefficients[:order]) <= _VANISHES * largest).all() or not coefficients[order] < 0:
-        raise ValueError(
-            f"weights is a saddle only within the tolerance: to order {order} the loss changes by "
-            f"{coefficients[1 : order + 1]} along the arc; refine the critical point first"
-        )
-    rise = first_rise(coefficients, order, _REACH)
+    rise = first_rise(coefficients, order, _REACH) if coefficients[order] < 0 else 0.0
     step = 1.0 if rise > _REACH else _MARGIN * rise / _REACH
+    terms = coefficients * (step * _REACH) ** np.arange(len(coefficients))
+    if not np.abs(terms[:order]).sum() < -_VANISHES * terms[order:].sum():
+        raise ValueError(
+            f"weights is a saddle only within the tolerance: the descent along its arc, of order {order}, does not "
+            f"exceed the slopes {coefficients[1:order]} of lower order; refine the critical point first"
+        )
     return Arc(
         point=point,
         directions=tuple(sign * V for V in motion.directions),

@@ -18,7 +18,7 @@ from fastdln.theory.whitening import whiten
 
 __all__ = ["Directions", "stable_directions", "unstable_directions"]
 
-_CURVED = 1e-8  # eigenvalues of the Hessian up to this size, relative to the largest, count as zero
+_CURVED = 1e-8  # eigenvalues of the Hessian up to this size count as zero, relative to the largest and to a minimum's
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +122,13 @@ def _directions(weights: Sequence[ArrayLike], loss: Loss, tol: float, sign: floa
     what = "unstable_directions" if sign < 0 else "stable_directions"
     split = residual(weights, loss, what, tol)
     values, vectors = np.linalg.eigh(hessian.matrix([np.asarray(W, dtype=np.float64) for W in weights], loss))
-    net, pivots = split.net, split.pivots
-    bent = np.flatnonzero(sign * values > _CURVED * np.abs(values).max(initial=0.0))
+    net, pivots, whitened = split.net, split.pivots, whiten(loss, what)
+    unit = float(np.linalg.norm(whitened.loss.target, 2)) ** (2 - 2 / net.depth)
+    bent = np.flatnonzero(sign * values > _CURVED * max(np.abs(values).max(), unit))
     bent = bent[np.argsort(-np.abs(values[bent]), kind="stable")]
     packed, orders = [vectors[:, bent].T], [2] * len(bent)
     if pivots is not None and pivots > 2:
-        for motion in chain_motions(split, whiten(loss, what)):
+        for motion in chain_motions(split, whitened):
             packed.append(net.pack(_tangent(motion, sign))[None])
             orders.append(motion.order)
     return Directions(

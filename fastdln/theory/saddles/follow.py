@@ -21,7 +21,7 @@ from fastdln.theory.whitening import whiten
 
 __all__ = ["Path", "follow"]
 
-_FIRST_PIECE = 10.0  # the length of the first piece of a leg, in units of ||Sigma||_2^{2/h - 2}; each next one is doubled
+_FIRST_PIECE = 10.0  # the length of the first piece of a leg, in units of ||Sigma||_2^{2/h - 2}; the next are doubled
 _SAMPLES = 64  # records of a piece, among which a plateau is looked for
 _ARRIVED = 1e-9  # gradients, in units of ||Sigma||_2^{2 - 1/h}, at which the flow has come to rest
 _DIP = 0.3  # on a plateau the gradient is below this part of the largest one before it
@@ -34,14 +34,15 @@ class Path:
     Parameters
     ----------
     points : tuple of weights
-        The critical points, in order; the first is the start where that is critical.
+        The critical points, in order; the first is the start, refined, where that is critical.
     found : tuple of CriticalPoint
         What `landscape.classify` says of each.
     times : ndarray, shape (k,)
-        The time of the flow from the saddle before, from the end of the step along its arc, to the plateau.
+        The time of the flow to each plateau from the end of the step along the arc of the saddle before; 0 for a start
+        that is critical.
     status : str
-        "minimum": the path ended in a global minimum; "max_legs": it was cut off after `max_legs` legs; "no_plateau": a
-        leg came to no plateau, within its time or before the integration failed.
+        "minimum": the path ended in a global minimum; "max_legs": it was cut off after `max_legs` legs; "lost": a leg
+        came to no plateau within its time or before the integration failed, or no arc leads on.
     message : str
         The status in words.
     """
@@ -49,7 +50,7 @@ class Path:
     points: tuple[Weights, ...]
     found: tuple[CriticalPoint, ...]
     times: Floats
-    status: Literal["minimum", "max_legs", "no_plateau"]
+    status: Literal["minimum", "max_legs", "lost"]
     message: str
 
     @property
@@ -74,16 +75,16 @@ def follow(
     *,
     max_legs: int = 20,
     alpha: float = 0.1,
-    t_max: float = 1e4,
+    t_max: float = 1e6,
     rtol: float = 1e-8,
     tol: float = 1e-7,
 ) -> Path:
     """Follow the flow from saddle to saddle until it ends in a global minimum.
 
     A saddle is left by a step along its escape arc. From there, or from a start that is no critical point, the flow is
-    integrated to the next plateau, where the norm of its gradient has fallen to a minimum or to zero; the critical point
-    there is refined and classified, and the path goes on from it. (Survey, arXiv 2511.10362, section on saddles: for
-    small balanced starts the modes are learned one after the other, by falling sigma.)
+    integrated to the next plateau, where the norm of its gradient has fallen to a minimum or to zero; the critical
+    point there is refined and classified, and the path goes on from it. (Survey, arXiv 2511.10362, section on saddles:
+    for small balanced starts the modes are learned one after the other, by falling sigma.)
 
     Parameters
     ----------
@@ -132,30 +133,42 @@ def follow(
         raise ValueError(f"alpha must be in (0, 0.1], where the loss falls along an arc, not {alpha!r}")
     if not 0 < t_max < np.inf:
         raise ValueError(f"t_max must be positive and finite, not {t_max!r}")
-    start = classify(weights, loss, tol)
     current = tuple(np.asarray(W, dtype=np.float64) for W in weights)
-    points, found, times = ([current], [start], [0.0]) if start.is_critical else ([], [], [])
+    critical = classify(current, loss, tol).is_critical
+    first = _visit(current, 0.0, loss, tol) if critical else None
+    path = [first] if first is not None else []
     for _ in range(max_legs):
-        if found and found[-1].kind == "global_minimum":
+        if path and path[-1].found.kind == "global_minimum":
             break
-        if found:
-            current = escape_arc(points[-1], loss, tol).weights_at(alpha)
-        arrival = _leg(current, loss, found[-1].value if found else np.inf, unit, t_max, rtol, tol)
-        if isinstance(arrival, str):
-            return Path(tuple(points), tuple(found), np.array(times), "no_plateau", arrival)
-        points.append(arrival.point)
-        found.append(arrival.found)
-        times.append(arrival.time)
-    if found[-1].kind == "global_minimum":
-        return Path(tuple(points), tuple(found), np.array(times), "minimum", "the path ended in a global minimum")
-    message = f"the path was cut off after {max_legs} legs; raise max_legs"
-    return Path(tuple(points), tuple(found), np.array(times), "max_legs", message)
+        try:
+            current = escape_arc(path[-1].point, loss, tol).weights_at(alpha) if path else current
+        except ValueError as error:
+            return _path(path, "lost", str(error))
+        visit = _leg(current, loss, path[-1].found.value if path else np.inf, unit, t_max, rtol, tol)
+        if isinstance(visit, str):
+            return _path(path, "lost", visit)
+        path.append(visit)
+    if path[-1].found.kind == "global_minimum":
+        return _path(path, "minimum", "the path ended in a global minimum")
+    return _path(path, "max_legs", f"the path was cut off after {max_legs} legs; raise max_legs")
 
 
-class _Arrival(NamedTuple):
+class _Visit(NamedTuple):
+    """A critical point on the way."""
+
     point: Weights
     found: CriticalPoint
     time: float
+
+
+def _path(visits: Sequence[_Visit], status: Literal["minimum", "max_legs", "lost"], message: str) -> Path:
+    return Path(
+        points=tuple(visit.point for visit in visits),
+        found=tuple(visit.found for visit in visits),
+        times=np.array([visit.time for visit in visits]),
+        status=status,
+        message=message,
+    )
 
 
 def _unit(weights: Sequence[ArrayLike], loss: Loss) -> float:
@@ -167,19 +180,19 @@ def _unit(weights: Sequence[ArrayLike], loss: Loss) -> float:
     sigma = float(np.linalg.norm(whitened.loss.target, 2))
     if sigma == 0:
         raise ValueError("the target is zero: every critical point is a global minimum, and there is no path to follow")
-    return sigma ** (1 / net.depth)
+    return float(sigma ** (1 / net.depth))
 
 
 def _leg(
     start: Weights, loss: Loss, below: float, unit: float, t_max: float, rtol: float, tol: float
-) -> _Arrival | str:
+) -> _Visit | str:
     """Integrate to a plateau whose critical point has a lower loss than `below`, or say why there is none."""
     h = len(start)
     rest = min(_ARRIVED * unit ** (2 * h - 1), 1e-3 * float(gradient_norm(start, loss)))
     clock = unit ** (2 - 2 * h)
     elapsed, piece = 0.0, _FIRST_PIECE * clock
     current, highest = start, 0.0
-    tail: list[tuple[float, float, Weights]] = []  # the last two records: time, gradient, weights
+    before: list[tuple[float, float, Weights]] = []  # the last two records: time, gradient, weights
     while elapsed < t_max * clock:
         times = np.linspace(0.0, piece, _SAMPLES + 1)[1:]
         sol = flow(
@@ -187,32 +200,36 @@ def _leg(
         )
         if not sol.success:
             return f"the integration failed after the time {elapsed + float(sol.t_final):.3g}: {sol.message}"
-        assert sol.weights is not None
-        assert sol.grad_norm is not None
-        for k in np.flatnonzero(np.isfinite(sol.grad_norm)):
-            record = (elapsed + float(times[k]), float(sol.grad_norm[k]), tuple(W[k] for W in sol.weights))
-            dip = len(tail) == 2 and tail[0][1] > tail[1][1] < record[1] and tail[1][1] <= _DIP * highest
-            arrival = _arrival(tail[1][2], tail[1][0], loss, below, tol) if dip else None
-            if arrival is not None:
-                return arrival
-            tail = [*tail[-1:], record]
+        gradients, recorded = np.asarray(sol.grad_norm), sol.weights or ()
+        for k in np.flatnonzero(np.isfinite(gradients)):
+            record = (elapsed + float(times[k]), float(gradients[k]), tuple(W[k] for W in recorded))
+            if len(before) == 2 and _dips(before[0][1], before[1][1], record[1], highest):
+                visit = _visit(before[1][2], before[1][0], loss, tol)
+                if visit is not None and visit.found.value < below:
+                    return visit
+            before = [*before[-1:], record]
             highest = max(highest, record[1])
-        current = tuple(W for W in sol.final)
+        current = sol.final
         elapsed += float(sol.t_final)
         if sol.t_final < piece:
-            arrival = _arrival(current, elapsed, loss, below, tol)
-            return arrival or f"the flow came to rest after the time {elapsed:.3g}, but at no critical point that is told"
+            visit = _visit(current, elapsed, loss, tol)
+            if visit is not None and visit.found.value < below:
+                return visit
+            return f"the flow came to rest after the time {elapsed:.3g}, but near no critical point of lower loss"
         piece *= 2
     return f"no plateau was found in the time {elapsed:.3g}; raise t_max"
 
 
-def _arrival(near: Weights, time: float, loss: Loss, below: float, tol: float) -> _Arrival | None:
-    """The critical point near a plateau, if there is one with a lower loss."""
+def _dips(earlier: float, gradient: float, later: float, highest: float) -> bool:
+    """Whether the gradient has a minimum, well below what it was before."""
+    return earlier > gradient < later and gradient <= _DIP * highest
+
+
+def _visit(near: Weights, time: float, loss: Loss, tol: float) -> _Visit | None:
+    """The critical point near a plateau, if there is one."""
     try:
         point = refine(near, loss)
     except (ArithmeticError, ValueError):
         return None
     found = classify(point, loss, tol)
-    if not found.is_critical or not found.value < below:
-        return None
-    return _Arrival(point, found, time)
+    return _Visit(point, found, time) if found.is_critical else None
