@@ -277,8 +277,8 @@ def _escape(rng: np.random.Generator) -> Iterator[float]:
     statement="A balanced mode that starts at s_0 escapes after about s_0^(2-h) / ((h-2) sigma) for h >= 3, and "
     "ln(1/s_0) / sigma for h = 2.",
     hypotheses="s_0 tends to 0",
-    instances="20 sigma for each depth 2 to 6, s_0 = 1e-150 for h = 2 and 1e-5 otherwise; relative errors of the time to "
-    "half of sigma",
+    instances="20 sigma for each depth 2 to 6, s_0 = 1e-150 for h = 2 and 1e-5 otherwise; relative errors of the time "
+    "to half of sigma",
     tolerance=5e-3,
 )
 def _small(rng: np.random.Generator) -> Iterator[float]:
