@@ -107,7 +107,7 @@ def _rank_of_derivative(net: Network, drawn: Weights) -> int:
 
 
 @claim(
-    "minima-are-unbounded-and-not-isolated",
+    "minima-are-not-isolated",
     "T7",
     statement="The set of global minima is unbounded, and no point of it is isolated.",
     hypotheses="h >= 2",

@@ -168,7 +168,7 @@ def _widths(rng: np.random.Generator) -> Iterator[float]:
 
 
 @claim(
-    "generic-deep-networks-are-not-reduced",
+    "generic-networks-stay-wide",
     "T17",
     statement="Generic networks with two or more wide hidden layers side by side become no narrower.",
     hypotheses="independent gaussian entries; a target of full rank",

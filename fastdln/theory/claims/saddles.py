@@ -217,7 +217,7 @@ def _grows(start: Weights, loss: Quadratic, end: float) -> float:
 
 
 @claim(
-    "eigenvectors-are-tangent-to-both-sets",
+    "eigenvectors-are-tangents",
     "T10",
     statement="To first order the flow near a strict saddle leaves it along the eigenvectors of the Hessian with "
     "negative eigenvalues, as exp(-lambda t), and reaches it along those with positive ones.",
