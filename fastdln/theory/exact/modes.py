@@ -30,11 +30,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_expit
 
-from fastdln.theory.hypergeometric import at_logit, at_minus_exp
+from fastdln.linalg import Floats
+from fastdln.theory.exact.arguments import real_numbers
+from fastdln.theory.exact.hypergeometric import at_logit, at_minus_exp
 
 __all__ = ["mode", "mode_time"]
-
-Floats = NDArray[np.float64]
 
 
 def mode(t: ArrayLike, s0: ArrayLike, sigma: ArrayLike, depth: ArrayLike) -> Floats:
@@ -304,17 +304,9 @@ def _log_power(s: Floats, sigma: Floats, h: Floats) -> Floats:
 
 
 def _read(name: str, value: ArrayLike, s0: ArrayLike, sigma: ArrayLike, depth: ArrayLike) -> list[Floats]:
-    arguments = {name: value, "s0": s0, "sigma": sigma, "depth": depth}
-    arrays = {key: np.asarray(argument) for key, argument in arguments.items()}
-    for key, array in arrays.items():
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise ValueError(f"{key} must hold finite real numbers, not {arguments[key]!r}")
-    if (arrays["sigma"] < 0).any():
+    read = real_numbers(**{name: value, "s0": s0, "sigma": sigma, "depth": depth})
+    if (read[2] < 0).any():
         raise ValueError(f"sigma must be a singular value, hence at least 0, not {sigma!r}")
-    if arrays["depth"].dtype.kind == "f" or (arrays["depth"] < 1).any():
+    if np.asarray(depth).dtype.kind == "f" or (read[3] < 1).any():
         raise ValueError(f"depth must be an integer of at least 1, not {depth!r}")
-    try:
-        return [a.astype(np.float64) for a in np.broadcast_arrays(*arrays.values())]
-    except ValueError:
-        shapes = ", ".join(f"{key}: {array.shape}" for key, array in arrays.items())
-        raise ValueError(f"the arguments do not broadcast ({shapes})") from None
+    return read

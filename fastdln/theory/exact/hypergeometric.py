@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import digamma, expit, log_expit
 
-__all__ = ["at_logit", "at_minus_exp"]
+from fastdln.linalg import Floats
 
-Floats = NDArray[np.float64]
+__all__ = ["at_logit", "at_minus_exp"]
 
 # The arguments of the series are at most 1/2, so that the first term left out is below rounding.
 _TERMS = 60

@@ -1,0 +1,1 @@
+from fastdln.theory.rates.certificates import *
