@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import reduce
 from itertools import accumulate, pairwise
 from typing import Any, Literal, overload
 
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 
-__all__ = ["flow_field", "matrix", "power", "weights"]
+__all__ = ["block", "embedding", "flow_field", "matrix", "power", "weights"]
 
 
 @overload
@@ -138,6 +139,97 @@ def power(weights: Sequence[ArrayLike], k: int) -> NDArray[Any]:
     return result
 
 
+def block(weights: Sequence[ArrayLike], i: int, k: int) -> NDArray[Any]:
+    """Compute one block of a power of A: the product W_i ... W_{i-k+1} of k layers.
+
+    Parameters
+    ----------
+    weights : tuple of h arrays, shape (..., d_i, d_{i-1})
+        The weights, W_1 first.
+    i : int
+        The layer of nodes in which the paths end, 0 to h.
+    k : int
+        The exponent, that is the length of the paths, 0 to i.
+
+    Returns
+    -------
+    ndarray, shape (..., d_i, d_{i-k})
+        Block (i, i-k) of A^k, the only one in its rows that is not zero; the identity for k = 0.
+
+    Raises
+    ------
+    ValueError
+        If `i` or `k` is out of range.
+
+    Examples
+    --------
+    >>> block((np.array([[2.0]]), np.array([[3.0]])), 2, 2)
+    array([[6.]])
+    """
+    net, layers = check_weights(weights)
+    i, k = operator.index(i), operator.index(k)
+    if not 0 <= k <= i <= net.depth:
+        raise ValueError(f"expected 0 <= k <= i <= h = {net.depth}, not i = {i} and k = {k}")
+    d = net.widths[i - k]
+    identity = np.broadcast_to(np.eye(d, dtype=layers[0].dtype), (*layers[0].shape[:-2], d, d))
+    return reduce(lambda chain, W: W @ chain, layers[i - k : i], identity)
+
+
+@overload
+def embedding(product: ArrayLike, net: Network, sparse: Literal[False] = False) -> NDArray[Any]: ...
+@overload
+def embedding(product: ArrayLike, net: Network, sparse: Literal[True]) -> scipy.sparse.csr_array: ...
+def embedding(product: ArrayLike, net: Network, sparse: bool = False) -> NDArray[Any] | scipy.sparse.csr_array:
+    """Embed a product, target or residual in the corner where A^h holds the product of the layers.
+
+    With E the embedding of the target, L = 1/2 ||E - A^h||_F^2 for whitened data.
+
+    Parameters
+    ----------
+    product : array_like, shape (..., d_h, d_0)
+        The matrix.
+    net : Network
+        The network, with n nodes.
+    sparse : bool
+        Return a sparse matrix in CSR form, for one product without batch axes only.
+
+    Returns
+    -------
+    ndarray, shape (..., n, n), or scipy.sparse.csr_array, shape (n, n)
+        E, zero outside its block (h, 0).
+
+    Raises
+    ------
+    TypeError
+        If the product does not hold real numbers.
+    ValueError
+        If the product has another shape.
+
+    Examples
+    --------
+    >>> embedding([[6.0]], Network((1, 1, 1)))
+    array([[0., 0., 0.],
+           [0., 0., 0.],
+           [6., 0., 0.]])
+    """
+    W = np.asarray(product)
+    if W.dtype.kind not in "fiu":
+        raise TypeError(f"product has dtype {W.dtype}; expected real numbers")
+    W = W if W.dtype == np.float32 else W.astype(np.float64, copy=False)
+    expected = (net.widths[-1], net.widths[0])
+    if W.shape[-2:] != expected:
+        raise ValueError(f"product has shape {W.shape}; {net} expects (..., {expected[0]}, {expected[1]})")
+    ((rows, columns),) = _blocks(net, net.depth)
+    if sparse:
+        if W.ndim > 2:
+            raise ValueError(f"a sparse E holds one product; product has the batch axes {W.shape[:-2]}")
+        i, j = np.indices(W.shape).reshape(2, -1)
+        return scipy.sparse.csr_array((W.ravel(), (i + rows.start, j)), shape=(net.n_nodes, net.n_nodes))
+    E = np.zeros((*W.shape[:-2], net.n_nodes, net.n_nodes), dtype=W.dtype)
+    E[..., rows, columns] = W
+    return E
+
+
 def flow_field(A: ArrayLike, net: Network, loss: Loss) -> NDArray[Any]:
     """Evaluate the gradient flow as an ODE in A.
 
@@ -169,8 +261,7 @@ def flow_field(A: ArrayLike, net: Network, loss: Loss) -> NDArray[Any]:
     A = matrix(weights(A, net))
     ((rows, columns),) = _blocks(net, net.depth)
     corner = -loss.grad(np.linalg.matrix_power(A, net.depth)[..., rows, columns])
-    E = np.zeros((*corner.shape[:-2], *A.shape[-2:]), dtype=A.dtype)
-    E[..., rows, columns] = corner
+    E = embedding(corner, net)
     T = np.swapaxes(A, -1, -2)
     field, right = E, E
     for _ in range(net.depth - 1):

@@ -87,7 +87,7 @@ def decoupled(t: ArrayLike, layer_values: ArrayLike, sigma: ArrayLike) -> Floats
 def _one_mode(t: Floats, w: Floats, sigma: float) -> Floats:
     """The values of one mode, shape (n_t, h)."""
     if len(w) == 2:
-        return np.stack(scalar_two_layer(t, *w, sigma), axis=-1)
+        return np.stack(scalar_two_layer(t, w[0], w[1], sigma), axis=-1)
     least = np.argmin(np.abs(w))
     x0 = w[least]
     c = (np.abs(w) - abs(x0)) * (np.abs(w) + abs(x0))

@@ -67,7 +67,7 @@ def end_to_end(t: ArrayLike, product0: ArrayLike, loss: Loss, depth: int) -> Flo
     >>> W = end_to_end([0.0, 1.0, 100.0], [[0.1, 0.0], [0.0, 0.01]], Quadratic(np.diag([2.0, 1.0])), depth=3)
     >>> W.diagonal(0, 1, 2).round(4)
     array([[0.1   , 0.01  ],
-           [1.7466, 0.0202],
+           [1.7466, 0.0205],
            [2.    , 1.    ]])
     """
     one_target(loss, "end_to_end")

@@ -16,29 +16,35 @@ section on exact solutions).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import exprel
 
-from fastdln.field import balance
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
-from fastdln.network import check_weights
 from fastdln.theory.exact.arguments import finite_weights, real_numbers, times, whitened_target
 from fastdln.theory.exact.graded import graded_basis
+from fastdln.theory.invariants import lambda_balance
 
 __all__ = ["TwoLayer", "scalar_two_layer", "two_layer"]
 
 
-class TwoLayer(NamedTuple):
-    """What the closed form of two layers determines."""
+@dataclass(frozen=True)
+class TwoLayer:
+    """What the closed form of two layers determines.
+
+    Parameters
+    ----------
+    product : ndarray, shape (..., n_t, d_2, d_0)
+        W_2 W_1.
+    gram : ndarray, shape (..., n_t, d_0 + d_2, d_0 + d_2)
+        The Gram matrix Z Z' of Z = [W_1'; W_2], with the blocks W_1' W_1, W_2 W_2' and the product.
+    """
 
     product: Floats
-    """W_2 W_1, shape (..., n_t, d_2, d_0)."""
     gram: Floats
-    """The Gram matrix Z Z' of Z = [W_1'; W_2], shape (..., n_t, d_0 + d_2, d_0 + d_2)."""
 
 
 def two_layer(t: ArrayLike, weights: Sequence[ArrayLike], loss: Loss) -> TwoLayer:
@@ -153,17 +159,14 @@ def scalar_two_layer(t: ArrayLike, a: ArrayLike, b: ArrayLike, sigma: ArrayLike)
 
 def _common_balance(weights: Sequence[ArrayLike]) -> Floats:
     """The number lambda of each network; refuses weights of which one is not lambda-balanced."""
-    _, (W1, W2) = check_weights(weights)
-    (C,) = balance((W1, W2))
-    shift = np.trace(C, axis1=-2, axis2=-1) / C.shape[-1]
-    off = np.linalg.norm(C - shift[..., None, None] * np.eye(C.shape[-1]), 2, axis=(-2, -1))
-    size = np.linalg.norm(W1, 2, axis=(-2, -1)) ** 2 + np.linalg.norm(W2, 2, axis=(-2, -1)) ** 2
-    bad = off > 1e6 * np.finfo(C.dtype).eps * size
+    found = lambda_balance(weights)
+    shift, off = found.lambdas[..., 0], found.distances[..., 0]
+    bad = off > 1e6 * np.finfo(found.lambdas.dtype).eps * found.sizes[..., 0]
     if bad.any():
-        worst = np.unravel_index(np.argmax(np.where(bad, off / size, 0)), off.shape)
+        first = tuple(np.argwhere(bad)[0])
         raise ValueError(
             f"the closed form needs weights with W_2' W_2 - W_1 W_1' = lambda I, but this matrix differs by "
-            f"{off[worst]:.2g} from lambda I, lambda = {shift[worst]:.4g}"
+            f"{off[first]:.2g} from lambda I, lambda = {shift[first]:.4g}"
         )
     return np.asarray(shift, dtype=np.float64)
 

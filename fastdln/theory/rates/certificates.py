@@ -5,7 +5,7 @@ With E = L - floor, the part of the loss that can vanish, and the learning rates
     sum_i eta_i ||dL/dW_i||_F^2 >= 2 mu E,    mu = s sum_i eta_i sigma_{d_h}(W_{>i})^2 sigma_{d_0}(W_{<i})^2,
 
 where sigma_k is the k-th singular value, 0 where there is none, and s the least eigenvalue of the input Gram matrix, 1
-for whitened data. So dE/dt <= -2 mu E, and while mu >= mu_min the path that is left is at most sqrt(max_i eta_i 2E/mu_min)
+for whitened data. So dE/dt <= -2 mu E, and as long as mu >= m the path that is left is at most sqrt(max_i eta_i 2E/m)
 (B. Polyak, 1963; survey, arXiv 2511.10362, section on convergence).
 """
 
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastdln.field import product
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_layer_rates, check_weights
 
-__all__ = ["Certificate", "certificate", "remaining_path"]
+__all__ = ["Certificate", "certificate", "excess", "least_gain", "remaining_path"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Certificate:
             The time, counted from the moment of the weights: 0 where E is there already, infinite where nothing is
             guaranteed.
         """
+        value = np.asarray(excess, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.log(self.excess / np.asarray(excess, dtype=np.float64))
-            wait = np.where(self.floor > 0, np.maximum(ratio, 0) / (2 * self.floor), np.inf)
-        return np.where(self.excess <= excess, 0.0, wait)
+            wait = np.where(self.floor > 0, np.log(self.excess / value) / (2 * self.floor), np.inf)
+        return np.where(self.excess <= value, 0.0, wait)
 
     def turns_positive(self, t: ArrayLike) -> Floats:
         """Return the first of the recorded times from which on mu is positive.
@@ -81,8 +81,8 @@ class Certificate:
             For each trajectory the time, NaN where mu is not positive at the last time.
         """
         times = np.asarray(t, dtype=np.float64)
-        if times.ndim != 1 or self.mu.ndim == 0 or times.shape[0] != self.mu.shape[-1]:
-            raise ValueError(f"t has shape {times.shape}; expected one time for each of the last axis of {self.mu.shape}")
+        if times.ndim != 1 or times.shape != self.mu.shape[-1:]:
+            raise ValueError(f"t has shape {times.shape}; expected one time for each of the last of {self.mu.shape}")
         held = np.logical_and.accumulate((self.mu > 0)[..., ::-1], axis=-1)[..., ::-1]
         return np.where(held[..., -1], times[held.argmax(axis=-1)], np.nan)
 
@@ -117,17 +117,14 @@ def certificate(weights: Sequence[ArrayLike], loss: Loss, layer_rates: ArrayLike
     """
     net, arrays = check_weights(weights)
     rates = check_layer_rates(layer_rates, net.depth)
-    W = product(arrays)
-    finite = np.isfinite(W).all(axis=(-2, -1))
-    for layer in arrays:
-        finite &= np.isfinite(layer).all(axis=(-2, -1))
-    excess = np.maximum(_excess(W, loss), 0.0)
+    finite = np.isfinite(net.pack(arrays)).all(axis=-1)
     arrays = tuple(np.where(finite[..., None, None], layer, 0.0).astype(np.float64) for layer in arrays)
-    bounds = _Factors.of(arrays, rates * _least_gain(loss))
-    mu = np.where(finite, bounds.mu(np.zeros(finite.shape)), np.nan)
-    mu, excess = np.broadcast_arrays(mu, np.where(finite, excess, np.nan))
-    path, floor = _self_consistent(bounds, mu, rates.max() * excess)
-    return Certificate(mu, excess, path, floor)
+    factors = _Factors.of(arrays, rates * least_gain(loss))
+    mu, E = np.broadcast_arrays(
+        np.where(finite, factors.mu(np.zeros(finite.shape)), np.nan), np.where(finite, excess(arrays, loss), np.nan)
+    )
+    path, floor = _self_consistent(factors, mu, rates.max() * E)
+    return Certificate(mu, E, path, floor)
 
 
 def remaining_path(weights: Sequence[ArrayLike], loss: Loss, layer_rates: ArrayLike | None = None) -> Floats:
@@ -212,20 +209,19 @@ def _value(M: Floats, k: int) -> Floats:
     return np.asarray(np.linalg.svd(M, compute_uv=False)[..., k - 1])
 
 
-def _excess(W: NDArray[np.floating], loss: Loss) -> Floats:
-    """L(W) - floor, as the square that it is."""
-    whitened = W if loss.input_root is None else W @ loss.input_root
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(0.5 * np.square(whitened - loss.whitened, dtype=np.float64).sum(axis=(-2, -1)))
+def excess(arrays: Weights, loss: Loss) -> Floats:
+    """Evaluate E = L - floor, as the square that it is."""
+    W = product(arrays)
+    loss.check_product(W.shape)
+    residual = (W if loss.input_root is None else W @ loss.input_root) - loss.whitened
+    return np.asarray(0.5 * np.square(residual).sum(axis=(-2, -1)))
 
 
-def _least_gain(loss: Loss) -> float:
-    """The least eigenvalue of the input Gram matrix, 0 where the inputs do not span R^{d_0}."""
-    if loss.input_gram is None:
+def least_gain(loss: Loss) -> float:
+    """Return the least eigenvalue of the input Gram matrix, 0 where the inputs do not span R^{d_0}."""
+    if loss.input_root is None:
         return 1.0
-    if loss.rank < loss.shape[1]:
-        return 0.0
-    return float(np.linalg.svd(loss.input_root, compute_uv=False)[-1] ** 2)
+    return float(np.linalg.norm(loss.input_root, -2) ** 2) if loss.rank == loss.shape[1] else 0.0
 
 
 def _self_consistent(factors: _Factors, mu: Floats, scaled_excess: Floats) -> tuple[Floats, Floats]:
