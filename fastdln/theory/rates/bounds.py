@@ -143,7 +143,7 @@ def bound(weights: Sequence[ArrayLike], loss: Loss) -> Bounds:
         return Bounds(nothing, nothing, nothing)
     margin = float(loss.modes.sigma[-1] - np.sqrt(2 * start / gain))
     rates = (_balanced(net, arrays, margin), _two_layers(net, arrays), _lambda_balanced(net, arrays, margin))
-    return Bounds(*(Bound(np.nan, start, rate) if isinstance(rate, str) else Bound(gain * rate, start) for rate in rates))
+    return Bounds(*(Bound(gain * x, start) if isinstance(x, float) else Bound(np.nan, start, x) for x in rates))
 
 
 def _balanced(net: Network, arrays: Weights, margin: float) -> float | str:
