@@ -16,6 +16,7 @@ from fastdln.field import product, rhs
 from fastdln.losses import Quadratic, Regression
 from fastdln.network import Network
 from fastdln.theory import adjacency, exact, invariants
+from tests.reference import integrate
 
 networks = st.lists(st.integers(1, 4), min_size=2, max_size=6).map(lambda widths: Network(tuple(widths)))
 WIDTHS = [(3, 2), (2, 1, 2), (3, 5, 2), (4, 2, 5, 3), (1, 3, 3, 1), (2, 3, 2, 3, 2)]
@@ -33,19 +34,6 @@ def random_losses(net, seed=1):
         Quadratic(rng.standard_normal((d_h, d_0))),
         Regression(rng.standard_normal((d_0, 9)), rng.standard_normal((d_h, 9))),
     ]
-
-
-def integrate(net, weights, loss, t, rtol=1e-11, **options):
-    """The trajectory at the times t, by SciPy: weights with the times as batch axis."""
-
-    def field(_, flat):
-        return net.pack(rhs(net.unpack(flat), loss, **options))
-
-    solution = solve_ivp(
-        field, (t[0], t[-1]), net.pack(weights), "DOP853", t_eval=t, rtol=rtol, atol=1e-2 * rtol
-    )
-    assert solution.success
-    return net.unpack(solution.y.T)
 
 
 @given(networks)

@@ -39,8 +39,9 @@ def graded_basis(log_size: Floats, rows: Floats) -> Floats:
             log_entries = log_size[..., None] + np.log(np.abs(rows))
         log_entries[~(open_rows[..., None] & open_columns[:, None])] = -np.inf
         pivot, column = np.divmod(log_entries.reshape(len(rows), -1).argmax(axis=-1), rows.shape[-1])
-        # Entries relative to the pivot, hence at most 1.
-        relative = np.sign(rows) * np.exp(log_entries - log_entries[batch, pivot, column][:, None, None])
+        # Entries relative to the pivot, hence at most 1: by two factors, neither of which overflows.
+        half = np.exp(np.minimum((log_size - log_size[batch, pivot][:, None]) / 2, 300))[..., None]
+        relative = half * (rows / rows[batch, pivot, column][:, None, None]) * half * open_rows[..., None]
         v = relative[batch, :, column]
         head = v[batch, pivot]
         norm = np.linalg.norm(v, axis=-1)
