@@ -45,6 +45,24 @@ def test_every_block_of_every_power_is_a_product_of_layers(net):
     assert not adjacency.power(weights, net.depth + 1).any()
 
 
+@given(networks, st.data())
+def test_one_block_of_a_power_and_the_embedding_of_a_product(net, data):
+    weights = random_weights(net, (2,))
+    i = data.draw(st.integers(0, net.depth))
+    k = data.draw(st.integers(0, i))
+    assert_allclose(adjacency.block(weights, i, k), block(adjacency.power(weights, k), net, i, i - k), atol=1e-13)
+    E = adjacency.embedding(product(weights), net)
+    assert_allclose(E, adjacency.power(weights, net.depth), atol=1e-13)
+    loss = Quadratic(np.random.default_rng(0).standard_normal((net.widths[-1], net.widths[0])))
+    distance = adjacency.embedding(loss.target, net) - adjacency.power(weights, net.depth)
+    assert_allclose(0.5 * np.square(distance).sum(axis=(-2, -1)), loss.value(product(weights)))
+    one = product(weights)[0]
+    sparse = adjacency.embedding(one, net, sparse=True)
+    assert isinstance(sparse, scipy.sparse.csr_array)
+    assert np.array_equal(sparse.toarray(), E[0])
+    assert adjacency.embedding(one.astype(np.float32), net).dtype == np.float32
+
+
 @given(networks)
 def test_weights_inverts_matrix(net):
     weights = random_weights(net)
@@ -123,3 +141,12 @@ def test_refusals():
         adjacency.power(random_weights(net), -1)
     with pytest.raises(ValueError, match=r"batch axes \(4,\)"):
         adjacency.matrix(random_weights(net, (4,)), sparse=True)
+    for i, k in [(3, 1), (1, 2), (-1, 0), (1, -1)]:
+        with pytest.raises(ValueError, match=f"expected 0 <= k <= i <= h = 2, not i = {i} and k = {k}"):
+            adjacency.block(random_weights(net), i, k)
+    with pytest.raises(ValueError, match=r"product has shape \(2, 2\); Network.* expects \(\.\.\., 1, 2\)"):
+        adjacency.embedding(np.ones((2, 2)), net)
+    with pytest.raises(ValueError, match=r"a sparse E holds one product; product has the batch axes \(4,\)"):
+        adjacency.embedding(np.ones((4, 1, 2)), net, sparse=True)
+    with pytest.raises(TypeError, match="product has dtype complex128"):
+        adjacency.embedding(np.ones((1, 2)) * 1j, net)

@@ -87,7 +87,6 @@ def test_two_layers_converge_to_the_best_approximation_at_any_time(widths, shift
 
 def test_two_layers_keep_the_rank_of_the_start():
     # One direction of the plane is not there at all: rounding must not put it in.
-    net = Network((3, 2, 3))
     loss = Quadratic.from_singular_values((3.0, 2.0, 1.0), (3, 3), rng=0)
     u, v, direction = np.random.default_rng(1).standard_normal((3, 3))
     hidden = direction[:2] / np.linalg.norm(direction[:2])
@@ -422,7 +421,7 @@ def test_modes_that_came_from_infinity_are_nan():
 
 def test_what_is_too_stiff_is_refused(monkeypatch):
     monkeypatch.setattr("fastdln.theory.exact.integration._MAX_STEPS", 50)
-    with pytest.raises(ArithmeticError, match="after 50 steps the solution is at t = .*, short of 1000"):
+    with pytest.raises(ArithmeticError, match=r"after 50 steps the solution is at t = .*, short of 1000"):
         exact.end_to_end(1e3, np.diag([1.0, 0.0]), Quadratic(np.diag([3.0, 2.0])), 3)
 
 

@@ -118,6 +118,15 @@ def test_no_trajectory_crosses_its_norm_bound(widths, scale):
         assert (norms <= bound * (1 + 1e-5)).all()
 
 
+def test_the_norm_bound_of_one_layer_is_the_first_sublevel_set():
+    net = Network((3, 2))
+    weights, (loss, _) = random_weights(net, seed=3), random_losses(net)
+    (bound,) = invariants.norm_bound(weights, loss)
+    assert_allclose(bound, np.linalg.norm(loss.target, 2) + np.linalg.norm(loss.target - weights[0]))
+    path = integrate(net, weights, loss, np.linspace(0, 5, 6))
+    assert (np.linalg.norm(path[0], 2, axis=(1, 2)) <= bound).all()
+
+
 def test_the_norm_bound_of_a_start_at_zero_and_of_inputs_that_do_not_span():
     loss = Quadratic([[8.0]])
     assert_allclose(invariants.norm_bound((np.zeros((1, 1)),) * 3, loss), np.full(3, 16 ** (1 / 3)))
@@ -146,6 +155,19 @@ def test_jordan_structure_agrees_with_the_ranks_of_the_powers(net, seed):
     assert invariants.jordan_blocks(weights).tolist() == expected
 
 
+@given(networks, st.integers(0, 10))
+def test_the_index_of_nilpotency_is_the_first_power_that_vanishes(net, seed):
+    rng = np.random.default_rng(seed)
+    weights = tuple(rng.integers(0, 2, shape).astype(float) for shape in net.shapes)
+    index = invariants.nilpotency(weights)
+    assert adjacency.power(weights, int(index) - 1).any()
+    assert not adjacency.power(weights, int(index)).any()
+    assert invariants.jordan_blocks(weights)[index - 1] > 0
+    assert not invariants.jordan_blocks(weights)[index:].any()
+    batch = tuple(np.stack([W, 0 * W]) for W in weights)
+    assert invariants.nilpotency(batch).tolist() == [index, 1]
+
+
 def test_the_jordan_structure_may_change_in_time():
     net = Network((2, 2, 2))
     weights = (np.eye(2), np.zeros((2, 2)))
@@ -160,6 +182,92 @@ def test_ranks_do_not_depend_on_the_scale_of_the_layers():
     assert np.array_equal(invariants.ranks(weights), invariants.ranks(small))
     cancelling = (np.array([[1.0], [1.0]]), np.array([[0.1 + 0.2, -0.3]]))
     assert invariants.ranks(cancelling)[0, 2] == 0
+
+
+@pytest.mark.parametrize("widths", [(3, 4, 2), (2, 5, 3, 3), (4, 2, 3, 2, 3)])
+@pytest.mark.parametrize("rates", [False, True])
+def test_projection_returns_to_the_leaf_and_keeps_the_product(widths, rates):
+    net = Network(widths)
+    start = random_weights(net)
+    eta = np.linspace(0.5, 2, net.depth) if rates else None
+    wanted = invariants.balance(start, eta)
+    moved = inits.near(start, 1e-3, size=4, rng=0)
+    found = invariants.project(moved, wanted, eta)
+    assert found.iterations <= 3
+    assert (found.residual < 1e-14).all()
+    for C, C0 in zip(invariants.balance(found.weights, eta), wanted, strict=True):
+        assert_allclose(C, np.broadcast_to(C0, C.shape), atol=1e-13)
+    assert_allclose(product(found.weights), product(moved), rtol=1e-12, atol=1e-13)
+    distance = net.pack(found.weights) - net.pack(moved)
+    assert (np.linalg.norm(distance, axis=-1) < 1e-2).all()
+
+
+def test_projection_of_a_drifted_trajectory():
+    net = Network((3, 4, 2))
+    loss = random_losses(net)[0]
+    start = random_weights(net)
+    path = integrate(net, start, loss, np.linspace(0, 2, 5), rtol=1e-3)
+    drift = np.abs(invariants.balance(path)[0] - invariants.balance(start)[0]).max()
+    assert drift > 1e-7
+    projected = invariants.project(path, invariants.balance(start))
+    exactly = integrate(net, start, loss, np.linspace(0, 2, 5))
+    assert_allclose(product(projected.weights), product(path), atol=1e-13)
+    assert_allclose(projected.weights[0], exactly[0], atol=0.05)
+    assert (projected.residual < 1e-13).all()
+
+
+def test_what_is_on_the_leaf_stays_and_layers_keep_their_dtype():
+    weights = random_weights(Network((3, 4, 2)))
+    found = invariants.project(weights, invariants.balance(weights))
+    assert found.iterations == 0
+    for W, V in zip(weights, found.weights, strict=True):
+        assert np.array_equal(W, V)
+    single = tuple(W.astype(np.float32) for W in weights)
+    assert invariants.project(single, invariants.balance(weights)).weights[0].dtype == np.float32
+    (one,) = invariants.project((np.eye(2),), ()).weights
+    assert np.array_equal(one, np.eye(2))
+    zero = (np.zeros((2, 2)), np.zeros((2, 2)))
+    assert invariants.project(zero, (np.zeros((2, 2)),)).residual == 0
+
+
+def test_leaves_that_are_not_met_are_refused():
+    weights = np.eye(2), np.eye(2)
+    with pytest.raises(ArithmeticError, match="the balance matrices still differ from those wanted by"):
+        invariants.project((np.zeros((2, 2)), np.zeros((2, 2))), (np.eye(2),))
+    with pytest.raises(ArithmeticError, match="after 1 Newton steps"):
+        invariants.project(weights, (50 * np.eye(2),), max_iterations=1)
+    with pytest.raises(ValueError, match="balance holds 2 matrices; expected one for each of 1 hidden layers"):
+        invariants.project(weights, (np.eye(2), np.eye(2)))
+    with pytest.raises(ValueError, match=r"C_1 has shape \(3, 3\); expected \(\.\.\., 2, 2\)"):
+        invariants.project(weights, (np.eye(3),))
+    for C in (np.array([[0.0, 1.0], [0.0, 0.0]]), np.full((2, 2), np.nan)):
+        with pytest.raises(ValueError, match="C_1 must be symmetric and finite"):
+            invariants.project(weights, (C,))
+    with pytest.raises(ValueError, match="weights must be finite"):
+        invariants.project((np.full((2, 2), np.nan), np.eye(2)), (np.eye(2),))
+
+
+def test_the_nearest_multiples_of_the_identity():
+    net = Network((3, 3, 3, 3))
+    found = invariants.lambda_balance(inits.lambda_balanced(net, [0.5, -0.3], size=2, rng=0))
+    assert_allclose(found.lambdas, [[0.5, -0.3]] * 2, atol=1e-13)
+    assert (found.distances < 1e-13).all()
+    weights = random_weights(net)
+    found = invariants.lambda_balance(weights)
+    for C, shift, off in zip(invariants.balance(weights), found.lambdas, found.distances, strict=True):
+        assert_allclose(off, np.abs(np.linalg.eigvalsh(C - shift * np.eye(3))).max())
+        # no other multiple is nearer in the Frobenius norm
+        other = [np.linalg.norm(C - (shift + d) * np.eye(3)) for d in (-1e-3, 0, 1e-3)]
+        assert other[1] == min(other)
+    assert invariants.lambda_balance((np.eye(2),)).lambdas.shape == (0,)
+    assert (found.sizes > found.distances).all()
+
+
+@pytest.mark.parametrize("net", [Network(w) for w in WIDTHS[2:]], ids=str)
+def test_delta_balanced_starts_stay_delta_balanced(net):
+    weights = inits.delta_balanced(net, 0.04, rng=0)
+    path = integrate(net, weights, random_losses(net)[0], np.linspace(0, 3, 7))
+    assert_allclose(invariants.imbalance(path).max(axis=-1), 0.04, rtol=1e-8)
 
 
 def test_one_layer_has_no_balance_matrix():

@@ -56,7 +56,7 @@ def decoupled(t: ArrayLike, layer_values: ArrayLike, sigma: ArrayLike) -> Floats
     ValueError
         If the shapes do not fit, an argument is not finite, or `sigma` is negative.
     ArithmeticError
-        If a time takes more than 50000 steps.
+        If a time takes more than 20000 steps.
 
     Examples
     --------

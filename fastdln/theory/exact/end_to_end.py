@@ -59,7 +59,7 @@ def end_to_end(t: ArrayLike, product0: ArrayLike, loss: Loss, depth: int) -> Flo
     ValueError
         If the loss has several targets, or `product0` another shape than its target or entries that are not finite.
     ArithmeticError
-        If a time takes more than 50000 steps.
+        If a time takes more than 20000 steps.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from fastdln.linalg import Floats
 __all__ = ["integrate"]
 
 _RTOL = 1e-13
-_MAX_STEPS = 50_000
+_MAX_STEPS = 20_000
 _STEPS_BETWEEN_CHECKS = 10
 
 
@@ -46,7 +46,7 @@ def integrate(
     Raises
     ------
     ArithmeticError
-        If a time is not reached within 50000 steps.
+        If a time is not reached within 20000 steps.
     """
     states = np.empty((len(t), len(start)))
     order = np.argsort(t)

@@ -152,8 +152,10 @@ def scalar_two_layer(t: ArrayLike, a: ArrayLike, b: ArrayLike, sigma: ArrayLike)
         return np.where(t >= 0, np.hypot(size * elapsed, np.sqrt(2) * decay), np.where(before > 0, before, np.nan))
 
     rise, fall = factor(np.hypot(upper, minus)), factor(np.hypot(lower, plus))
-    plus = np.divide(plus * rise, fall, out=plus * fall, where=plus != 0)
-    minus = np.divide(minus * fall, rise, out=minus * rise, where=minus != 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # a + b = 0 stays 0, also where the factors underflow.
+        plus = np.where(plus == 0, 0 * fall, plus * rise / fall)
+        minus = np.where(minus == 0, 0 * rise, minus * fall / rise)
     return np.where(t == 0, a, (plus + minus) / 2), np.where(t == 0, b, (plus - minus) / 2)
 
 

@@ -88,7 +88,7 @@ def project(
     size = np.max([np.square(W).sum(axis=(-2, -1)) for W in layers], axis=0)
     residual = _residual(layers, targets, size)
     iterations, last = 0, np.full_like(residual, np.inf)
-    while (residual > _REACHED).any() and iterations < max_iterations and (residual < last).any():
+    while ((residual > _REACHED) & (residual < last / 2)).any() and iterations < max_iterations:
         layers, last = _newton_step(layers, targets), residual
         residual = _residual(layers, targets, size)
         iterations += 1
@@ -110,7 +110,7 @@ def _targets(balance: Sequence[ArrayLike], widths: Sequence[int]) -> list[Floats
     for i, (C, d) in enumerate(zip(targets, widths, strict=True), start=1):
         if C.shape[-2:] != (d, d):
             raise ValueError(f"C_{i} has shape {C.shape}; expected (..., {d}, {d})")
-        if not np.allclose(C, np.swapaxes(C, -1, -2), rtol=0, atol=1e-6 * np.abs(C).max(initial=0.0)):
+        if not (np.abs(C - np.swapaxes(C, -1, -2)) <= 1e-6 * np.abs(C).max(initial=0.0)).all():
             raise ValueError(f"C_{i} must be symmetric and finite")
     return targets
 
@@ -161,6 +161,6 @@ def _kron(A: Floats, B: Floats) -> Floats:
     return product.reshape(*product.shape[:-4], p * r, q * s)
 
 
-_REACHED = 1e-15
+_REACHED = 2e-15
 _ACCEPTED = 1e-12
 _LONGEST = 2.0
