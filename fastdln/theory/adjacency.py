@@ -85,9 +85,7 @@ def weights(A: ArrayLike | scipy.sparse.sparray, net: Network) -> Weights:
     >>> weights([[0.0, 0.0], [2.0, 0.0]], Network((1, 1)))
     (array([[2.]]),)
     """
-    dense: NDArray[Any] = (
-        A.toarray() if isinstance(A, scipy.sparse.sparray | scipy.sparse.spmatrix) else np.array(A)
-    )
+    dense: NDArray[Any] = A.toarray() if isinstance(A, scipy.sparse.sparray | scipy.sparse.spmatrix) else np.array(A)
     n = net.n_nodes
     if dense.shape[-2:] != (n, n):
         raise ValueError(f"A has shape {dense.shape}; {net} expects (..., {n}, {n})")

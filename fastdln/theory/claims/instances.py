@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fastdln.gradient_flow import flow
 from fastdln.linalg import Floats
-from fastdln.losses import Quadratic
+from fastdln.losses import Loss, Quadratic
 from fastdln.network import Network, Weights
 
-__all__ = ["distinct_values", "networks", "target", "weights"]
+__all__ = ["distinct_values", "networks", "target", "trajectory", "weights"]
 
 
 def networks(
@@ -39,3 +40,11 @@ def target(rng: np.random.Generator, net: Network, values: Floats | None = None)
 def distinct_values(rng: np.random.Generator, count: int) -> Floats:
     """Draw singular values, the largest first, between 0.5 and about 0.5 + count, at least 0.25 apart."""
     return np.asarray(0.5 + np.cumsum(0.25 + 0.75 * rng.random(count))[::-1] - 0.25)
+
+
+def trajectory(
+    start: Weights, loss: Loss, t: Floats, rtol: float = 1e-10, layer_rates: Sequence[float] | None = None
+) -> Weights:
+    """Follow the flow from t = 0, and return the weights at times, which are the batch axis."""
+    sol = flow(start, loss, (0.0, float(t[-1])), t, rtol=rtol, layer_rates=layer_rates, record=("weights",))
+    return tuple(sol.weights or ())

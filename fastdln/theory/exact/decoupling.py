@@ -78,8 +78,7 @@ def decoupled(t: ArrayLike, layer_values: ArrayLike, sigma: ArrayLike) -> Floats
         raise ValueError(f"sigma must be a singular value, hence at least 0, not {sigma!r}")
     modes = values.reshape(len(values), -1).T
     solved = [
-        _one_mode(t.ravel(), w, s)
-        for w, s in zip(modes, np.broadcast_to(targets, len(modes)).tolist(), strict=True)
+        _one_mode(t.ravel(), w, s) for w, s in zip(modes, np.broadcast_to(targets, len(modes)).tolist(), strict=True)
     ]
     return np.stack(solved, axis=-1).reshape(t.shape + values.shape)
 

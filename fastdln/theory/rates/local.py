@@ -155,9 +155,7 @@ def step_limit(loss: Loss, depth: int) -> float:
     return 2 / sharpness if sharpness > 0 else np.inf
 
 
-def _require_minimum(
-    net: Network, arrays: Weights, loss: Loss, sigma: Floats, values: Floats, tol: float
-) -> None:
+def _require_minimum(net: Network, arrays: Weights, loss: Loss, sigma: Floats, values: Floats, tol: float) -> None:
     """Refuse weights that are not at a global minimum over all networks of the same widths."""
     norms = np.array([np.linalg.norm(W, 2) for W in arrays])
     unit = sigma[0] * (1.0 if loss.input_root is None else np.linalg.norm(loss.input_root, 2))
