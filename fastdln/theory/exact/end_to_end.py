@@ -33,7 +33,7 @@ def end_to_end(t: ArrayLike, product0: ArrayLike, loss: Loss, depth: int) -> Flo
 
     One layer has a closed form, and so have two layers on whitened data (`two_layer`). Otherwise the balanced network
     whose hidden widths are the rank r of the product is integrated: its product moves by the equation above, without
-    powers of matrices that lose their rank, and keeps its rank, as it must. The relative accuracy is about 1e-11. Where
+    powers of matrices that lose their rank, and keeps its rank, as it must. The relative accuracy is about 1e-10. Where
     r = min(d_h, d_0) the integration ends when the path that remains is certified to be below rounding.
 
     Parameters
