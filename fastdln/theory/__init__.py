@@ -5,7 +5,18 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-_CHAPTERS = ("adjacency", "claims", "exact", "hessian", "invariants", "landscape", "quotient", "rates", "reduction", "saddles")
+_CHAPTERS = (
+    "adjacency",
+    "claims",
+    "exact",
+    "hessian",
+    "invariants",
+    "landscape",
+    "quotient",
+    "rates",
+    "reduction",
+    "saddles",
+)
 
 __all__ = list(_CHAPTERS)
 

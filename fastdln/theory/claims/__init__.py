@@ -26,6 +26,7 @@ _MODULES = (
     "saddles",
     "quotient",
     "special",
+    "modes",
     "exact",
     "rates",
     "descent",
