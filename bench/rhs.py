@@ -16,11 +16,12 @@ import numpy as np
 
 import fastdln as dln
 from bench.peak import LANES, fma_rate
-from fastdln.engines import lanes
 from fastdln.engines.arena import Arena
+from fastdln.engines.lanes import executor
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
+from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
 from fastdln.kernels.memory import peek
 from fastdln.kernels.steps import slope
 
@@ -52,7 +53,7 @@ def block(widths: tuple[int, ...]) -> tuple[Arena, int]:
         network=network, loss=loss, start=start, atol=np.ones(1), rtol=1e-6, duration=1.0, direction=1.0,
         times=np.zeros(0), tableau=TSIT5, raw=(), learning=False, max_steps=1,
     )  # fmt: skip
-    plan = recipe(problem, lanes.executor(np.float64))
+    plan = recipe(problem, executor(np.float64))
     arena = Arena(plan)
     arena.arena[:] = 0.3 * np.random.default_rng(1).standard_normal(arena.arena.size)
     return arena, plan.program.flops * plan.executor.lanes
@@ -71,8 +72,8 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, choices=(2, 4, 8))
     arguments = parser.parse_args()
     if arguments.lanes:
-        os.environ[lanes.LANES_VARIABLE] = str(arguments.lanes)
-    print(f"{lanes.lane_count()} lanes; share of the peak, median of {arguments.rounds} alternating rounds")
+        os.environ[LANES_VARIABLE] = str(arguments.lanes)
+    print(f"{lane_count()} lanes; share of the peak, median of {arguments.rounds} alternating rounds")
     for widths in WIDTHS:
         arena, flops = block(widths)
         rate(arena, flops, 0.001)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import METHODS
 from fastdln.losses import Loss
 from fastdln.network import Network
+from fastdln.resources import cores
 
 
 def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
@@ -136,7 +136,7 @@ def step(step: Any, duration: float, max_steps: int) -> float:
 
 def threads(threads: Any) -> int:
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores()
     return count("threads", threads)
 
 

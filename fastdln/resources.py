@@ -1,4 +1,4 @@
-"""What the machine has, and how a user sees a long call: free memory, optional packages, progress."""
+"""What the machine has, and how a user sees a long call: cores, free memory, optional packages, progress."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def optional(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"this needs {module.split('.')[0]}: pip install 'fastdln[{extra}]'") from error
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory() -> int | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastdln as dln
 from fastdln.engines import batch
-from fastdln.engines.lanes import LANES_VARIABLE, lane_count
+from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense"])
 OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")

@@ -9,8 +9,8 @@ from llvmlite import binding
 
 import fastdln
 from fastdln import arguments
-from fastdln.engines.lanes import lane_count
 from fastdln.kernels.compile import cache_folder
+from fastdln.kernels.lanes import lane_count
 
 __all__ = ["describe"]
 

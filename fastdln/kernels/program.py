@@ -17,7 +17,6 @@ With an input Gram matrix G (unwhitened data) the residual is S - W G.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,7 +33,10 @@ class Operand(NamedTuple):
 
 
 class Product(NamedTuple):
-    """C = op(A) op(B), or D - A B; C is m x n and the sum runs over k."""
+    """C = op(A) op(B), or with D: D - A B in the programs of a flow, D + op(A) op(B) in those of an evaluation.
+
+    C is m x n and the sum runs over k.
+    """
 
     form: int
     c: Operand
@@ -178,8 +180,9 @@ def _narrow(plan: _Plan, k: int, cross: Operand, gram: Operand | None) -> None:
         right = plan.multiply(NT, right, plan.layer(i), d[k], d[i], d[i - 1], plan.slope(k) if i + 1 == k else None)
 
 
-def _cheapest(candidates: list[tuple[str, int]], cost: Callable[[tuple[str, int]], int]) -> tuple[str, int]:
-    return min(candidates, key=cost)  # the first of equals
+def orders(depth: int) -> list[tuple[str, int]]:
+    """All orders of a network of so many layers."""
+    return [(family, m) for family in ("meet", "narrow") for m in range(depth - 1, 0, -1)] or [("meet", 0)]
 
 
 @functools.cache
@@ -230,8 +233,7 @@ def program(
         return plan, None
 
     if order is None:
-        candidates = [(family, m) for family in ("meet", "narrow") for m in range(h - 1, 0, -1)] or [("meet", 0)]
-        order = _cheapest(candidates, lambda choice: build(choice)[0].flops)
+        order = min(orders(h), key=lambda choice: build(choice)[0].flops)  # the first of equals
     rhs, residual = build(order)
 
     def look(m: int) -> tuple[_Plan, Operand]:

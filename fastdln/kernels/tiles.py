@@ -8,6 +8,7 @@ accumulator, the sum over k ascends, every step is one fused multiply-add: the b
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 from llvmlite import ir
@@ -18,7 +19,7 @@ from fastdln.kernels.emit import I64, Emit, const
 from fastdln.kernels.program import NN, NT, TN, Product
 
 # columns of a row; strides and offsets in bytes, S* choose the base an operand lies at
-(KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, SUB, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
+(KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, USE_D, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
 COLUMNS = 20
 
 REGISTERS = 16  # of AVX2; with more of them larger tiles were no faster
@@ -80,7 +81,7 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
                 c_row,
             )
             row[SD], row[OD] = d.base, d.offset * entry_bytes + i * d.row * entry_bytes + j * entry_bytes
-            row[SUB] = int(p.d is not None)
+            row[USE_D] = int(p.d is not None)
             row[STEP_A], row[STEP_B] = m * a_down, n * b_across
             row[STEP_CI], row[STEP_CJ] = m * c_row, n * entry_bytes
             rows.append(row)
@@ -97,12 +98,28 @@ def _tile(
     b: ir.Value,
     c: ir.Value,
     d: ir.Value,
+    sums: bool,
 ) -> None:
-    """C = op(A) op(B), or D - A B where field[SUB] is set, for one tile; a, b, c, d point at its first entries."""
+    """C = op(A) op(B) for one tile; a, b, c, d point at its first entries.
+
+    Where field[USE_D] is set, C = D - A B (of the form NN only); with ``sums``, D + op(A) op(B).
+    """
     one = const(e.entry_bytes)
     a_i, a_k = (one, field[LA]) if form == TN else (field[LA], one)
     b_k, b_j = (one, field[LB]) if form == NT else (field[LB], one)
     total = [[cgutils.alloca_once_value(e.b, e.zero(e.entry_type)) for _ in range(n)] for _ in range(m)]
+
+    def spots() -> Iterator[tuple[ir.Value, ir.Value]]:
+        """Where each entry of C and D lies behind their first, and the place of its sum."""
+        for i, row in enumerate(total):
+            for j, place in enumerate(row):
+                yield e.b.add(e.times(field[LC], i), const(e.entry_bytes * j)), place
+
+    given = e.b.icmp_signed("!=", field[USE_D], const(0))
+    if sums:
+        with e.b.if_then(given):
+            for o, place in spots():
+                e.b.store(e.load(d, o), place)
     at_a, at_b = cgutils.alloca_once_value(e.b, a), cgutils.alloca_once_value(e.b, b)
     with e.each(field[K]):
         xa, xb = e.b.load(at_a), e.b.load(at_b)
@@ -119,28 +136,30 @@ def _tile(
             e.b.store(e.fma(x, y, e.b.load(total[i][j])), total[i][j])
         e.b.store(e.at(xa, a_k), at_a)
         e.b.store(e.at(xb, b_k), at_b)
-    spot = {(i, j): e.b.add(e.times(field[LC], i), const(e.entry_bytes * j)) for i in range(m) for j in range(n)}
 
     def subtract() -> None:
-        for (i, j), o in spot.items():
-            e.store(e.b.fsub(e.load(d, o), e.b.load(total[i][j])), c, o)
+        for o, place in spots():
+            e.store(e.b.fsub(e.load(d, o), e.b.load(place)), c, o)
 
     def assign() -> None:
-        for (i, j), o in spot.items():
-            e.store(e.b.load(total[i][j]), c, o)
+        for o, place in spots():
+            e.store(e.b.load(place), c, o)
 
-    if form != NN:
+    if sums or form != NN:
         assign()
         return
-    with e.b.if_else(e.b.icmp_signed("!=", field[SUB], const(0))) as (yes, no):
+    with e.b.if_else(given) as (yes, no):
         with yes:
             subtract()
         with no:
             assign()
 
 
-def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
-    """Execute ``count`` rows; ``bases`` holds addresses of state, derivative, scratch; D has rows as long as C's."""
+def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: bool = False) -> None:
+    """Execute ``count`` rows; ``bases`` holds addresses of state, derivative, scratch; D has rows as long as C's.
+
+    ``sums``: products are added to D, in all forms, instead of subtracted from it.
+    """
     table = e.pointer(bases)
     with e.each(count) as index:
         row = e.pointer(e.b.add(rows, e.b.mul(index, const(8 * COLUMNS))))
@@ -159,7 +178,7 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None
                 across = {x: cgutils.alloca_once_value(e.b, p) for x, p in first}
                 with e.each(field[NJ]):
                     xb, xc, xd = (e.b.load(across[x]) for x in "bcd")
-                    _tile(e, form, m, n, field, e.b.load(down["a"]), xb, xc, xd)
+                    _tile(e, form, m, n, field, e.b.load(down["a"]), xb, xc, xd, sums)
                     for x, p, step in (("b", xb, STEP_B), ("c", xc, STEP_CJ), ("d", xd, STEP_CJ)):
                         e.b.store(e.at(p, field[step]), across[x])
                 for x, step in (("a", STEP_A), ("c", STEP_CI), ("d", STEP_CI)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -42,20 +43,25 @@ KERNELS: tuple[Callable[..., None], ...] = (
 )
 
 
+def emit_all(context, builder, signature, args, kernels):
+    """Emit kernels for the element type of the first argument and the length of the second; their addresses are
+    written to the third."""
+    like, lanes, out = signature.args
+    bits = 64 if like.dtype == types.float64 else 32
+    table = context.make_array(out)(context, builder, args[2]).data
+    for i, body in enumerate(kernels):
+        n_args = len(inspect.signature(body).parameters) - 1
+        emit = Emit(builder.module, f"fastdln_{body.__name__}_f{bits}x{lanes.count}", n_args, bits, lanes.count)
+        body(emit, *emit.fn.args)
+        emit.b.ret_void()
+        builder.store(builder.ptrtoint(emit.fn, I64), cgutils.gep(builder, table, i))
+    return context.get_dummy_value()
+
+
 @intrinsic
 def _emit_library(context, like, lanes, out):
-    """Emit every kernel for the element type of ``like`` and the length of ``lanes``; their addresses to ``out``."""
-    bits = 64 if like.dtype == types.float64 else 32
-
     def codegen(context, builder, signature, args):
-        table = context.make_array(out)(context, builder, args[2]).data
-        for i, body in enumerate(KERNELS):
-            n_args = len(inspect.signature(body).parameters) - 1
-            emit = Emit(builder.module, f"fastdln_{body.__name__}_f{bits}x{lanes.count}", n_args, bits, lanes.count)
-            body(emit, *emit.fn.args)
-            emit.b.ret_void()
-            builder.store(builder.ptrtoint(emit.fn, I64), cgutils.gep(builder, table, i))
-        return context.get_dummy_value()
+        return emit_all(context, builder, signature, args, KERNELS)
 
     return types.void(like, lanes, out), codegen
 
@@ -68,9 +74,14 @@ def _library(like, lanes, out):
 @functools.cache
 def library(dtype: DTypeLike, lanes: int) -> dict[str, int]:
     """Addresses of the kernels."""
-    out = np.zeros(len(KERNELS), np.int64)
-    _library(np.empty(0, dtype), (0,) * lanes, out)
-    return {body.__name__: int(address) for body, address in zip(KERNELS, out, strict=True)}
+    return addresses(_library, KERNELS, dtype, lanes)
+
+
+def addresses(entry: Any, kernels: tuple[Callable[..., None], ...], dtype: DTypeLike, lanes: int) -> dict[str, int]:
+    """Compile kernels for a number of lanes, through the entry point that emits them, and tell where they are."""
+    out = np.zeros(len(kernels), np.int64)
+    entry(np.empty(0, dtype), (0,) * lanes, out)
+    return {body.__name__: int(address) for body, address in zip(kernels, out, strict=True)}
 
 
 @intrinsic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -10,8 +11,12 @@ import numpy as np
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.kernels.evaluate import run
+from fastdln.kernels.tangent import hessian
 from fastdln.losses import Loss
-from fastdln.network import Weights, check_weights
+from fastdln.network import Network, Weights, check_weights
+from fastdln.resources import cores
+from fastdln.theory import compiled
 
 __all__ = ["Point", "apply", "operator"]
 
@@ -52,9 +57,17 @@ def apply(weights: Sequence[ArrayLike], loss: Loss, directions: Sequence[ArrayLi
     >>> apply(weights, Quadratic([[3.0]]), (np.array([[1.0]]), np.array([[2.0]])))
     (array([[-6.]]), array([[-3.]]))
     """
-    point = Point(weights, loss)
-    arrays = point.check(directions)
-    return point.apply(arrays)
+    net, arrays = check_weights(weights)
+    changes = _check_directions(directions, net)
+    batch = _check_batch(net, arrays, changes, loss)
+    plan = hessian(net.widths, loss.input_gram is not None)
+    if not compiled.suits(plan):
+        return Point(arrays, loss).apply(changes)
+    dtype = np.result_type(arrays[0], changes[0])
+    inputs = compiled.rows((*arrays, *changes, *compiled.constants(plan, loss)), batch, dtype)
+    results = tuple(np.empty((math.prod(batch), *shape), dtype) for shape in net.shapes)
+    run(plan, inputs, results, cores())
+    return tuple(V.reshape(*batch, *V.shape[1:]) for V in results)
 
 
 def operator(weights: Sequence[ArrayLike], loss: Loss) -> scipy.sparse.linalg.LinearOperator:
@@ -136,21 +149,6 @@ class Point:
         root = self.loss.input_root
         return prefix if root is None else (prefix @ root).astype(self.dtype)
 
-    def check(self, directions: Sequence[ArrayLike]) -> Weights:
-        """Validate directions for these networks."""
-        try:
-            _, arrays = check_weights(directions, self.net)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"directions must have the shapes of the weights: {error}") from None
-        try:
-            np.broadcast_shapes(arrays[0].shape[:-2], self.batch)
-        except ValueError:
-            raise ValueError(
-                f"the batch {arrays[0].shape[:-2]} of the directions does not broadcast with the batch {self.batch} "
-                "of weights and targets"
-            ) from None
-        return arrays
-
     def apply(self, directions: Weights) -> Weights:
         """Multiply the Hessians by directions."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -165,6 +163,23 @@ class Point:
                 images.append(change @ _transpose(self.prefixes[i - 1]) - pulled @ _transpose(changes[i - 1]))
                 change = _transpose(W) @ change - _transpose(V) @ pulled
             return (change, *reversed(images))
+
+
+def _check_directions(directions: Sequence[ArrayLike], net: Network) -> Weights:
+    try:
+        return check_weights(directions, net)[1]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"directions must have the shapes of the weights: {error}") from None
+
+
+def _check_batch(net: Network, weights: Weights, directions: Weights, loss: Loss) -> tuple[int, ...]:
+    """The common batch of weights, directions and targets."""
+    loss.check_product((*weights[0].shape[:-2], net.widths[-1], net.widths[0]))
+    batches = weights[0].shape[:-2], directions[0].shape[:-2], loss.batch_shape
+    try:
+        return np.broadcast_shapes(*batches)
+    except ValueError:
+        raise ValueError(f"the batches of weights, directions and targets do not broadcast: {batches}") from None
 
 
 def _transpose(matrices: NDArray[Any]) -> NDArray[Any]:

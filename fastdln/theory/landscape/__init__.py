@@ -1,4 +1,4 @@
-"""The loss landscape: critical values, critical points, their kinds, and the size of the set of global minima.
+"""The loss landscape: critical values, critical points and their kinds, the size of the set of minima, slices.
 
 Sources: P. Baldi & K. Hornik, Neural Networks 2 (1989) 53-58; E. M. Achour, F. Malgouyres & S. Gerchinovitz, Journal
 of Machine Learning Research 25 (2024) 242; survey, arXiv 2511.10362, sections on critical points and on level sets.
@@ -10,6 +10,7 @@ from fastdln.theory.landscape.classification import CriticalPoint, classify
 from fastdln.theory.landscape.points import critical_point
 from fastdln.theory.landscape.refinement import refine
 from fastdln.theory.landscape.sizes import Assumptions, assumptions, codimension, dimension, level_set_bound
+from fastdln.theory.landscape.slices import slice
 from fastdln.theory.landscape.values import CriticalValue, critical_values
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "dimension",
     "level_set_bound",
     "refine",
+    "slice",
 ]
