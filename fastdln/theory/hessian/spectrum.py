@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import null_space
 
 from fastdln.losses import Loss
-from fastdln.network import Weights, check_weights
+from fastdln.network import Network, Weights, check_weights
 from fastdln.theory.hessian.dense import matrix
+from fastdln.theory.hessian.fiber import Fiber
+from fastdln.theory.hessian.krylov import extreme_eigenvalues
 from fastdln.theory.hessian.products import Point
 
 __all__ = ["Inertia", "index", "spectrum"]
+
+DENSE = 1000  # parameters up to which eigenvalues at the ends are taken from all
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,18 @@ class Inertia:
     doubtful: Any
 
 
-def spectrum(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[np.float64]:
-    """Compute the eigenvalues of the Hessian.
+def spectrum(
+    weights: Sequence[ArrayLike], loss: Loss, k: int | None = None, transverse: bool = False
+) -> NDArray[np.float64]:
+    """Compute the eigenvalues of the Hessian, all of them or those at both ends.
+
+    Above N = 1000 parameters the ends come from Hessian-vector products alone, by a block Lanczos method that finds
+    multiple eigenvalues as often as they occur, with residuals below 1e-10 ||H||_2.
+
+    At a critical point the directions of the gauges, X_i W_i - W_i X_{i-1} with any matrices X_i in the hidden layers,
+    are null vectors of H. `transverse` leaves these zeros out: the spectrum is then that of H on the orthogonal
+    complement of those directions, where the least eigenvalue at a generic minimum is positive and the rate at which
+    the flow approaches it. (Elsewhere it is the spectrum of H compressed to that complement.)
 
     Parameters
     ----------
@@ -48,27 +64,83 @@ def spectrum(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[np.float64]:
         The weights, W_1 first.
     loss : Loss
         The loss.
+    k : int, optional
+        How many eigenvalues from each end; by default all.
+    transverse : bool
+        Only across the directions of the gauges; for one network, without batch axes.
 
     Returns
     -------
-    ndarray, shape (..., N)
-        All eigenvalues with their multiplicities, the least first.
+    ndarray, shape (..., N), or (..., 2 k)
+        The eigenvalues with their multiplicities, the least first. With `transverse` and without `k` there are as many
+        as the complement has dimensions.
 
     Raises
     ------
     ValueError
-        If the Hessian is not finite.
+        If the Hessian is not finite, there are no 2 k eigenvalues, or `transverse` is asked for a batch.
+    MemoryError
+        If all eigenvalues are wanted and the matrix would not fit into memory.
+    RuntimeError
+        If eigenvalues at the ends are too clustered to be found by Lanczos steps.
 
     Examples
     --------
     >>> from fastdln.losses import Quadratic
-    >>> spectrum((np.array([[0.0]]), np.array([[0.0]])), Quadratic([[3.0]]))
-    array([-3.,  3.])
+    >>> weights = np.array([[1.0]]), np.array([[1.0]])
+    >>> spectrum(weights, Quadratic([[1.0]]))
+    array([0., 2.])
+    >>> spectrum(weights, Quadratic([[1.0]]), transverse=True)
+    array([2.])
     """
-    H = matrix(_double(weights), loss)
+    net, arrays = check_weights(weights)
+    arrays = tuple(W.astype(np.float64, copy=False) for W in arrays)
+    if k is not None and not 1 <= 2 * operator.index(k) <= net.n_parameters:
+        raise ValueError(f"k must be from 1 to N/2 = {net.n_parameters / 2:g}, not {k}")
+    point = Point(arrays, loss)
+    batch = point.batch
+    if not all(np.isfinite(x).all() for x in (*arrays, *point.pulled)):
+        raise ValueError("weights must be finite, and so large only that the gradient does not overflow")
+    if transverse and batch:
+        raise ValueError(f"a transverse spectrum is that of one network; weights and loss have the batch {batch}")
+    if k is None or net.n_parameters <= DENSE:
+        values = _dense(net, arrays, loss, transverse)
+        if k is None:
+            return values
+        if values.shape[-1] < 2 * k:
+            raise ValueError(f"k must be at most half of the {values.shape[-1]} eigenvalues, not {k}")
+        return np.concatenate([values[..., :k], values[..., -k:]], axis=-1)
+    ends = [_by_products(Point(one, target), k, transverse) for one, target in _each(arrays, loss, batch)]
+    return np.reshape(ends, (*batch, 2 * k))
+
+
+def _dense(net: Network, weights: Weights, loss: Loss, transverse: bool) -> NDArray[np.float64]:
+    H = matrix(weights, loss)
     if not np.isfinite(H).all():
         raise ValueError("weights must give a finite Hessian, but it overflows or they hold NaN")
+    if transverse:
+        along = Fiber(net, weights).basis()
+        if len(along):
+            across = null_space(along)
+            H = across.T @ H @ across
     return np.asarray(np.linalg.eigvalsh(H))
+
+
+def _by_products(point: Point, k: int, transverse: bool) -> NDArray[np.float64]:
+    net = point.net
+
+    def multiply(rows: NDArray[Any]) -> NDArray[Any]:
+        return net.pack(point.apply(net.unpack(rows)))
+
+    project = Fiber(net, point.weights).across if transverse else lambda rows: rows
+    return extreme_eigenvalues(multiply, project, net.n_parameters, k)
+
+
+def _each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tuple[Weights, Loss]]:
+    """The networks of a batch one by one, each with its target."""
+    arrays = [np.broadcast_to(W, (*batch, *W.shape[-2:])) for W in weights]
+    for place in np.ndindex(batch):
+        yield tuple(W[place] for W in arrays), loss[place[-1]] if loss.batch_shape else loss
 
 
 def index(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-8) -> Inertia:
@@ -106,10 +178,11 @@ def index(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-8) -> Inerti
     """
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1, not {tol!r}")
-    values = spectrum(weights, loss)
+    values = spectrum(weights, loss)  # validates
+    arrays = tuple(np.asarray(W, np.float64) for W in weights)
     size = np.abs(values)
     norm = size.max(axis=-1, keepdims=True)
-    terms = _size_of_terms(Point(_double(weights), loss))[..., None]
+    terms = _size_of_terms(Point(arrays, loss))[..., None]
     rounding = values.shape[-1] * np.finfo(values.dtype).eps * terms
     least = np.maximum(tol * norm, rounding)
     zero = size <= least
@@ -129,10 +202,6 @@ def index(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-8) -> Inerti
         gap = (float(gap[0]), float(gap[1]))
     negative, nothing, positive, doubtful = counts
     return Inertia(negative, nothing, positive, gap, doubtful)
-
-
-def _double(weights: Sequence[ArrayLike]) -> Weights:
-    return tuple(W.astype(np.float64, copy=False) for W in check_weights(weights)[1])
 
 
 def _size_of_terms(point: Point) -> NDArray[Any]:
