@@ -22,6 +22,7 @@ _MODULES = (
     "convergence",
     "landscape",
     "minima",
+    "hessian",
     "kinds",
     "saddles",
     "quotient",

@@ -39,8 +39,8 @@ class Fiber:
         right, self._right = _eigen([W @ W.T for W, _ in pairs])
         left, self._left = _eigen([above.T @ above for _, above in pairs])
         sums = [b[:, None] + a for a, b in zip(right, left, strict=True)]
-        least = CUT * max((S.max(initial=0.0) for S in sums), default=0.0)
-        self._inverse = [_ratio(np.ones(()), np.where(S > least, S, 0.0)) for S in sums]
+        least = CUT * max((s.max(initial=0.0) for s in sums), default=0.0)
+        self._inverse = [_ratio(np.ones(()), np.where(s > least, s, 0.0)) for s in sums]
 
     def basis(self) -> Floats:
         """Orthonormal gauge directions, packed, one a row."""

@@ -146,8 +146,8 @@ def _each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tupl
 def index(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-8) -> Inertia:
     """Count the negative, zero and positive eigenvalues of the Hessian.
 
-    The inertia is the same along a gauge orbit of a critical point, although the eigenvalues are not (Sylvester's law;
-    survey, arXiv 2511.10362, section on the Hessian).
+    The inertia is the same along a gauge orbit, although the eigenvalues are not: gauges act linearly on the weights
+    and leave L unchanged, so that H changes by a congruence (survey, arXiv 2511.10362, section on the Hessian).
 
     Parameters
     ----------
