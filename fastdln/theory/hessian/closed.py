@@ -120,7 +120,8 @@ def _whitened_sigma(net: Network, loss: Loss, what: str) -> Floats:
             f"{what} is in closed form for whitened data only: use Quadratic.from_data(X, Y), or the eigenvalues of "
             "hessian.matrix"
         )
-    return loss.modes.sigma
+    sigma = loss.modes.sigma
+    return np.where(np.arange(len(sigma)) < loss.rank, sigma, 0.0)
 
 
 def _check_learned(net: Network, loss: Loss, learned: Iterable[int]) -> list[int]:

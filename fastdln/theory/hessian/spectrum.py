@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import null_space
 
 from fastdln.losses import Loss
-from fastdln.network import Network, Weights, check_weights
+from fastdln.network import Weights, check_weights
+from fastdln.theory.hessian.bound import norm_bound
 from fastdln.theory.hessian.dense import matrix
 from fastdln.theory.hessian.fiber import Fiber
 from fastdln.theory.hessian.krylov import extreme_eigenvalues
@@ -21,6 +22,7 @@ from fastdln.theory.hessian.products import Point
 __all__ = ["Inertia", "index", "spectrum"]
 
 DENSE = 1000  # parameters up to which eigenvalues at the ends are taken from all
+CRITICAL = 1e-6  # of the norm: what H may make of a gauge direction at a critical point
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def spectrum(
     At a critical point the directions of the gauges, X_i W_i - W_i X_{i-1} with any matrices X_i in the hidden layers,
     are null vectors of H. `transverse` leaves these zeros out: the spectrum is then that of H on the orthogonal
     complement of those directions, where the least eigenvalue at a generic minimum is positive and the rate at which
-    the flow approaches it. (Elsewhere it is the spectrum of H compressed to that complement.)
+    the flow approaches it.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def spectrum(
     k : int, optional
         How many eigenvalues from each end; by default all.
     transverse : bool
-        Only across the directions of the gauges; for one network, without batch axes.
+        Only across the directions of the gauges; for one network, without batch axes, at a critical point.
 
     Returns
     -------
@@ -78,7 +80,8 @@ def spectrum(
     Raises
     ------
     ValueError
-        If the Hessian is not finite, there are no 2 k eigenvalues, or `transverse` is asked for a batch.
+        If the Hessian is not finite, there are no 2 k eigenvalues, or `transverse` is asked for a batch or where the
+        gauge directions are no null vectors.
     MemoryError
         If all eigenvalues are wanted and the matrix would not fit into memory.
     RuntimeError
@@ -101,39 +104,52 @@ def spectrum(
     batch = point.batch
     if not all(np.isfinite(x).all() for x in (*arrays, *point.pulled)):
         raise ValueError("weights must be finite, and so large only that the gradient does not overflow")
-    if transverse and batch:
-        raise ValueError(f"a transverse spectrum is that of one network; weights and loss have the batch {batch}")
+    fiber = _fiber(point) if transverse else None
     if k is None or net.n_parameters <= DENSE:
-        values = _dense(net, arrays, loss, transverse)
+        values = _dense(arrays, loss, fiber)
         if k is None:
             return values
         if values.shape[-1] < 2 * k:
             raise ValueError(f"k must be at most half of the {values.shape[-1]} eigenvalues, not {k}")
         return np.concatenate([values[..., :k], values[..., -k:]], axis=-1)
-    ends = [_by_products(Point(one, target), k, transverse) for one, target in _each(arrays, loss, batch)]
+    ends = [_by_products(Point(one, target), k, fiber) for one, target in _each(arrays, loss, batch)]
     return np.reshape(ends, (*batch, 2 * k))
 
 
-def _dense(net: Network, weights: Weights, loss: Loss, transverse: bool) -> NDArray[np.float64]:
+def _fiber(point: Point) -> Fiber:
+    """The gauge directions, at one point where they are null vectors."""
+    if point.batch:
+        raise ValueError(f"a transverse spectrum is that of one network; weights and loss have the batch {point.batch}")
+    fiber = Fiber(point.net, point.weights)
+    directions = np.random.default_rng(0).standard_normal((4, point.net.n_parameters))
+    along = directions - fiber.across(directions)
+    size, moved = np.linalg.norm(along), np.linalg.norm(_multiply(point, along))
+    if moved > CRITICAL * size * norm_bound(point.weights, point.loss):
+        raise ValueError(
+            f"weights must be a critical point for a transverse spectrum, but ||H v|| = {moved / size:.1e} ||v|| for "
+            "directions v of gauges, which would be null vectors"
+        )
+    return fiber
+
+
+def _multiply(point: Point, rows: NDArray[Any]) -> NDArray[Any]:
+    return point.net.pack(point.apply(point.net.unpack(rows)))
+
+
+def _dense(weights: Weights, loss: Loss, fiber: Fiber | None) -> NDArray[np.float64]:
     H = matrix(weights, loss)
     if not np.isfinite(H).all():
         raise ValueError("weights must give a finite Hessian, but it overflows or they hold NaN")
-    if transverse:
-        along = Fiber(net, weights).basis()
-        if len(along):
-            across = null_space(along)
-            H = across.T @ H @ across
+    along = np.zeros((0, 0)) if fiber is None else fiber.basis()
+    if len(along):
+        across = null_space(along)
+        H = across.T @ H @ across
     return np.asarray(np.linalg.eigvalsh(H))
 
 
-def _by_products(point: Point, k: int, transverse: bool) -> NDArray[np.float64]:
-    net = point.net
-
-    def multiply(rows: NDArray[Any]) -> NDArray[Any]:
-        return net.pack(point.apply(net.unpack(rows)))
-
-    project = Fiber(net, point.weights).across if transverse else lambda rows: rows
-    return extreme_eigenvalues(multiply, project, net.n_parameters, k)
+def _by_products(point: Point, k: int, fiber: Fiber | None) -> NDArray[np.float64]:
+    project = (lambda rows: rows) if fiber is None else fiber.across
+    return extreme_eigenvalues(lambda rows: _multiply(point, rows), project, point.net.n_parameters, k)
 
 
 def _each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tuple[Weights, Loss]]:
