@@ -6,11 +6,11 @@ import ctypes
 
 import numpy as np
 
-from fastdln.kernels.vectors import library
+from fastdln.kernels import vectors
 
 
-def call(name, dtype, lanes, *arguments):
-    """Run one kernel of the library; integers are passed as they are."""
+def call(name, dtype, lanes, *arguments, library=vectors.library):
+    """Run one kernel of a library; integers are passed as they are."""
     values = [x if isinstance(x, int) else x.ctypes.data for x in arguments]
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(values))
     function(library(np.dtype(dtype), lanes)[name])(*values)

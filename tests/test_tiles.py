@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fastdln.kernels import gemm, tiles
+from fastdln.kernels import blocks, gemm, tiles
 from fastdln.kernels.program import DERIVATIVE, NN, NT, SCRATCH, STATE, TN, Operand, Product
 from tests.kernels import addresses, call
 
@@ -33,12 +33,12 @@ def numbers(p, dtype, lanes, seed=0):
     return [rng.standard_normal((size, lanes)).astype(dtype) for size in sizes]
 
 
-def run(p, memory, encode=tiles.encode, gemm_address=0):
+def run(p, memory, encode=tiles.encode, gemm_address=0, **options):
     dtype, lanes = memory[0].dtype, memory[0].shape[1]
     rows = encode((p,), lanes * dtype.itemsize)
     state, slope, scratch = (array.copy() for array in memory)
     bases = np.append(addresses(state, slope, scratch), gemm_address)
-    call("execute", dtype, lanes, bases, rows, len(rows))
+    call("execute", dtype, lanes, bases, rows, len(rows), **options)
     assert state.tobytes() == memory[0].tobytes()
     assert slope.tobytes() == memory[1].tobytes()
     outside = np.ones(len(scratch), bool)
@@ -67,6 +67,22 @@ def test_products_of_all_small_shapes(kind, dtype, lanes):
         memory = numbers(p, dtype, lanes, seed=100 * m + 10 * n + k)
         eps = np.finfo(dtype).eps
         assert_allclose(run(p, memory), expected(kind, p, memory), atol=40 * eps, rtol=40 * eps)
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), KINDS)
+@pytest.mark.parametrize("form", [NN, TN, NT])
+def test_sums_of_products(form, dtype, lanes):
+    for m, n, k in pairs((1, 2, 5, 8), (1, 3, 4, 9), (1, 4, 6)):
+        plain = one_product(form, m, n, k)
+        memory = numbers(plain, dtype, lanes)
+        product, eps = expected(form, plain, memory), np.finfo(dtype).eps
+        close = {"atol": 40 * eps, "rtol": 40 * eps, "err_msg": f"{m, n, k}"}
+        assert_allclose(run(plain, memory, library=blocks.library), product, **close)
+        behind = Operand(SCRATCH, 5 + m * n + 2, n)
+        for d in (behind, plain.c):
+            given = memory[2][d.offset : d.offset + m * n].reshape(m, n, lanes)
+            added = run(plain._replace(d=d), memory, library=blocks.library)
+            assert_allclose(added, given + product, **close)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])

@@ -134,8 +134,10 @@ def _share(worker: Callable[[], Work], n: int, flops: int, unit: int, threads: i
 
     def turn(piece: tuple[int, int]) -> None:
         work = idle.get()
-        work(*piece)
-        idle.put(work)
+        try:
+            work(*piece)
+        finally:
+            idle.put(work)
 
     with ThreadPoolExecutor(threads) as pool:
         try:

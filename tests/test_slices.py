@@ -1,0 +1,111 @@
+"""The loss on lines and in planes against the loss at each point."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from fastdln.field import value
+from fastdln.losses import Quadratic, Regression
+from fastdln.network import Network
+from fastdln.theory import hessian, landscape
+from fastdln.theory.landscape import slices
+
+WIDTHS = [(3, 2), (2, 1, 2), (4, 2, 5, 3), (60, 70, 60)]
+
+
+def random_weights(net, batch=(), seed=0):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((*batch, *shape)) / np.sqrt(shape[1]) for shape in net.shapes)
+
+
+def random_losses(net, seed=1):
+    rng = np.random.default_rng(seed)
+    d_0, d_h = net.widths[0], net.widths[-1]
+    return [
+        Quadratic(rng.standard_normal((d_h, d_0))),
+        Regression(rng.standard_normal((d_0, 9)), rng.standard_normal((d_h, 9))),
+    ]
+
+
+def points(weights, directions, grids):
+    """Every point of a slice of one network, as a batch."""
+    mesh = np.meshgrid(*grids, indexing="ij")
+    moves = [tuple(x[..., None, None] * V for V in direction) for x, direction in zip(mesh, directions, strict=True)]
+    return tuple(sum(parts, W) for W, *parts in zip(weights, *moves, strict=True))
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_slice_holds_the_loss_at_every_point(widths, axes):
+    net = Network(widths)
+    weights, directions = random_weights(net), [random_weights(net, seed=2 + j) for j in range(axes)]
+    grids = [np.linspace(-1, 2, 13), np.geomspace(0.1, 1, 6)][:axes]
+    for loss in random_losses(net):
+        expected = value(points(weights, directions, grids), loss)
+        assert_allclose(landscape.slice(weights, directions, loss, grids), expected, rtol=1e-12)
+
+
+def test_batches_of_weights_directions_and_targets_broadcast():
+    net = Network((3, 4, 2))
+    rng = np.random.default_rng(0)
+    weights, direction = random_weights(net, (4, 1)), random_weights(net, (3,), seed=1)
+    loss = Quadratic(rng.standard_normal((3, 2, 3)))
+    grid = np.linspace(-1, 1, 5)
+    found = landscape.slice(weights, [direction], loss, [grid])
+    assert found.shape == (4, 3, 5)
+    for i, j in np.ndindex(4, 3):
+        one, along = tuple(W[i, 0] for W in weights), tuple(V[j] for V in direction)
+        assert_allclose(found[i, j], value(points(one, [along], [grid]), loss[j]), rtol=1e-13)
+    assert landscape.slice(random_weights(net, (0,)), [random_weights(net)], loss[0], [grid]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("widths", [(3, 4, 2), (60, 70, 60)])
+def test_values_do_not_depend_on_how_points_are_cut_up(widths, monkeypatch):
+    net = Network(widths)
+    weights, directions = random_weights(net, (3,)), [random_weights(net, seed=s) for s in (1, 2)]
+    grids = [np.linspace(-1, 1, 7), np.linspace(0, 1, 5)]
+    loss = random_losses(net)[0]
+    whole = landscape.slice(weights, directions, loss, grids)
+    for chunk in (1, 17, 40):
+        monkeypatch.setattr(slices, "CHUNK", chunk)
+        assert np.array_equal(landscape.slice(weights, directions, loss, grids), whole)
+
+
+def test_curvature_in_the_origin_of_a_line_is_that_of_the_hessian():
+    net = Network((3, 4, 2, 3))
+    weights, direction = random_weights(net), random_weights(net, seed=1)
+    x = np.cos(np.pi * np.arange(7) / 6)
+    for loss in random_losses(net):
+        coefficients = np.polynomial.polynomial.polyfit(x, landscape.slice(weights, [direction], loss, [x]), 6)
+        V = net.pack(direction)
+        assert_allclose(2 * coefficients[2], V @ hessian.matrix(weights, loss) @ V, rtol=1e-11)
+
+
+def test_single_precision_and_overflow():
+    net = Network((3, 4, 2))
+    single = tuple(W.astype(np.float32) for W in random_weights(net))
+    loss = random_losses(net)[0]
+    found = landscape.slice(single, [single], loss, [[0.0, 1.0]])
+    assert found.dtype == np.float32
+    assert_allclose(found[0], value(single, loss), rtol=1e-6)
+    assert np.isinf(landscape.slice(random_weights(net), [random_weights(net)], loss, [[0.0, 1e200]])[1])
+
+
+REFUSED = [
+    (lambda w, L: landscape.slice(w, [w, w, w], L, [[0], [0], [0]]), ValueError, "one or two directions"),
+    (lambda w, L: landscape.slice(w, [w], L, [[0], [0]]), ValueError, "one array for each direction"),
+    (lambda w, L: landscape.slice(w, [w], L, [[np.nan]]), ValueError, r"grids\[0\] must be a sequence of finite"),
+    (lambda w, L: landscape.slice(w, [w], L, [[]]), ValueError, r"grids\[0\] must be a sequence of finite"),
+    (lambda w, L: landscape.slice(w, w[:1], L, [[0]]), TypeError, r"directions\[0\] must have the shapes"),
+    (lambda w, L: landscape.slice(w, [w[::-1]], L, [[0]]), ValueError, r"directions\[0\] must have the shapes"),
+    (lambda w, L: landscape.slice(w, [w], Quadratic(np.eye(3)), [[0]]), ValueError, "the product of the weights"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED)
+def test_bad_arguments_are_refused_by_name(call, error, message):
+    net = Network((3, 4, 2))
+    with pytest.raises(error, match=message):
+        call(random_weights(net), random_losses(net)[0])
