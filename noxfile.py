@@ -47,12 +47,13 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure in short: the shared workloads, right-hand sides, the peers at hand, threads, first calls."""
+    """Measure in short: the shared workloads, right-hand sides, Hessians, the peers at hand, threads, first calls."""
     install(session, "bench")
     # settings for another BLAS slow the one that comes with NumPy
     session.env.update(dict.fromkeys(("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")))
     session.run("python", "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only")
     session.run("python", "-m", "bench.rhs")
+    session.run("python", "-m", "bench.hessian")
     session.run("python", "-m", "bench.peers", "--rounds", "3")
     session.run("python", "-m", "bench.scaling", "--rounds", "3")
     session.run("python", "-m", "bench.cold", "--rounds", "3")

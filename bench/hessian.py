@@ -1,8 +1,9 @@
 """Hessian-vector products against right-hand sides: ``python -m bench.hessian [--lanes 4]``.
 
-One thread. The rate of the right-hand side is that of `bench.rhs`; rounds of it and of the Hessian-vector product
-alternate, each counted by its own floating-point operations, and medians of the ratio of the rates are printed: for the
-products alone, on one block of networks again and again, and for a batch that is read from and written to arrays.
+One thread. Rounds of the right-hand side, as `bench.rhs` measures it, and of Hessian-vector products alternate, each
+counted by its own floating-point operations, and medians of the ratio of the rates are printed: for the products alone,
+on one block of networks again and again; with reading weights and directions from arrays and writing the result, where
+these fit the second-level cache; and the same from memory, whose bandwidth then decides.
 """
 
 from __future__ import annotations
@@ -18,49 +19,53 @@ import numpy as np
 
 import fastdln as dln
 from bench.rhs import WIDTHS, block, rate
-from fastdln.kernels.evaluate import Arena, run
+from fastdln.kernels import blocks
+from fastdln.kernels.evaluate import Arena
 from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
-from fastdln.kernels.tangent import hessian
+from fastdln.kernels.tangent import Evaluation, hessian
 from fastdln.kernels.vectors import invoke
 
-FLOPS = 1e9  # of one measurement
+CACHED, IN_MEMORY = 1 << 18, 1 << 26  # bytes of weights, directions and results
 
 
 @numba.njit(nogil=True)
-def repeat(task, times):  # type: ignore[no-untyped-def]
+def repeat_products(task, n, times):  # type: ignore[no-untyped-def]
     w = task[0]
     for _ in range(times):
-        invoke(w.execute, w.bases, w.rows, w.count)
+        for _ in range(0, n, w.lanes):
+            invoke(w.execute, w.bases, w.rows, w.count)
 
 
-def products(widths: tuple[int, ...]) -> Callable[[], float]:
-    """Measure the rate of the products alone."""
-    plan, lanes = hessian(widths, False), lane_count()
-    arena = Arena(plan, np.dtype(np.float64))
-    arena._memory[:] = 0.1 * np.random.default_rng(1).standard_normal(arena._memory.size)
-    times = int(FLOPS / (plan.flops * lanes))
-
-    def measure() -> float:
-        start = time.perf_counter()
-        repeat(arena.task, times)
-        return plan.flops * lanes * times / (time.perf_counter() - start)
-
-    return measure
+@numba.njit(nogil=True)
+def repeat_all(task, n, times):  # type: ignore[no-untyped-def]
+    for _ in range(times):
+        blocks.products(task, 0, n)
 
 
-def batch(widths: tuple[int, ...]) -> Callable[[], float]:
-    """Measure the rate on a batch of networks in arrays."""
-    plan, net = hessian(widths, False), dln.Network(widths)
-    n = int(FLOPS / plan.flops)
+def connected(plan: Evaluation, net: dln.Network, n: int) -> tuple[Arena, tuple[np.ndarray, ...]]:
+    """An arena with a batch of n networks, and the arrays, which must be kept."""
     rng = np.random.default_rng(0)
-    weights, directions = (tuple(rng.standard_normal((n, *shape)) for shape in net.shapes) for _ in range(2))
-    cross = rng.standard_normal((1, widths[-1], widths[0]))
-    results = tuple(np.empty_like(W) for W in weights)
+    inputs = [0.3 * rng.standard_normal((n, *shape)) for _ in range(2) for shape in net.shapes]
+    inputs.append(rng.standard_normal((1, net.widths[-1], net.widths[0])))
+    results = [np.empty((n, *shape)) for shape in net.shapes]
+    arena = Arena(plan, np.dtype(np.float64))
+    places = (*plan.weights, *plan.directions, *plan.constants.values())
+    arena.connect(list(zip(places, inputs, strict=True)), list(zip(plan.results, results, strict=True)))
+    return arena, (*inputs, *results)
 
-    def measure() -> float:
+
+def side(widths: tuple[int, ...], size: int, loop: Callable[..., None], seconds: float = 0.05) -> Callable[[], float]:
+    """A measurement of the rate of a loop over a batch of ``size`` bytes."""
+    plan, net = hessian(widths, False), dln.Network(widths)
+    n = -(-size // (24 * net.n_parameters * lane_count())) * lane_count()
+    arena, arrays = connected(plan, net, n)
+    blocks.products(arena.task, 0, n)
+
+    def measure(kept: tuple[np.ndarray, ...] = arrays) -> float:
+        times = max(1, int(seconds * 2e10 / (plan.flops * n)))
         start = time.perf_counter()
-        run(plan, (*weights, *directions, cross), results, 1)
-        return plan.flops * n / (time.perf_counter() - start)
+        loop(arena.task, n, times)
+        return plan.flops * n * times / (time.perf_counter() - start)
 
     return measure
 
@@ -73,14 +78,16 @@ def main() -> None:
     if arguments.lanes:
         os.environ[LANES_VARIABLE] = str(arguments.lanes)
     print(f"{lane_count()} lanes; rate over the right-hand side's, median of {arguments.rounds} alternating rounds")
-    print("widths        flops  products alone  with reading and writing")
+    print("widths        flops  products alone  from and to the cache  from and to memory")
     for widths in WIDTHS:
         arena, flops = block(widths)
-        sides = [lambda: rate(arena, flops, 0.05), products(widths), batch(widths)]  # noqa: B023
-        rounds = [[side() for side in sides] for _ in range(arguments.rounds + 1)][1:]  # the first one warms up
-        alone, whole = (statistics.median(r[i] / r[0] for r in rounds) for i in (1, 2))
-        ratio = hessian(widths, False).flops * lane_count() / flops
-        print(f"{'-'.join(map(str, widths)):12s} {ratio:5.2f}x  {100 * alone:8.0f} %  {100 * whole:12.0f} %")
+        sides = [
+            side(widths, CACHED, repeat_products), side(widths, CACHED, repeat_all), side(widths, IN_MEMORY, repeat_all)
+        ]  # fmt: skip
+        rounds = [(rate(arena, flops, 0.05), *(f() for f in sides)) for _ in range(arguments.rounds + 1)]
+        shares = [100 * statistics.median(r[i] / r[0] for r in rounds[1:]) for i in (1, 2, 3)]  # the first warms up
+        cost = hessian(widths, False).flops * lane_count() / flops
+        print(f"{'-'.join(map(str, widths)):12s} {cost:5.2f}x", *(f"{share:14.0f} %" for share in shares))
 
 
 if __name__ == "__main__":

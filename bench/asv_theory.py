@@ -1,0 +1,61 @@
+"""asv: the theory where it is compiled or large: Hessian-vector products and the loss in planes.
+
+The counts of floating-point operations are free of noise: they are the guard against a worse program.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fastdln as dln
+from bench.workloads import WORKLOADS
+from fastdln.kernels.program import program
+from fastdln.kernels.tangent import hessian
+from fastdln.theory import hessian as hessian_of
+from fastdln.theory import landscape
+
+NETWORKS = tuple(name for name in WORKLOADS if name != "128-128-128")
+GRID = np.linspace(-1.0, 1.0, 200)
+
+
+class Hessian:
+    params = NETWORKS
+    param_names = ("widths",)
+    warmup_time = 0.1
+
+    def setup(self, name: str) -> None:
+        self.workload = WORKLOADS[name]
+        self.loss = self.workload.loss()
+        self.weights = self.workload.starts()
+        self.directions = dln.inits.gaussian(
+            dln.Network(self.workload.widths), size=self.workload.trajectories, rng=1
+        )
+        self.time_apply(name)  # compile
+
+    def time_apply(self, name: str) -> None:
+        hessian_of.apply(self.weights, self.loss, self.directions)
+
+    def peakmem_apply(self, name: str) -> None:
+        hessian_of.apply(self.weights, self.loss, self.directions)
+
+    def track_flops(self, name: str) -> float:
+        widths = self.workload.widths
+        return hessian(widths, False).flops / program(widths).flops
+
+    track_flops.unit = "of a right-hand side"
+
+
+class Slices:
+    params = NETWORKS
+    param_names = ("widths",)
+    warmup_time = 0.1
+
+    def setup(self, name: str) -> None:
+        self.loss = WORKLOADS[name].loss()
+        self.weights, *self.directions = (
+            tuple(W[k] for W in WORKLOADS[name].starts(3)) for k in range(3)
+        )
+        self.time_plane(name)  # compile
+
+    def time_plane(self, name: str) -> None:
+        landscape.slice(self.weights, self.directions, self.loss, (GRID, GRID))

@@ -1,0 +1,36 @@
+"""pytest-benchmark on the theory where it is compiled or large: ``pytest bench --benchmark-enable --benchmark-only``.
+
+Without ``--benchmark-enable`` each runs once, as a test.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+import fastdln as dln
+from bench.asv_theory import GRID, NETWORKS
+from bench.workloads import WORKLOADS
+from fastdln.theory import hessian, landscape
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_hessian_vector_products(benchmark: BenchmarkFixture, name: str) -> None:
+    workload = WORKLOADS[name]
+    loss, weights = workload.loss(), workload.starts()
+    directions = dln.inits.gaussian(dln.Network(workload.widths), size=workload.trajectories, rng=1)
+    hessian.apply(weights, loss, directions)  # compile
+    found = benchmark(hessian.apply, weights, loss, directions)
+    assert all(np.isfinite(V).all() for V in found)
+    benchmark.extra_info["networks"] = workload.trajectories
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_plane(benchmark: BenchmarkFixture, name: str) -> None:
+    loss = WORKLOADS[name].loss()
+    weights, *directions = (tuple(W[k] for W in WORKLOADS[name].starts(3)) for k in range(3))
+    landscape.slice(weights, directions, loss, (GRID[:1], GRID[:1]))  # compile
+    values = benchmark(landscape.slice, weights, directions, loss, (GRID, GRID))
+    assert np.isfinite(values).all()
+    benchmark.extra_info["points"] = GRID.size**2
