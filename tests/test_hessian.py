@@ -328,7 +328,7 @@ REFUSED = [
     (lambda w, L: hessian.apply(w, L, 3), TypeError, "directions must have the shapes of the weights"),
     (lambda w, L: hessian.apply(w, Quadratic(np.eye(3)), w), ValueError, "the product of the weights"),
     (lambda w, L: hessian.operator(tuple(W[None] for W in w), L), ValueError, "the Hessian of one network"),
-    (lambda w, L: hessian.spectrum(w, L, k=0), ValueError, "k must be from 1 to N/2 = 10, not 0"),
+    (lambda w, L: hessian.spectrum(w, L, k=0), ValueError, "k must be an integer from 1 to N/2 = 10, not 0"),
     (lambda w, L: hessian.spectrum(tuple(W[None] for W in w), L, transverse=True), ValueError, "one network"),
     (lambda w, L: hessian.spectrum((w[0] * np.nan, w[1]), L), ValueError, "weights must be finite"),
     (lambda w, L: hessian.index(w, L, tol=0), ValueError, "tol must lie between 0 and 1"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +97,8 @@ def spectrum(
     """
     net, arrays = check_weights(weights)
     arrays = tuple(W.astype(np.float64, copy=False) for W in arrays)
-    if k is not None and not 1 <= 2 * operator.index(k) <= net.n_parameters:
-        raise ValueError(f"k must be from 1 to N/2 = {net.n_parameters / 2:g}, not {k}")
+    if k is not None and not (isinstance(k, int | np.integer) and 2 <= 2 * k <= net.n_parameters):
+        raise ValueError(f"k must be an integer from 1 to N/2 = {net.n_parameters / 2:g}, not {k!r}")
     point = Point(arrays, loss)
     batch = point.batch
     if not all(np.isfinite(x).all() for x in (*arrays, *point.pulled)):
@@ -156,7 +155,8 @@ def _each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tupl
     """The networks of a batch one by one, each with its target."""
     arrays = [np.broadcast_to(W, (*batch, *W.shape[-2:])) for W in weights]
     for place in np.ndindex(batch):
-        yield tuple(W[place] for W in arrays), loss[place[-1]] if loss.batch_shape else loss
+        one = loss[place[-1] if len(loss.target) > 1 else 0] if loss.batch_shape else loss
+        yield tuple(W[place] for W in arrays), one
 
 
 def index(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-8) -> Inertia:
