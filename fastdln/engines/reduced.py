@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from fastdln.engines import batch
 from fastdln.engines.choose import choose
 from fastdln.engines.chunk import Chunk
-from fastdln.engines.lanes import lane_count
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import Executor
+from fastdln.kernels.lanes import lane_count
 from fastdln.kernels.program import program
 from fastdln.linalg import reproducible
 from fastdln.losses import Loss

@@ -11,7 +11,7 @@ from fastdln.field import rhs, value
 from fastdln.linalg import Floats, haar
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
-from fastdln.theory import adjacency
+from fastdln.theory import adjacency, quotient
 from fastdln.theory import hessian as h_
 from fastdln.theory.claims.instances import distinct_values, networks, target, weights
 from fastdln.theory.claims.registry import claim
@@ -43,14 +43,9 @@ def _canonical(rng: np.random.Generator, net: Network, loss: Loss, learned: list
     return tuple((above * s) @ below.T for below, above in pairwise(frames))
 
 
-def _moved(rng: np.random.Generator, net: Network, point: Weights, size: float = 0.4) -> Weights:
+def _moved(rng: np.random.Generator, net: Network, point: Weights) -> Weights:
     """The point after a random gauge, not orthogonal and not too ill-conditioned."""
-    gauges = [np.eye(net.widths[0])]
-    for d in net.widths[1:-1]:
-        Q, T = haar(rng.standard_normal((d, d))), haar(rng.standard_normal((d, d)))
-        gauges.append((Q * np.exp(size * rng.uniform(-1, 1, d))) @ T)
-    gauges.append(np.eye(net.widths[-1]))
-    return tuple(P @ W @ np.linalg.inv(Q) for W, (Q, P) in zip(point, pairwise(gauges), strict=True))
+    return quotient.transform(point, quotient.random_gauges(net, rng, condition=3.0))
 
 
 def _distance(found: Floats, expected: Floats) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastdln.linalg import Floats
 from fastdln.network import Network, Weights
+from fastdln.theory.quotient.gauges import fiber_directions, gauge_motion
 
 __all__ = ["Fiber"]
 
@@ -42,15 +43,9 @@ class Fiber:
         least = CUT * max((s.max(initial=0.0) for s in sums), default=0.0)
         self._inverse = [_ratio(np.ones(()), np.where(s > least, s, 0.0)) for s in sums]
 
-    def basis(self) -> Floats:
-        """Orthonormal gauge directions, packed, one a row."""
-        sizes = [d * d for d in self.net.widths[1:-1]]
-        every = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1) if sizes else []
-        X = [E.reshape(-1, d, d) for E, d in zip(every, self.net.widths[1:-1], strict=True)]
-        if not X:
-            return np.zeros((0, self.net.n_parameters))
-        _, values, rows = np.linalg.svd(self.net.pack(self._move(X)), full_matrices=False)
-        return np.asarray(rows[values > np.sqrt(CUT) * values[0]])
+    def along(self) -> Floats:
+        """An orthonormal basis of the gauge directions, packed, one a row."""
+        return np.asarray(self.net.pack(fiber_directions(self.weights, tol=CUT**0.5)))
 
     def across(self, directions: Floats) -> Floats:
         """Project directions, packed and one a row, on the orthogonal complement of the gauge directions."""
@@ -80,11 +75,7 @@ class Fiber:
 
     def _move(self, X: Gauges) -> Weights:
         """Z(X), for a batch of gauges."""
-        moves = [np.zeros((*X[0].shape[:-2], *W.shape)) for W in self.weights]
-        for i, x in enumerate(X):
-            moves[i] += x @ self.weights[i]
-            moves[i + 1] -= self.weights[i + 1] @ x
-        return tuple(moves)
+        return gauge_motion(self.weights, X)
 
     def _gather(self, V: Weights) -> Gauges:
         """Z'(V), for a batch of directions."""

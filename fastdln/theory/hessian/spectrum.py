@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +98,8 @@ def spectrum(
     """
     net, arrays = check_weights(weights)
     arrays = tuple(W.astype(np.float64, copy=False) for W in arrays)
-    if k is not None and not (isinstance(k, int | np.integer) and 2 <= 2 * k <= net.n_parameters):
-        raise ValueError(f"k must be an integer from 1 to N/2 = {net.n_parameters / 2:g}, not {k!r}")
+    if k is not None and not 1 <= operator.index(k) <= net.n_parameters / 2:
+        raise ValueError(f"k must be an integer from 1 to N/2 = {net.n_parameters / 2:g}, not {k}")
     point = Point(arrays, loss)
     batch = point.batch
     if not all(np.isfinite(x).all() for x in (*arrays, *point.pulled)):
@@ -139,7 +140,7 @@ def _dense(weights: Weights, loss: Loss, fiber: Fiber | None) -> NDArray[np.floa
     H = matrix(weights, loss)
     if not np.isfinite(H).all():
         raise ValueError("weights must give a finite Hessian, but it overflows or they hold NaN")
-    along = np.zeros((0, 0)) if fiber is None else fiber.basis()
+    along = np.zeros((0, 0)) if fiber is None else fiber.along()
     if len(along):
         across = null_space(along)
         H = across.T @ H @ across
