@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import fastdln as dln
-from bench.asv_theory import GRID, NETWORKS
+from bench.asv_theory import GRID, NETWORKS, critical_points
 from bench.workloads import WORKLOADS
 from fastdln.theory import hessian, landscape
 
@@ -34,3 +34,11 @@ def test_plane(benchmark: BenchmarkFixture, name: str) -> None:
     values = benchmark(landscape.slice, weights, directions, loss, (GRID, GRID))
     assert np.isfinite(values).all()
     benchmark.extra_info["points"] = GRID.size**2
+
+
+def test_classification(benchmark: BenchmarkFixture) -> None:
+    points, loss = critical_points(10_000 if benchmark.enabled else 1000)
+    found = benchmark(landscape.classify, points, loss)
+    kinds = {point.kind for point in found}
+    assert kinds == {"global_minimum", "strict_saddle", "nonstrict_saddle"}
+    benchmark.extra_info["points"] = len(found)

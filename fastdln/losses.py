@@ -111,8 +111,11 @@ class Loss:
 
         Directions of the inputs beyond this rank are left out of the (pseudo-inverse) root of X X'.
         """
-        if self.data_rank is not None:
-            return self.data_rank
+        return self.target_rank if self.data_rank is None else self.data_rank
+
+    @cached_property
+    def target_rank(self) -> int | NDArray[np.intp]:
+        """The numerical rank of the target (of each one): how many modes there are to learn."""
         sigma = self.modes.sigma
         rank = (sigma > max(self.shape) * np.finfo(float).eps * sigma[..., :1]).sum(axis=-1)
         return rank if self.batch_shape else int(rank)

@@ -230,3 +230,11 @@ def test_regression_resolves_the_loss_near_a_perfect_fit():
 def test_refusals(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_rank_of_the_target_is_not_that_of_the_data():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4, 20))
+    loss = Quadratic.from_data(X, np.outer([1.0, 2.0, 3.0], X[0]))
+    assert loss.rank == 4
+    assert loss.target_rank == 1

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastdln.field import balance, rhs
+from fastdln.field import balance, product, rhs
 from fastdln.gradient_flow import flow
 from fastdln.integrate.tableaus import METHODS
 from fastdln.linalg import Floats, haar
@@ -265,3 +265,24 @@ def _order(rng: np.random.Generator) -> Iterator[float]:
                 for step in (1 / 16, 1 / 32)
             )
             yield METHODS[name].order - np.log2(coarse / fine)
+
+
+@claim(
+    "projection-to-a-leaf",
+    "T4",
+    statement="Gauges alone bring weights back to given balance matrices, so the product stays: Newton's method in "
+    "symmetric gauge directions takes some 3 steps from perturbations of 1e-3.",
+    hypotheses="weights near the leaf, at which its tangent space meets the gauge directions transversally",
+    instances="20 networks of depth 2 to 4 perturbed by 1e-3; error of the C_i and change of the product, relative to "
+    "the squared weights and the product, and steps beyond 5",
+    tolerance=1e-13,
+)
+def _projection(rng: np.random.Generator) -> Iterator[float]:
+    for net in networks(rng, 20, widths=(2, 5)):
+        drawn = weights(rng, net)
+        moved = _moved(drawn, weights(rng, net), 1e-3)
+        found = invariants.project(moved, balance(drawn))
+        W, kept = product(moved), product(found.weights)
+        yield _difference(balance(found.weights), balance(drawn), _norm(drawn) ** 2)
+        yield float(np.linalg.norm(kept - W) / np.linalg.norm(W))
+        yield max(0, found.iterations - 5)

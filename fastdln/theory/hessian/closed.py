@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Network
+from fastdln.theory.learned import read_learned
 from fastdln.theory.whitening import one_target
 
 __all__ = ["canonical_spectrum", "minimum_spectrum"]
@@ -51,8 +51,7 @@ def minimum_spectrum(net: Network, loss: Loss) -> Floats:
     array([0., 0., 0., 8.])
     """
     sigma = _whitened_sigma(net, loss, "the spectrum at a balanced minimum")
-    rank = min(net.rank, int(loss.rank)) if net.depth > 1 else len(sigma)
-    return canonical_spectrum(net, loss, range(rank))
+    return canonical_spectrum(net, loss, range(min(net.rank, _rank(sigma))))
 
 
 def canonical_spectrum(net: Network, loss: Loss, learned: Iterable[int]) -> Floats:
@@ -72,7 +71,7 @@ def canonical_spectrum(net: Network, loss: Loss, learned: Iterable[int]) -> Floa
     Parameters
     ----------
     net : Network
-        The network. With one layer H is the identity, and all modes are learned at its one critical point.
+        The network. With one layer H is the identity, and its one critical point has learned all modes with sigma > 0.
     loss : Loss
         The loss, of whitened data, with one target.
     learned : iterable of int
@@ -98,7 +97,7 @@ def canonical_spectrum(net: Network, loss: Loss, learned: Iterable[int]) -> Floa
     """
     sigma = _whitened_sigma(net, loss, "the spectrum at a canonical critical point")
     h = net.depth
-    modes = _check_learned(net, loss, learned)
+    modes = list(read_learned(learned, net, len(sigma), _rank(sigma)))
     if h == 1:
         return np.ones(net.n_parameters)
     others = [q for q in range(len(sigma)) if q not in modes]
@@ -121,24 +120,8 @@ def _whitened_sigma(net: Network, loss: Loss, what: str) -> Floats:
             "hessian.matrix"
         )
     sigma = loss.modes.sigma
-    return np.where(np.arange(len(sigma)) < loss.rank, sigma, 0.0)
+    return np.where(np.arange(len(sigma)) < loss.target_rank, sigma, 0.0)
 
 
-def _check_learned(net: Network, loss: Loss, learned: Iterable[int]) -> list[int]:
-    """The learned modes in order, or the reason why no critical point has them."""
-    try:
-        modes = sorted(map(operator.index, learned))
-    except TypeError:
-        raise TypeError(f"learned must be a sequence of modes, 0-based integers, not {learned!r}") from None
-    sigma = loss.modes.sigma
-    if len(set(modes)) < len(modes) or (modes and not 0 <= modes[0] <= modes[-1] < len(sigma)):
-        raise ValueError(f"learned must hold different modes from 0 to {len(sigma) - 1}, not {modes}")
-    if net.depth == 1:
-        if len(modes) < len(sigma):
-            raise ValueError(f"learned must be all {len(sigma)} modes where there is one layer, not {modes}")
-        return modes
-    if len(modes) > net.rank:
-        raise ValueError(f"learned has {len(modes)} modes; the product of {net} has rank at most {net.rank}")
-    if modes and modes[-1] >= loss.rank:
-        raise ValueError(f"learned holds mode {modes[-1]}, but sigma = 0 from mode {loss.rank} on: nothing to learn")
-    return modes
+def _rank(sigma: Floats) -> int:
+    return int(np.count_nonzero(sigma))

@@ -7,8 +7,8 @@ W_{<i} R' W_{>i} = 0 for every layer i (survey, arXiv 2511.10362, section on cri
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 from scipy.linalg import null_space
@@ -18,6 +18,7 @@ from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.theory.landscape.chains import Chain, ends, read_chains
 from fastdln.theory.landscape.spectrum import RTOL, Spectrum, open_landscape
+from fastdln.theory.learned import read_learned
 from fastdln.theory.quotient import random_gauges, transform
 
 __all__ = ["critical_point"]
@@ -27,7 +28,7 @@ __all__ = ["critical_point"]
 def critical_point(
     net: Network,
     loss: Loss,
-    learned: Sequence[int],
+    learned: Iterable[SupportsIndex],
     chains: Sequence[tuple[int, int] | tuple[int, int, int]] = (),
     rng: np.random.Generator | np.random.SeedSequence | int | None = None,
     condition: float = 10.0,
@@ -47,7 +48,7 @@ def critical_point(
         The network. One layer has one critical point, which has learned all modes.
     loss : Loss
         The loss, with one target; for unwhitened data the modes are those of the whitened target.
-    learned : sequence of int
+    learned : iterable of int
         The modes S, 0-based, at most r_max of them, none with sigma = 0. Of modes with equal sigma, those of
         `loss.modes` are meant.
     chains : sequence of (a, b) or (a, b, q)
@@ -83,38 +84,12 @@ def critical_point(
            [0., 0.]]))
     """
     white, modes = open_landscape(net, loss, "critical_point", RTOL)
-    S = _read_learned(learned, net, modes)
+    S = read_learned(learned, net, len(modes.sigma), modes.rank)
     paths = read_chains(chains, net, S, modes)
     weights = _along_coordinates(net, modes, S, paths)
     if rng is not None:
         weights = transform(weights, random_gauges(net, rng, condition))
     return white.back(weights)
-
-
-def _read_learned(learned: Sequence[int], net: Network, modes: Spectrum) -> tuple[int, ...]:
-    if isinstance(learned, str | bytes) or not isinstance(learned, Sequence):
-        raise TypeError(f"learned must be a sequence of modes such as (0, 2), not {learned!r}")
-    try:
-        S = tuple(sorted(operator.index(mode) for mode in learned))
-    except TypeError:
-        raise TypeError(f"learned must hold integers, not {learned!r}") from None
-    if len(set(S)) < len(S):
-        raise ValueError(f"learned names a mode twice: {learned!r}")
-    if S and not (S[0] >= 0 and S[-1] < len(modes.sigma)):
-        raise ValueError(f"learned is {learned!r}; {net} has the modes 0 to {len(modes.sigma) - 1}")
-    if S and S[-1] >= modes.rank:
-        raise ValueError(
-            f"learned names mode {S[-1]}, whose sigma is zero: such a mode is never learned; "
-            f"the target has rank {modes.rank}"
-        )
-    if len(S) > net.rank:
-        raise ValueError(f"learned names {len(S)} modes; a product of {net} has rank at most r_max = {net.rank}")
-    if net.depth == 1 and len(S) < modes.rank:
-        raise ValueError(
-            f"learned is {learned!r}, but with one layer the only critical point is the target, which has learned "
-            f"the modes {tuple(range(modes.rank))}"
-        )
-    return S
 
 
 def _along_coordinates(net: Network, modes: Spectrum, S: tuple[int, ...], paths: Sequence[Chain]) -> Weights:
