@@ -11,11 +11,13 @@ _CHAPTERS = (
     "exact",
     "hessian",
     "invariants",
+    "itinerary",
     "landscape",
     "quotient",
     "rates",
     "reduction",
     "saddles",
+    "tangent",
 )
 
 __all__ = list(_CHAPTERS)
