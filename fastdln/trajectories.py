@@ -93,8 +93,8 @@ class Trajectories:
         First time with strength_j >= sigma_j/2; NaN where there is none or sigma_j is rounding.
     weights : tuple of ndarrays, shape (n, n_t, d_i, d_{i-1}), or None
         The weights at the times ``t``.
-    final : tuple of ndarrays, shape (n, d_i, d_{i-1})
-        The weights at ``t_final``.
+    start, final : tuple of ndarrays, shape (n, d_i, d_{i-1})
+        The weights at the start of the span, and at ``t_final``.
     t_final : ndarray, shape (n,)
         Where each trajectory ended.
     status : ndarray, shape (n,)
@@ -182,6 +182,11 @@ class Trajectories:
     def final(self) -> Weights:
         """Weights at ``t_final``, each of shape (n, d_i, d_{i-1})."""
         return self.network.unpack(self._each(self._final))
+
+    @property
+    def start(self) -> Weights:
+        """The weights at the start of the span, each of shape (n, d_i, d_{i-1})."""
+        return self.network.unpack(self._each(self._origin))
 
     @property
     def t_final(self) -> Any:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from fastdln import __version__
+from fastdln.scan.derived import FLAGS
 from fastdln.scan.disk import sync
 from fastdln.scan.layout import NOT_RUN, Layout, Variable
 from fastdln.scan.plan import Plan, canonical_json, label
@@ -85,11 +86,13 @@ def _build(folder: Path, layout: Layout, problems: list[Problem]) -> None:
     (folder / LOCK).touch()
 
 
+_FLAGS = FLAGS | {"status": {"NOT_RUN": NOT_RUN} | {status.name: int(status) for status in Status}}
+
+
 def _create_array(group: zarr.Group, variable: Variable, layout: Layout) -> None:
     axes = layout.plan.axes
     attributes: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
-    if variable.name == "status":
-        codes = {"NOT_RUN": NOT_RUN} | {status.name: int(status) for status in Status}
+    if codes := _FLAGS.get(variable.name):
         attributes["flag_values"] = list(codes.values())
         attributes["flag_meanings"] = " ".join(codes)
     group.create_array(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.network import Network
+from fastdln.scan.derived import DERIVED, Row
 from fastdln.scan.plan import Plan
 from fastdln.scan.spec import SpecError
 
@@ -26,28 +27,21 @@ _MAX_CHUNK = 2**14
 _FLOAT = np.dtype(np.float64)
 _TIMED = ("trajectory", "time")
 
-# name: dimensions after those of the grid, dtype, units, meaning.
-_Row = tuple[tuple[str, ...], np.dtype[Any], str, str]
-_ALWAYS: dict[str, _Row] = {
-    "status": (("trajectory",), np.dtype(np.int8), "", "outcome of the integration"),
-    "t_final": (("trajectory",), _FLOAT, "time", "time reached"),
-    "n_rhs": (("trajectory",), np.dtype(np.int64), "1", "evaluations of the right-hand side"),
-    "n_accepted": (("trajectory",), np.dtype(np.int64), "1", "accepted steps"),
-    "n_rejected": (("trajectory",), np.dtype(np.int64), "1", "rejected steps"),
+_ALWAYS = {
+    "status": Row(("trajectory",), np.dtype(np.int8), "", "outcome of the integration"),
+    "t_final": Row(("trajectory",), _FLOAT, "time", "time reached"),
+    "n_rhs": Row(("trajectory",), np.dtype(np.int64), "1", "evaluations of the right-hand side"),
+    "n_accepted": Row(("trajectory",), np.dtype(np.int64), "1", "accepted steps"),
+    "n_rejected": Row(("trajectory",), np.dtype(np.int64), "1", "rejected steps"),
 }
-_OBSERVABLES: dict[str, _Row] = {
-    "loss": (_TIMED, _FLOAT, "1", "loss"),
-    "grad_norm": (_TIMED, _FLOAT, "1", "Frobenius norm of the gradient of the loss"),
-    "strengths": ((*_TIMED, "mode"), _FLOAT, "1", "strength u_j' W v_j of each mode of the target"),
-    "singular_values": ((*_TIMED, "mode"), _FLOAT, "1", "singular values of the product"),
-    "imbalance": (_TIMED, _FLOAT, "1", "largest spectral norm of the balance matrices"),
-    "drift": (_TIMED, _FLOAT, "1", "largest change of a balance matrix, Frobenius norm"),
-    "learning_times": (
-        ("trajectory", "mode"),
-        _FLOAT,
-        "time",
-        "first time a strength reaches sigma/2",
-    ),
+_OBSERVABLES = {
+    "loss": Row(_TIMED, _FLOAT, "1", "loss"),
+    "grad_norm": Row(_TIMED, _FLOAT, "1", "Frobenius norm of the gradient of the loss"),
+    "strengths": Row((*_TIMED, "mode"), _FLOAT, "1", "strength u_j' W v_j of each mode of the target"),
+    "singular_values": Row((*_TIMED, "mode"), _FLOAT, "1", "singular values of the product"),
+    "imbalance": Row(_TIMED, _FLOAT, "1", "largest spectral norm of the balance matrices"),
+    "drift": Row(_TIMED, _FLOAT, "1", "largest change of a balance matrix, Frobenius norm"),
+    "learning_times": Row(("trajectory", "mode"), _FLOAT, "time", "first time a strength reaches sigma/2"),
 }
 
 
@@ -131,6 +125,8 @@ class Layout:
         n = plan.document.trajectories
         if chunk is None:
             largest = max(Network(widths).n_parameters for widths in _widths(plan))
+            if _holds_weights(plan):
+                largest *= plan.document.record.times.count
             blocks = ceil(n / min(max(_WEIGHTS_PER_UNIT // largest, 1), _MAX_CHUNK))
             chunk = ceil(n / blocks)
         if chunk < 1:
@@ -145,8 +141,15 @@ class Layout:
             "trajectory": self.plan.document.trajectories,
             "time": record.times.count,
             "mode": self.n_modes,
+            # one for every number of modes that can be learned
+            "plateau": self.n_modes + 1,
         }
-        table = _ALWAYS | {name: _OBSERVABLES[name] for name in record.observables if name != "weights"}
+        table = dict(_ALWAYS)
+        for name in record.observables:
+            if name in DERIVED:
+                table |= DERIVED[name].rows
+            elif name != "weights":
+                table[name] = _OBSERVABLES[name]
         variables = [
             Variable(name, dims, tuple(sizes[dim] for dim in dims), dtype, units, long_name)
             for name, (dims, dtype, units, long_name) in table.items()
@@ -216,6 +219,15 @@ class Layout:
             )
             for i, shape in enumerate(network.shapes, start=1)
         ]
+
+
+def _holds_weights(plan: Plan) -> bool:
+    """Whether a unit holds weights at all times to derive observables from them."""
+    names = plan.document.record.observables
+    if "tangent_drift" in names or "tangent_alignment" in names:
+        return True
+    forms = plan.document.tables["target"].get("form", ())
+    return "itinerary" in names and "regression" in forms
 
 
 def _widths(plan: Plan) -> list[tuple[int, ...]]:

@@ -12,10 +12,11 @@ import numpy as np
 from fastdln import arguments
 from fastdln.kernels.lanes import lane_count
 from fastdln.resources import require_memory
+from fastdln.scan.derived import arrays, extra_bytes
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan
 from fastdln.scan.problem import Problem, problem
-from fastdln.scan.spec import SpecError
+from fastdln.scan.spec import Data, SpecError
 
 __all__ = ["Estimate", "estimate", "prepare"]
 
@@ -45,15 +46,22 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
     layout = Layout.of(plan, chunk)
     problems = [_checked(plan, index) for index in range(plan.n_cells)]
     largest = max(cell.network.n_parameters for cell in problems)
-    require_memory(layout.chunk * (3 * layout.bytes_per_trajectory + 3 * 8 * largest), "one unit of this scan")
-    # What is left is for `flow` to judge. It does so by one step of a trajectory of every kind of cell.
+    record = plan.document.record
+    extra = max(
+        extra_bytes(record.observables, cell.loss(0, 1), cell.network, record.times.count) for cell in problems
+    )
+    per_trajectory = 3 * (layout.bytes_per_trajectory + extra + 8 * largest)
+    require_memory(layout.chunk * per_trajectory, "one unit of this scan")
+    # What is left is for `flow` to judge, and for what is derived from it: by one step of a trajectory of every kind of
+    # cell.
     tried = set()
     for cell in problems:
-        kind = (cell.cell.network, cell.cell.flow, type(cell.cell.target))
+        target = cell.cell.target
+        kind = (cell.cell.network, cell.cell.flow, type(target), target if isinstance(target, Data) else None)
         if kind not in tried:
             tried.add(kind)
             with _named(plan, cell.cell.index):
-                cell.integrate(0, 1, max_steps=1)
+                arrays(record.observables, cell.integrate(0, 1, max_steps=1))
     return layout, problems
 
 

@@ -20,6 +20,7 @@ from fastdln.gradient_flow import flow
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
 from fastdln.scan import data, spec
+from fastdln.scan.derived import recorded
 from fastdln.scan.plan import Cell, Plan
 from fastdln.scan.spec import SpecError
 from fastdln.theory.exact import mode_time
@@ -130,12 +131,13 @@ class Problem:
         del options["t_end"]
         if max_steps is not None:
             options["max_steps"] = max_steps
+        loss = self.loss(first, size)
         return flow(
             self.start(first, size),
-            self.loss(first, size),
+            loss,
             (0.0, self.t_end),
             t_eval=self.times,
-            record=self.record.observables,
+            record=recorded(self.record.observables, loss),
             threads=threads,
             progress=progress,
             **options,

@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fastdln.scan.creation import create
+from fastdln.scan.derived import arrays
 from fastdln.scan.disk import check_room
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan, load_plan
@@ -196,4 +197,5 @@ def results(sol: Trajectories, layout: Layout) -> dict[str, NDArray[Any]]:
         The results.
     """
     named = {f"W{i}": W for i, W in enumerate(sol.weights or (), start=1)}
+    named |= arrays(layout.plan.document.record.observables, sol)
     return {v.name: named[v.name] if v.name in named else getattr(sol, v.name) for v in layout.variables}

@@ -44,7 +44,16 @@ least singular value of the target among those that the network can learn and th
 
 ``times``: ``first`` is the first time recorded, by default 0 for linear and t_end/1000 for logarithmic
 spacing; the last is t_end. ``observables``: any of those of `fastdln.flow`, by default ``["loss",
-"learning_times"]``; ``"weights"`` only where the widths do not vary.
+"learning_times"]``; ``"weights"`` only where the widths do not vary; and
+
+``itinerary``
+    What `fastdln.theory.itinerary` reads off each trajectory at the times recorded here: ``n_plateaus``; with the
+    dimension ``plateau`` (as many as modes, and one; later plateaus are counted but not kept) ``plateau_value``,
+    ``plateau_learned`` (by mode), ``plateau_kind``, ``plateau_entry``, ``plateau_exit`` (infinite where it was not
+    left), ``plateau_distance``, ``plateau_grad_norm``; ``learning_order`` (modes, then -1) and ``sequential``. NaN and
+    -1 stand where there is no plateau.
+``tangent_drift``, ``tangent_alignment``
+    At the times recorded here, of `fastdln.theory.tangent`. The weights they follow from are not stored.
 
 Targets, by ``kind``:
 
@@ -219,7 +228,17 @@ class Times(Strict, frozen=True):
 
 
 Observable = Literal[
-    "loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "learning_times", "weights"
+    "loss",
+    "grad_norm",
+    "strengths",
+    "singular_values",
+    "imbalance",
+    "drift",
+    "learning_times",
+    "weights",
+    "itinerary",
+    "tangent_drift",
+    "tangent_alignment",
 ]
 
 

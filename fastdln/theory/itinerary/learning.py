@@ -22,39 +22,36 @@ def learning(records: Records) -> Learning:
     (i + 1/2) sigma.
     """
     modes, t = records.modes, records.t
-    sigma, member = modes.along(modes.sigma, 1), modes.along(modes.member, 1)
-    active = np.broadcast_to(modes.active, records.strengths[:, 0].shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        part = modes.sums(records.strengths) / sigma - member
+        part = modes.sums(records.strengths) / modes.sigma[..., None] - modes.member[..., None]
 
     learned = part >= _LEARNED
-    ever = learned.any(axis=1) & active
-    at = learned.argmax(axis=1)
+    ever = learned.any(axis=-1) & modes.active
+    at = learned.argmax(axis=-1)
     times = np.where(ever, _passing(t, part, at, _LEARNED), np.nan)
     if records.learning_times is not None:
         times = np.where(modes.size == 1, records.learning_times, times)
 
-    index = np.arange(t.size)[:, None]
-    # underway from the last record below 10 % before the mode is learned, to the first at 90 % from then on
-    low = np.where((part < _BEGUN) & (index < at[:, None]), index, -1).max(axis=1)
-    high = (part >= _DONE) & (index >= at[:, None])
-    forever = np.inf if t[-1] >= t[0] else -np.inf
+    index = np.arange(t.size)
+    # under way from the last record below 10 % before the mode is learned, to the first at 90 % from then on
+    low = np.where((part < _BEGUN) & (index < at[..., None]), index, -1).max(axis=-1)
+    high = (part >= _DONE) & (index >= at[..., None])
+    sign = 1.0 if t[-1] >= t[0] else -1.0
     begin = _passing(t, part, low + 1, _BEGUN)
-    end = np.where(high.any(axis=1), _passing(t, part, high.argmax(axis=1), _DONE), forever)
-    underway = ever & ~(part[:, 0] >= _DONE)
-    windows = np.where(underway[..., None], np.stack([begin, end], axis=-1), np.nan)
-    sign = 1.0 if forever > 0 else -1.0
-    return times, _order(sign * times), windows, _apart(sign * windows)
+    end = np.where(high.any(axis=-1), _passing(t, part, high.argmax(axis=-1), _DONE), sign * np.inf)
+    underway = ever & ~(part[..., 0] >= _DONE)
+    begin, end = (np.where(underway, x, np.nan) for x in (begin, end))
+    return times.T, _order(sign * times).T, np.stack([begin.T, end.T], axis=-1), _apart(sign * begin, sign * end)
 
 
 def _passing(t: Floats, part: Floats, after: NDArray[np.intp], level: float) -> Floats:
-    """Time in the record interval before ``after`` (n, r) at which ``part`` (n, n_t, r) passes ``level``.
+    """Time in the record interval before ``after`` (r, n) at which ``part`` (r, n, n_t) passes ``level``.
 
     Interpolated in the logit of the part, which moves at constant speed in a balanced mode of two layers; the first
     time where there is no record before.
     """
     before = np.maximum(after - 1, 0)
-    a, b = (np.take_along_axis(part, at[:, None], axis=1)[:, 0] for at in (before, after))
+    a, b = (np.take_along_axis(part, at[..., None], axis=-1)[..., 0] for at in (before, after))
     odds_a, odds_b = (np.log(x) - np.log1p(-x) for x in (np.clip(x, 1e-12, 1 - 1e-12) for x in (a, b)))
     with np.errstate(divide="ignore", invalid="ignore"):
         theta = (np.log(level) - np.log1p(-level) - odds_a) / (odds_b - odds_a)
@@ -64,16 +61,14 @@ def _passing(t: Floats, part: Floats, after: NDArray[np.intp], level: float) -> 
 
 def _order(times: Floats) -> NDArray[np.intp]:
     """The learned modes by time, those of equal time by index, then -1."""
-    order = np.argsort(times, axis=-1, kind="stable")
-    return np.where(np.isnan(np.take_along_axis(times, order, axis=-1)), -1, order)
+    order = np.argsort(times, axis=0, kind="stable")
+    return np.where(np.isnan(np.take_along_axis(times, order, axis=0)), -1, order)
 
 
-def _apart(windows: Floats) -> NDArray[np.bool_]:
+def _apart(begin: Floats, end: Floats) -> NDArray[np.bool_]:
     """Whether there is a window, and no two overlap."""
-    there = ~np.isnan(windows[..., 0])
-    begin = np.where(there, windows[..., 0], np.inf)
-    by_begin = np.argsort(begin, axis=-1, kind="stable")
-    begin = np.take_along_axis(begin, by_begin, axis=-1)
-    end = np.take_along_axis(np.where(there, windows[..., 1], -np.inf), by_begin, axis=-1)
-    overlap = (begin[:, 1:] < np.maximum.accumulate(end, axis=-1)[:, :-1]) & np.isfinite(begin[:, 1:])
-    return there.any(axis=-1) & ~overlap.any(axis=-1)
+    there = ~np.isnan(begin)
+    order = np.argsort(begin, axis=0, kind="stable")  # NaN last
+    begin, end = (np.take_along_axis(x, order, axis=0) for x in (begin, end))
+    overlap = begin[1:] < np.fmax.accumulate(end, axis=0)[:-1]
+    return np.asarray(there.any(axis=0) & ~overlap.any(axis=0))

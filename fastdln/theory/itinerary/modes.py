@@ -7,15 +7,15 @@ of one are the rule, and for these all formulas are those of single modes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.linalg import Floats
 
-__all__ = ["Modes"]
+__all__ = ["Modes", "total"]
 
 _EQUAL = 1e-9  # of the largest singular value: what lies nearer together is one
 _ZERO = 1e-12  # of the largest singular value: what is below is rounding
@@ -23,10 +23,10 @@ _ZERO = 1e-12  # of the largest singular value: what is below is rounding
 
 @dataclass(frozen=True)
 class Modes:
-    """Modes of one target, with a leading axis of 1, or of n targets."""
+    """Modes of one target or of n, along the first axis: arrays of shape (r, 1 or n)."""
 
     sigma: Floats
-    """Singular values, shape (1 or n, r)."""
+    """Singular values."""
     active: NDArray[np.bool_]
     """Whether the singular value is not zero."""
     group: NDArray[np.intp]
@@ -41,31 +41,33 @@ class Modes:
     """The number of layers."""
 
     @classmethod
-    def of(cls, sigma: Floats, rank: int, depth: int) -> Modes:
-        """Group the singular values ``sigma`` of each target, the largest first."""
-        active = sigma > _ZERO * sigma[:, :1]
-        apart = (sigma[:, :-1] - sigma[:, 1:] > _EQUAL * sigma[:, :1]) | ~active[:, 1:]
-        group = np.cumsum(np.pad(apart, [(0, 0), (1, 0)]), axis=-1)
-        same = group[:, :, None] == group[:, None, :]
-        return cls(sigma, active, group, same.sum(axis=-1), np.tril(same, -1).sum(axis=-1), rank, depth)
+    def grouped(cls, sigma: Floats, rank: int, depth: int) -> Modes:
+        """Group the singular values ``sigma``, shape (r,) or (n, r), the largest first."""
+        sigma = np.ascontiguousarray(np.atleast_2d(sigma).T)
+        active = sigma > _ZERO * sigma[0]
+        apart = (sigma[:-1] - sigma[1:] > _EQUAL * sigma[0]) | ~active[1:]
+        group = np.cumsum(np.pad(apart, [(1, 0), (0, 0)]), axis=0)
+        same = group[:, None] == group
+        before = np.tri(len(sigma), k=-1, dtype=bool)[..., None]
+        return cls(sigma, active, group, same.sum(axis=1), (same & before).sum(axis=1), rank, depth)
 
-    def of_trajectories(self, index: NDArray[np.intp]) -> Modes:
+    def of(self, trajectory: NDArray[np.intp]) -> Modes:
         """The modes of the targets of some trajectories; one target stays one."""
-        if len(self.sigma) == 1:
+        if self.sigma.shape[1] == 1:
             return self
-        rows = {name: getattr(self, name)[index] for name in ("sigma", "active", "group", "size", "member")}
-        return Modes(**rows, rank=self.rank, depth=self.depth)
-
-    def along(self, values: NDArray[Any], axes: int) -> NDArray[Any]:
-        """Bring values of the modes against arrays with ``axes`` further axes between trajectory and mode."""
-        return values.reshape(len(values), *(1,) * axes, -1)
+        return Modes(
+            self.sigma[:, trajectory], self.active[:, trajectory], self.group[:, trajectory], self.size[:, trajectory],
+            self.member[:, trajectory], self.rank, self.depth,
+        )  # fmt: skip
 
     def sums(self, strengths: Floats) -> Floats:
-        """The sum of the strengths in the group of each mode; strengths are (n, ..., r)."""
+        """The sum of the strengths in the group of each mode; strengths are (r, n, n_t)."""
         if (self.size == 1).all():
             return strengths
-        group = self.along(self.group, strengths.ndim - 2)
-        sums = np.zeros_like(strengths)
-        for i in range(strengths.shape[-1]):
-            sums += np.where(group == group[..., i : i + 1], strengths[..., i : i + 1], 0.0)
-        return sums
+        group = self.group[..., None]
+        return np.stack([total(np.where(group == own, strengths, 0.0)) for own in group])
+
+
+def total(values: Floats) -> Floats:
+    """Sum over the modes, one after another: `numpy.sum` groups them by how many trajectories there are."""
+    return np.asarray(functools.reduce(np.add, values))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.linalg import Floats
-from fastdln.theory.itinerary.modes import Modes
+from fastdln.theory.itinerary.modes import Modes, total
 from fastdln.theory.itinerary.reading import Records
 
 __all__ = ["Plateaus", "plateaus"]
@@ -39,28 +39,29 @@ def plateaus(records: Records, tol: float) -> Plateaus:
     """Find the plateaus of the trajectories of ``records``."""
     with np.errstate(all="ignore"):
         sums, pace = records.modes.sums(records.strengths), records.pace()
-        n, n_t, _ = sums.shape
-        all_modes = records.modes.of_trajectories(np.arange(n))
-        counts = _nearest(all_modes, sums)
-        near = _nearness(all_modes, counts, records.strengths, sums, records.excess, pace, tol)
+        r, n, n_t = sums.shape
+        seen = _Seen(records.strengths.reshape(r, -1), sums.reshape(r, -1), records.excess.ravel(), pace.ravel())
+        everywhere = records.modes.of(np.repeat(np.arange(n), n_t))
+        counts = _nearest(everywhere, seen.sums)
+        near = _nearness(everywhere, counts, seen, tol)
         quiet = near.ratio <= 1
-        first, last = _runs(quiet, (counts[:, 1:] == counts[:, :-1]).all(axis=-1))
-        trajectory = first // n_t
-        modes = records.modes.of_trajectories(trajectory)
-        S = counts.reshape(n * n_t, -1)[first]
+        joined = quiet[1:] & quiet[:-1] & (counts[:, 1:] == counts[:, :-1]).all(axis=0)
+        joined[n_t - 1 :: n_t] = False
+        first, last = np.flatnonzero(quiet & ~np.pad(joined, (1, 0))), np.flatnonzero(quiet & ~np.pad(joined, (0, 1)))
+        trajectory, S = first // n_t, counts[:, first]
+        modes = records.modes.of(trajectory)
 
         def ratio(at: NDArray[np.intp]) -> Floats:
             """How far the records ``at`` are from the plateaus, in units of what belongs to them."""
-            flat = (x.reshape(n * n_t, *x.shape[2:])[at] for x in (records.strengths, sums, records.excess, pace))
-            return _nearness(modes, S, *flat, tol).ratio
+            return _nearness(modes, S, seen.at(at), tol).ratio
 
         begins, ends = first % n_t == 0, (last % n_t == n_t - 1)
         after = np.where(ends, last, last + 1)
-        gone = ends | np.isnan(records.excess.ravel()[after])
+        gone = ends | np.isnan(seen.excess[after])
         before = np.where(begins, first, first - 1)
-        t, inside = np.tile(records.t, n), near.ratio.ravel()
-        entry = np.where(begins, t[first], _boundary(t[first], t[before], inside[first], ratio(before)))
-        exit_ = np.where(gone, np.inf, _boundary(t[last], t[after], inside[last], ratio(after)))
+        t = np.tile(records.t, n)
+        entry = np.where(begins, t[first], _boundary(t[first], t[before], near.ratio[first], ratio(before)))
+        exit_ = np.where(gone, np.inf, _boundary(t[last], t[after], near.ratio[last], ratio(after)))
     # where one plateau follows another between two records there is no telling where: they share the middle
     follows = (first[1:] == last[:-1] + 1) & ~begins[1:]
     sign = 1.0 if records.t[-1] >= records.t[0] else -1.0
@@ -68,19 +69,32 @@ def plateaus(records: Records, tol: float) -> Plateaus:
     exit_[shared] = entry[shared + 1] = 0.5 * (exit_[shared] + entry[shared + 1])
     exit_ = np.where(gone, sign * np.inf, exit_)
 
-    stays = np.flatnonzero(quiet.ravel())
+    stays = np.flatnonzero(quiet)
     starts = np.searchsorted(stays, first)
-    distance = near.distance.ravel()[stays]
+    distance = near.distance[stays]
     least = _least(distance, starts)
     at = stays[np.flatnonzero(distance == np.repeat(least, np.diff([*starts, stays.size])))]
     closest = t[at[np.searchsorted(at, first)]]
     grad_norm = np.full(first.size, np.nan)
     if records.grad_norm is not None:
         grad_norm = _least(records.grad_norm.ravel()[stays], starts)
-    whole = S == modes.size
+    whole = (modes.size == S) & modes.active
     return Plateaus(
-        trajectory, S, whole & modes.active, _value(modes, S), _kind(modes, S), entry, exit_, closest, least, grad_norm
+        trajectory, S.T, whole.T, _value(modes, S), _kind(modes, S), entry, exit_, closest, least, grad_norm
     )
+
+
+class _Seen(NamedTuple):
+    """Records in one list: strengths and sums are (r, m), loss above the floor and pace (m,)."""
+
+    strengths: Floats
+    sums: Floats
+    excess: Floats
+    pace: Floats
+
+    def at(self, index: NDArray[np.intp]) -> _Seen:
+        """Some of the records."""
+        return _Seen(*(x[..., index] for x in self))
 
 
 class _Nearness(NamedTuple):
@@ -92,64 +106,47 @@ class _Nearness(NamedTuple):
     """||W - W_S||_F."""
 
 
-def _nearness(
-    modes: Modes, counts: NDArray[np.intp], strengths: Floats, sums: Floats, excess: Floats, pace: Floats, tol: float
-) -> _Nearness:
-    """Hold records (n, ..., r) against the sets ``counts``; the criteria are those that `itinerary` explains."""
-    axes = sums.ndim - 2
-    sigma, size, active, group = (modes.along(x, axes) for x in (modes.sigma, modes.size, modes.active, modes.group))
-    allowed = tol * np.where(active, sigma, sigma[..., :1])
-    apart = (np.abs(sums - counts * sigma) / allowed).max(axis=-1)
+def _nearness(modes: Modes, counts: NDArray[np.intp], seen: _Seen, tol: float) -> _Nearness:
+    """Hold records against the sets ``counts`` (r, m) by the criteria that `itinerary` explains."""
+    strengths, sums, excess, pace = seen
+    sigma, size = modes.sigma, modes.size
+    off = np.abs(sums - counts * sigma)
+    apart = (off / (tol * np.where(modes.active, sigma, sigma[:1]))).max(axis=0)
 
-    some = np.maximum(counts, 1)
-    # the loss that the strengths explain: sum over groups of ||sigma 1 - B||^2 / 2, B of rank `some` and trace `sums`
-    explained = (0.5 * (sigma * sigma - 2 * sigma * strengths + sums * sums / (some * size))).sum(axis=-1)
+    weight = 1 / (np.maximum(counts, 1) * size)
+    # the loss that the strengths explain: sum over groups of ||sigma 1 - B||^2 / 2, B of the least norm for its trace
+    explained = total(0.5 * sigma * (sigma - 2 * strengths) + 0.5 * sums * sums * weight)
     hidden = np.sqrt(np.maximum(2 * (excess - explained), 0))
-    least = np.where(counts > 0, sigma, np.inf).min(axis=-1)
+    least = np.where(counts > 0, sigma, np.inf).min(axis=0)
     scale = _value(modes, counts) + np.where(np.isfinite(least), 0.5 * least * least, 0.0)
     ratio = np.maximum(np.maximum(apart, pace / (tol * scale)), hidden / (tol * np.sqrt(2 * scale)))
 
-    rank = (counts / size).sum(axis=-1)
-    critical = rank < modes.rank + 0.5
+    critical = (total(counts / size) < modes.rank + 0.5) & (scale > 0)
     if modes.depth == 1:
-        critical &= ((counts == size) | ~active).all(axis=-1)
-    ratio = np.where(critical & (scale > 0), ratio, np.inf)
-    distance = np.sqrt(((sums - counts * sigma) ** 2 / (some * size)).sum(axis=-1) + hidden * hidden)
-    return _Nearness(ratio, distance)
+        critical &= ((counts == size) | ~modes.active).all(axis=0)
+    distance = np.sqrt(total(off * off * weight) + hidden * hidden)
+    return _Nearness(np.where(critical, ratio, np.inf), distance)
 
 
 def _nearest(modes: Modes, sums: Floats) -> NDArray[np.intp]:
     """The number of modes of each group that its strengths add up to; a mode counts from sigma/2."""
-    axes = sums.ndim - 2
-    sigma, size, active = (modes.along(x, axes) for x in (modes.sigma, modes.size, modes.active))
-    part = np.where(active & np.isfinite(sums), sums / np.where(active, sigma, 1.0), 0.0)
-    return np.clip(np.floor(part + 0.5), 0, size).astype(np.intp)
+    part = np.where(modes.active & np.isfinite(sums), sums / modes.sigma, 0.0)
+    return np.clip(np.floor(part + 0.5), 0, modes.size).astype(np.intp)
 
 
 def _value(modes: Modes, counts: NDArray[np.intp]) -> Floats:
     """1/2 the sum of sigma_j^2 over the modes that are not learned."""
-    axes = counts.ndim - 2
-    sigma, size = (modes.along(x, axes) for x in (modes.sigma, modes.size))
-    return np.asarray((0.5 * sigma * sigma * (1 - counts / size)).sum(axis=-1))
+    return total(0.5 * modes.sigma * modes.sigma * (1 - counts / modes.size))
 
 
 def _kind(modes: Modes, counts: NDArray[np.intp]) -> NDArray[np.intp]:
     """Index into `KINDS`: by which modes are learned, and how many can be."""
-    learned = counts > 0
+    lowest_learned = np.where(counts > 0, modes.group, -1).max(axis=0)
     unlearned = modes.active & (counts < modes.size)
-    lowest = np.where(learned, modes.group, -1).max(axis=-1)
-    leading = lowest <= np.where(unlearned, modes.group, modes.sigma.shape[-1]).min(axis=-1)
-    rank = (counts / modes.size).sum(axis=-1)
-    least = leading & (rank > np.minimum(modes.rank, modes.active.sum(axis=-1)) - 0.5)
-    strict = ~leading | (modes.depth == 2)
-    return np.where(least, 0, np.where(strict, 1, 2))
-
-
-def _runs(quiet: NDArray[np.bool_], same: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and last flat index of every run of quiet records that are near the same product."""
-    joined = quiet[:, 1:] & quiet[:, :-1] & same
-    edge = [(0, 0), (1, 0)], [(0, 0), (0, 1)]
-    return tuple(np.flatnonzero(quiet & ~np.pad(joined, pad)) for pad in edge)  # type: ignore[return-value]
+    leading = lowest_learned <= np.where(unlearned, modes.group, len(counts)).min(axis=0)
+    rank = total(counts / modes.size)
+    least = leading & (rank > np.minimum(modes.rank, modes.active.sum(axis=0)) - 0.5)
+    return np.where(least, 0, np.where(~leading | (modes.depth == 2), 1, 2))
 
 
 def _boundary(t_in: Floats, t_out: Floats, inside: Floats, outside: Floats) -> Floats:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Records", "read", "records"]
 
-_CHUNK_BYTES = 32 << 20  # of strengths looked at together, with some ten temporaries of that size
+_CHUNK_BYTES = 1 << 20  # of strengths looked at together, with some ten temporaries of that size
 
 
 def records(loss: Loss) -> tuple[str, ...]:
@@ -60,13 +60,13 @@ class Records:
     modes: Modes
     """The modes of the target, or of each target."""
     strengths: Floats
-    """Shape (n, n_t, r); NaN after the end of a trajectory."""
+    """Modes first, shape (r, n, n_t); NaN after the end of a trajectory."""
     excess: Floats
     """The loss above the floor, shape (n, n_t)."""
     grad_norm: Floats | None
     """Shape (n, n_t)."""
     learning_times: Floats | None
-    """From inside the steps, shape (n, r)."""
+    """From inside the steps, shape (r, n)."""
     descends: bool
     """Whether dL/dt = -||grad L||^2: the flow has neither weight decay nor learning rates of its own."""
 
@@ -91,8 +91,8 @@ def read(sol: Trajectories, loss: Loss | None) -> Iterator[tuple[slice, Records]
         raise TypeError(f"sol must be the Trajectories that fastdln.flow returns, not {type(sol).__name__}")
     own = sol.loss_function
     if loss is not None and loss is not own:
-        needed = records(loss)
-        if loss.target.shape != own.target.shape or not np.array_equal(loss.cross, own.cross):
+        records(loss)
+        if loss.floor != own.floor or not np.array_equal(loss.cross, own.cross):
             raise ValueError("loss is not the one that was descended, whose modes the recorded strengths belong to")
     needed = records(own)
     for name in needed[:2]:
@@ -122,10 +122,10 @@ def _chunks(sol: Trajectories, loss: Loss) -> Iterator[tuple[slice, Records]]:
         times = None if whitened is not None else part.learning_times
         excess = np.asarray(part.loss, np.float64) - loss.floor
         yield rows, Records(
-            sol.t, elapsed, Modes.of(np.atleast_2d(target.modes.sigma), rank, sol.network.depth),
-            *(_batch(x, sol.single) for x in (strengths, excess)),
-            *(None if x is None else _batch(x, sol.single) for x in (part.grad_norm, times)),
-            plain,
+            sol.t, elapsed, Modes.grouped(target.modes.sigma, rank, sol.network.depth),
+            np.ascontiguousarray(np.moveaxis(_batch(strengths, sol.single), -1, 0)), _batch(excess, sol.single),
+            None if part.grad_norm is None else _batch(part.grad_norm, sol.single),
+            None if times is None else _batch(times, sol.single).T, plain,
         )  # fmt: skip
 
 

@@ -25,13 +25,14 @@ def itinerary(sol: Trajectories, loss: Loss | None = None, tol: float = 0.1) -> 
 
     A record belongs to the plateau with the learned modes S, those with a strength w_j >= sigma_j/2, where
 
-        |w_j - sigma_j| <= tol sigma_j for j in S,   |w_j| <= tol sigma_j for the others (tol sigma_1 where sigma_j = 0),
+        |w_j - sigma_j| <= tol sigma_j for j in S,
+        |w_j| <= tol sigma_j for the others (tol sigma_1 where sigma_j = 0),
         |dL/d ln t| <= tol D,   D = L_S - L_floor + 1/2 min_{j in S} sigma_j^2   (t from the start of the span),
         and what no strength sees, the rest of U' W V, is at most tol sqrt(2 D) in norm.
 
-    L_S = L_floor + 1/2 sum_{j not in S} sigma_j^2 is the critical value, so that D is the loss one mode higher: what the
-    plateau stands out from. The third line follows from the loss and the strengths, and makes sure that the product is
-    near the critical one. A plateau is a longest stretch of records that belong to one S.
+    L_S = L_floor + 1/2 sum_{j not in S} sigma_j^2 is the critical value, so that D is the loss one mode higher: what
+    the plateau stands out from. The last line follows from the loss and the strengths, and makes sure that the product
+    is near the critical one. A plateau is a longest stretch of records that belong to one S.
 
     Parameters
     ----------
@@ -64,12 +65,12 @@ def itinerary(sol: Trajectories, loss: Loss | None = None, tol: float = 0.1) -> 
 
     *Kinds.* A "global_minimum" has learned the leading min(r_max, rank Sigma) modes. A saddle is a "strict_saddle" if a
     larger mode is unlearned than a learned one, and always for two layers; otherwise it may be strict or not, depending
-    on the weights, and is a "saddle" (E. Achour, F. Malgouyres & S. Gerchinovitz, JMLR 25 (2024), no. 242).
+    on the weights, and is a "saddle" (E. Achour, F. Malgouyres & S. Gerchinovitz, JMLR 25 (2024) 242).
 
     *Equal singular values.* Modes that share sigma (within 1e-9 sigma_1) are a subspace, of which critical points learn
-    any part: then only the sum of their strengths counts, which passes (i - 1/2) sigma when the i-th of them is learned,
-    and the modes stand for first, second, ... of them. Those with sigma_j <= 1e-12 sigma_1 are never learned; a target
-    that is zero has no plateaus.
+    any part: then only the sum of their strengths counts, which passes (i - 1/2) sigma when the i-th of them is
+    learned, and the modes stand for the first, the second, ... of them. Those with sigma_j <= 1e-12 sigma_1 are never
+    learned; a target that is zero has no plateaus.
 
     *Depth one.* The only critical point is the minimum, so there are no other plateaus; and none has more than r_max
     modes learned.
@@ -82,15 +83,16 @@ def itinerary(sol: Trajectories, loss: Loss | None = None, tol: float = 0.1) -> 
 
     Examples
     --------
-    >>> import numpy as np, fastdln as dln
+    >>> import fastdln as dln
     >>> loss = dln.Quadratic.from_singular_values((4.0, 1.0), shape=(2, 2))
-    >>> w0 = dln.inits.decoupled(dln.Network((2, 2, 2)), loss, 1e-4)
-    >>> sol = dln.flow(w0, loss, (0.0, 40.0), t_eval=np.linspace(0, 40, 400), record=records(loss))
-    >>> print(itinerary(sol).describe())
-    learned modes 0, 1, one after another
-    strict saddle of value 8.5, learned none: entered at 0, left at 1.736; within 1.4e-08 at 0, gradient down to 0.00058
-    strict saddle of value 0.5, learned 0: entered at 2.797, left at 6.953; within 0.0015 at 4.511, gradient down to 0.035
-    global minimum of value 0, learned 0 1: entered at 11.36, not left; within 8e-15 at 39.9, gradient down to 1.1e-14
+    >>> start = dln.inits.decoupled(dln.Network((2, 2, 2)), loss, 1e-4)
+    >>> record = ("loss", "strengths", "grad_norm", "learning_times")
+    >>> sol = dln.flow(start, loss, (0.0, 40.0), t_eval=np.linspace(0, 40, 400), record=record)
+    >>> way = itinerary(sol)
+    >>> way.value, way.order, bool(way.sequential)
+    (array([8.5, 0.5, 0. ]), array([0, 1]), True)
+    >>> way.entry.round(1), way.exit.round(1)
+    (array([ 0. ,  2.8, 10.7]), array([1.8, 7.8, inf]))
     """
     if not 0 < tol < 0.5:
         raise ValueError(f"tol must lie between 0 and 1/2, not {tol!r}")
@@ -99,9 +101,7 @@ def itinerary(sol: Trajectories, loss: Loss | None = None, tol: float = 0.1) -> 
         raise ValueError("sol has no trajectories")
     firsts, found, *learned = zip(*parts, strict=True)
     times, order, windows, sequential = (np.concatenate(arrays) for arrays in learned)
-    lists = {
-        f.name: np.concatenate([getattr(p, f.name) for p in found]) for f in dataclasses.fields(Plateaus)
-    }  # fmt: skip
+    lists = {f.name: np.concatenate([getattr(p, f.name) for p in found]) for f in dataclasses.fields(Plateaus)}
     trajectory = np.concatenate([first + p.trajectory for first, p in zip(firsts, found, strict=True)])
     n_plateaus = np.bincount(trajectory, minlength=len(times))
     place = np.arange(trajectory.size) - np.repeat(np.cumsum(n_plateaus) - n_plateaus, n_plateaus)

@@ -1,0 +1,177 @@
+"""What a scan stores beyond what `fastdln.flow` records: read off the trajectories of a unit while they are there.
+
+The observables that this needs are recorded for the unit, and stored only where the scan file asks for them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.losses import Loss
+from fastdln.network import Network
+from fastdln.observables import OBSERVABLES
+from fastdln.theory import itinerary, tangent
+from fastdln.trajectories import Trajectories
+
+__all__ = ["DERIVED", "FLAGS", "Row", "arrays", "extra_bytes", "recorded"]
+
+
+class Row(NamedTuple):
+    """An array of the store: what `fastdln.scan.layout` makes a variable of."""
+
+    dims: tuple[str, ...]
+    """The dimensions after those of the grid."""
+    dtype: np.dtype[Any]
+    units: str
+    long_name: str
+
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Derived(NamedTuple):
+    """An observable that is derived."""
+
+    rows: dict[str, Row]
+    """The arrays that it adds to the store."""
+    needs: Callable[[Loss], tuple[str, ...]]
+    """The observables of `fastdln.flow` that it follows from."""
+    derive: Callable[[Trajectories], Arrays]
+    """The arrays of a unit."""
+
+
+def recorded(names: Sequence[str], loss: Loss) -> tuple[str, ...]:
+    """Name what `fastdln.flow` must record for the observables of a scan.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The observables.
+    loss : Loss
+        The loss.
+
+    Returns
+    -------
+    tuple of str
+        For its argument ``record``.
+    """
+    needed = [name for wanted in names for name in (DERIVED[wanted].needs(loss) if wanted in DERIVED else (wanted,))]
+    return tuple(dict.fromkeys(needed))
+
+
+def arrays(names: Sequence[str], sol: Trajectories) -> Arrays:
+    """Derive what the observables of a scan add to the store.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The observables.
+    sol : Trajectories
+        The trajectories of a unit.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (size, ...)
+        The arrays by name.
+    """
+    return {key: values for name in names if name in DERIVED for key, values in DERIVED[name].derive(sol).items()}
+
+
+def extra_bytes(names: Sequence[str], loss: Loss, network: Network, n_times: int) -> int:
+    """Count what is recorded of a trajectory without being stored.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The observables of a scan.
+    loss : Loss
+        The loss.
+    network : Network
+        The network.
+    n_times : int
+        The number of recorded times.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    extra = (OBSERVABLES[name] for name in recorded(names, loss) if name in OBSERVABLES and name not in names)
+    return sum(8 * n_times * prod(observable.shape(network)) for observable in extra)
+
+
+def _itinerary(sol: Trajectories) -> Arrays:
+    way = itinerary.itinerary(sol)
+    most = way.order.shape[1] + 1
+    kinds = np.full(way.kind.shape, -1, np.int8)
+    for code, kind in enumerate(itinerary.KINDS):
+        kinds[way.kind == kind] = code
+    stored: Arrays = {
+        "plateau_value": way.value,
+        "plateau_learned": way.counts,
+        "plateau_kind": kinds,
+        "plateau_entry": way.entry,
+        "plateau_exit": way.exit,
+        "plateau_distance": way.distance,
+        "plateau_grad_norm": way.grad_norm,
+    }
+    return {
+        "n_plateaus": way.n_plateaus,
+        **{name: values[:, :most] for name, values in stored.items()},
+        "learning_order": way.order,
+        "sequential": way.sequential.astype(np.int8),
+    }
+
+
+def _tangent_alignment(sol: Trajectories) -> Arrays:
+    # times first, so that the trajectories stand against their targets
+    weights = tuple(np.swapaxes(W, 0, 1) for W in sol.weights or ())
+    return {"tangent_alignment": np.asarray(tangent.alignment(weights, sol.loss_function)).T}
+
+
+_FLOAT = np.dtype(np.float64)
+_TIMED = ("trajectory", "time")
+_PLATEAU = ("trajectory", "plateau")
+
+DERIVED = {
+    "itinerary": Derived(
+        {
+            "n_plateaus": Row(("trajectory",), np.dtype(np.int16), "1", "number of plateaus; the first are kept"),
+            "plateau_value": Row(_PLATEAU, _FLOAT, "1", "critical value of the loss"),
+            "plateau_learned": Row(
+                (*_PLATEAU, "mode"), np.dtype(np.int16), "1",
+                "whether the mode is learned; the number of learned modes among those of equal singular value",
+            ),
+            "plateau_kind": Row(_PLATEAU, np.dtype(np.int8), "", "kind of the critical points nearby"),
+            "plateau_entry": Row(_PLATEAU, _FLOAT, "time", "time of entry"),
+            "plateau_exit": Row(_PLATEAU, _FLOAT, "time", "time of exit, infinite where it was not left"),
+            "plateau_distance": Row(_PLATEAU, _FLOAT, "1", "least distance of the product from the critical one"),
+            "plateau_grad_norm": Row(_PLATEAU, _FLOAT, "1", "least norm of the gradient"),
+            "learning_order": Row(("trajectory", "mode"), np.dtype(np.int16), "1", "modes as they were learned; -1"),
+            "sequential": Row(("trajectory",), np.dtype(np.int8), "", "modes were learned, and never two at once"),
+        },
+        itinerary.records,
+        _itinerary,
+    ),
+    "tangent_drift": Derived(
+        {"tangent_drift": Row(_TIMED, _FLOAT, "1", "relative change of the tangent operator")},
+        lambda loss: ("weights",),
+        lambda sol: {"tangent_drift": tangent.drift(sol)},
+    ),
+    "tangent_alignment": Derived(
+        {"tangent_alignment": Row(_TIMED, _FLOAT, "1", "alignment of the tangent operator with the residual")},
+        lambda loss: ("weights",),
+        _tangent_alignment,
+    ),
+}  # fmt: skip
+
+FLAGS = {
+    "plateau_kind": {"NONE": -1} | {kind.upper(): code for code, kind in enumerate(itinerary.KINDS)},
+    "sequential": {"NOT_RUN": -1, "NO": 0, "YES": 1},
+}
+"""What the numbers in an array of codes mean."""
