@@ -18,7 +18,7 @@ from fastdln.observables import OBSERVABLES
 from fastdln.theory import itinerary, tangent
 from fastdln.trajectories import Trajectories
 
-__all__ = ["DERIVED", "FLAGS", "Row", "arrays", "extra_bytes", "recorded"]
+__all__ = ["DERIVED", "FLAGS", "Row", "arrays", "extra_bytes", "most_plateaus", "recorded"]
 
 
 class Row(NamedTuple):
@@ -105,9 +105,25 @@ def extra_bytes(names: Sequence[str], loss: Loss, network: Network, n_times: int
     return sum(8 * n_times * prod(observable.shape(network)) for observable in extra)
 
 
+def most_plateaus(n_modes: int) -> int:
+    """Choose how many plateaus of a trajectory are kept: each mode may be learned, or exchanged for a larger one.
+
+    Parameters
+    ----------
+    n_modes : int
+        The number of modes.
+
+    Returns
+    -------
+    int
+        Twice that, and one.
+    """
+    return 2 * n_modes + 1
+
+
 def _itinerary(sol: Trajectories) -> Arrays:
     way = itinerary.itinerary(sol)
-    most = way.order.shape[1] + 1
+    most = most_plateaus(way.order.shape[1])
     kinds = np.full(way.kind.shape, -1, np.int8)
     for code, kind in enumerate(itinerary.KINDS):
         kinds[way.kind == kind] = code

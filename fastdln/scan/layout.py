@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.network import Network
-from fastdln.scan.derived import DERIVED, Row
+from fastdln.scan.derived import DERIVED, Row, most_plateaus
 from fastdln.scan.plan import Plan
 from fastdln.scan.spec import SpecError
 
@@ -141,8 +141,7 @@ class Layout:
             "trajectory": self.plan.document.trajectories,
             "time": record.times.count,
             "mode": self.n_modes,
-            # one for every number of modes that can be learned
-            "plateau": self.n_modes + 1,
+            "plateau": most_plateaus(self.n_modes),
         }
         table = dict(_ALWAYS)
         for name in record.observables:

@@ -48,7 +48,7 @@ spacing; the last is t_end. ``observables``: any of those of `fastdln.flow`, by 
 
 ``itinerary``
     What `fastdln.theory.itinerary` reads off each trajectory at the times recorded here: ``n_plateaus``; with the
-    dimension ``plateau`` (as many as modes, and one; later plateaus are counted but not kept) ``plateau_value``,
+    dimension ``plateau`` (twice as many as modes, and one; later ones are counted but not kept) ``plateau_value``,
     ``plateau_learned`` (by mode), ``plateau_kind``, ``plateau_entry``, ``plateau_exit`` (infinite where it was not
     left), ``plateau_distance``, ``plateau_grad_norm``; ``learning_order`` (modes, then -1) and ``sequential``. NaN and
     -1 stand where there is no plateau.
