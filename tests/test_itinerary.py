@@ -109,7 +109,7 @@ def test_closest_point_is_the_nearest_record(depth, sigma, start, t_end):
 
 
 def test_order_is_that_of_the_mode_times():
-    """The lesser mode starts so much larger that it is learned first: a strict saddle on the way, left for the other."""
+    """The lesser mode starts so much larger that it is learned first, by way of a strict saddle."""
     sol, truth = decoupled(2, (4.0, 2.0), (1e-7, 0.3), 20.0), Truth(2, (4.0, 2.0), (1e-7, 0.3), 20.0)
     way = itinerary(sol)
     assert truth.time(0.5)[1] < truth.time(0.5)[0]
@@ -218,7 +218,7 @@ def plainly(t, w, L, sigma, tol):
             a, b = t[i] - t[i - 1], t[i + 1] - t[i]
             pace = t[i] * abs((b / a * (L[i] - L[i - 1]) + a / b * (L[i + 1] - L[i])) / (a + b))
         on = apart.max() <= tol and pace <= tol * height and hidden <= tol**2 * 2 * height
-        if on and previous is not None and (S == previous).all():
+        if on and previous is not None and (previous == S).all():
             found[-1][1] = i
         elif on:
             found.append([i, i, S])
@@ -295,7 +295,7 @@ def test_strength_that_begins_to_rise_twice_is_under_way_from_the_second_time():
 def test_equal_singular_values_are_learned_as_a_subspace():
     """Modes of a rotated basis, one small and one large at the start, in the plane of the equal singular values."""
     sigma, start = np.array([2.0, 2.0, 0.5]), np.array([0.1, 1e-6, 1e-7])
-    loss, net = dln.Quadratic(np.diag(sigma)), dln.Network((3, 3, 3))
+    loss, _net = dln.Quadratic(np.diag(sigma)), dln.Network((3, 3, 3))
     angle = 0.6
     Q = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     w0 = (Q * start) @ Q.T
@@ -499,7 +499,7 @@ def test_selection_text_and_dataset():
         way[2][0]
     text = way.describe(2)
     assert text == str(way[2])
-    assert text.startswith("learned modes 0, 1, 2, one after another\nstrict saddle of value 45.5, learned none: entered")
+    assert text.startswith("learned modes 0, 1, 2, one after another\nstrict saddle of value 45.5, learned none: ent")
     assert "global minimum of value 0, learned 0 1 2" in text
     assert "4 sequential" in repr(way)
     pytest.importorskip("xarray")
@@ -527,7 +527,7 @@ def test_missing_records_are_asked_for(record, message):
 
 def test_refusals():
     sol = batch(2)
-    with pytest.raises(TypeError, match="sol must be the Trajectories.*ndarray"):
+    with pytest.raises(TypeError, match=r"sol must be the Trajectories.*ndarray"):
         itinerary(np.ones(3))
     with pytest.raises(TypeError, match="loss must be a Loss"):
         itinerary(sol, np.eye(3))
@@ -540,7 +540,7 @@ def test_refusals():
     X, Y = rng.standard_normal((3, 9)), rng.standard_normal((2, 9))
     w0 = dln.inits.gaussian(dln.Network((3, 2, 2)), 0.1, rng=0)
     plain = dln.flow(w0, dln.Regression(X, Y), (0.0, 1.0), record=("loss", "strengths"))
-    with pytest.raises(ValueError, match='"weights" was not recorded.*whitened inputs'):
+    with pytest.raises(ValueError, match=r'"weights" was not recorded.*whitened inputs'):
         itinerary(plain)
     flat = dln.Regression(X * [[1], [1], [0]], Y)
     with pytest.raises(TypeError, match="cannot be whitened: X X' has rank 2"):
