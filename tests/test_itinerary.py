@@ -14,7 +14,8 @@ from scipy.optimize import brentq
 
 import fastdln as dln
 from fastdln.theory import exact
-from fastdln.theory.itinerary import KINDS, Itinerary, itinerary, reading, records
+from fastdln.theory.itinerary import Itinerary, itinerary, reading, records
+from fastdln.theory.itinerary.result import KINDS
 
 TOL = 0.1
 FIELDS = [f.name for f in dataclasses.fields(Itinerary) if f.name != "single"]

@@ -25,6 +25,7 @@ from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.problem import Problem, problem
 from fastdln.scan.reading import read
 from fastdln.scan.store import open_store
+from fastdln.theory import itinerary, tangent
 from tests.scans import N_CELLS, SPEC, assert_same_bits, tree, write_spec
 
 WIDTHS = "[[2, 2], [2, 3, 2], [3, 2, 4, 3]]"
@@ -178,6 +179,91 @@ def test_every_observable(tmp_path: Path):
     assert cell["W2"].dims == ("trajectory", "time", "layer2", "layer1")
 
 
+DERIVED = '["itinerary", "tangent_drift", "tangent_alignment"]'
+ASKED = '["loss", "strengths", "learning_times"]'
+
+
+def test_derived_observables_are_those_of_the_theory(tmp_path: Path):
+    results = scan(write_spec(tmp_path, (ASKED, DERIVED), ("times = 4", "times = 40")), tmp_path / "x.zarr")
+    assert not {"loss", "strengths", "grad_norm", "learning_times", "W1"} & set(results.variables)
+    assert results.sizes["plateau"] == 7  # three modes at most
+    cells = itertools.product([(2, 2), (2, 3, 2), (3, 2, 4, 3)], [0.1, 0.5])
+    for index, (widths, scale) in enumerate(cells):
+        net = dln.Network(widths)
+        loss = dln.Quadratic.from_singular_values((2, 1), shape=(widths[-1], widths[0]))
+        rng = np.random.SeedSequence(3, spawn_key=(index,))
+        w0 = dln.inits.gaussian(net, scale, size=10, rng=rng)
+        record = ("loss", "strengths", "grad_norm", "learning_times", "weights")
+        sol = dln.flow(w0, loss, (0.0, 5.0), t_eval=np.linspace(0, 5, 40), record=record)
+        cell, way = results.isel(widths=index // 2, scale=index % 2), itinerary.itinerary(sol)
+        most, modes = way.value.shape[1], int(cell["n_modes"])
+        np.testing.assert_array_equal(cell["n_plateaus"], way.n_plateaus)
+        for name in ("value", "entry", "exit", "distance", "grad_norm"):
+            values = cell[f"plateau_{name}"].values
+            np.testing.assert_array_equal(values[:, :most], getattr(way, name))
+            assert np.isnan(values[:, most:]).all()
+        np.testing.assert_array_equal(cell["plateau_learned"][:, :most, :modes], way.counts)
+        kinds = np.array(["global_minimum", "strict_saddle", "saddle", ""])
+        np.testing.assert_array_equal(kinds[cell["plateau_kind"].values[:, :most]], way.kind)
+        np.testing.assert_array_equal(cell["learning_order"][:, :modes], way.order)
+        np.testing.assert_array_equal(cell["sequential"], way.sequential)
+        np.testing.assert_array_equal(cell["tangent_drift"], tangent.drift(sol))
+        for i in range(40):
+            aligned = tangent.alignment(tuple(W[:, i] for W in sol.weights), loss)
+            np.testing.assert_array_equal(cell["tangent_alignment"][:, i], aligned)
+    assert results["plateau_kind"].attrs["flag_meanings"] == "NONE GLOBAL_MINIMUM STRICT_SADDLE SADDLE"
+
+
+@pytest.mark.parametrize("target", [VALUES, 'kind = "random"'])
+def test_bits_of_derived_observables_depend_on_no_unit(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+):
+    few = ("trajectories = 10", "trajectories = 4")
+    changes = ((ASKED, DERIVED), ("times = 4", "times = 30"), (VALUES, target), few)
+    spec, out = write_spec(tmp_path, *changes), tmp_path / "x.zarr"
+    whole = scan(spec, tmp_path / "whole.zarr").load()
+    assert (whole["n_plateaus"] >= 0).all()
+    assert (whole["n_plateaus"] > 0).any()
+    assert_same_bits(scan(spec, tmp_path / "ones.zarr", chunk=1, threads=2), whole)
+    calls = []
+
+    def impatient(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return results(*arguments)
+
+    results = running.results
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "results", impatient)
+        with pytest.raises(KeyboardInterrupt):
+            scan(spec, out, chunk=2)
+    assert 0 < len(open_store(out).units()) < N_CELLS * 2
+    running.resume(out, threads=1)
+    assert_same_bits(xr.open_zarr(out), whole)
+
+
+def test_itinerary_of_the_regression_loss(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2, 30)) * [[3], [1]]
+    np.savez(tmp_path / "d.npz", X=X, Y=rng.standard_normal((2, 2)) @ X + 0.1)
+    data = 'kind = "data"\npath = "d.npz"\nform = "regression"'
+    changes = [(VALUES, data), (WIDTHS, "[2, 3, 2]"), (ASKED, '["itinerary"]'), ("times = 4", "times = 50")]
+    changes += [("t_end = 5.0", "t_end = 30.0")]
+    results = scan(write_spec(tmp_path, *changes), tmp_path / "x.zarr")
+    least = dln.Regression(X, np.load(tmp_path / "d.npz")["Y"]).floor
+    assert (results["n_plateaus"] > 0).all()
+    np.testing.assert_allclose(results["plateau_value"].min("plateau"), least)
+    assert "W1" not in results
+
+
+def test_weights_that_are_held_make_units_smaller(tmp_path: Path):
+    changes = (("trajectories = 10", "trajectories = 100_000"), ("times = 4", "times = 1000"))
+    plain = prepare(load_plan(write_spec(tmp_path, *changes)))[0]
+    held = prepare(load_plan(write_spec(tmp_path, *changes, (ASKED, '["tangent_drift"]'))))[0]
+    assert held.chunk * 1000 * 26 <= 2**20 < plain.chunk * 1000 * 26
+
+
 @pytest.mark.parametrize(
     ("kind", "keys"),
     [
@@ -322,6 +408,10 @@ REFUSALS: dict[str, tuple[list[tuple[str, str]], str]] = {
         [(INIT, 'kind = "aligned"\nlayer_values = [0.1, 0.2, 0.3]')],
         r"layer_values has shape \(3,\).*cell 0",
     ),
+    "itinerary of inputs that do not span": (
+        [(VALUES, 'kind = "data"\npath = "flat.npz"\nform = "regression"'), (ASKED, '["itinerary"]')],
+        "an itinerary needs whitened data.*rank 1",
+    ),
     "no such file": ([(VALUES, 'kind = "data"\npath = "no.npz"\nform = "whitened"')], 'no file "no.npz"'),
     "file outside": ([(VALUES, 'kind = "data"\npath = "../d.npz"\nform = "whitened"')], "outside"),
 }
@@ -330,6 +420,7 @@ REFUSALS: dict[str, tuple[list[tuple[str, str]], str]] = {
 @pytest.mark.parametrize(("changes", "message"), REFUSALS.values(), ids=REFUSALS)
 def test_refusals_write_nothing(tmp_path: Path, changes: list[tuple[str, str]], message: str):
     np.savez(tmp_path / "d.npz", X=np.eye(2, 5), Y=np.eye(2, 5))
+    np.savez(tmp_path / "flat.npz", X=np.ones((2, 5)), Y=np.eye(2, 5))
     spec = write_spec(tmp_path, *changes)
     before = tree(tmp_path)
     with pytest.raises(SpecError, match=message):

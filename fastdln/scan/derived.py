@@ -16,6 +16,7 @@ from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.observables import OBSERVABLES
 from fastdln.theory import itinerary, tangent
+from fastdln.theory.itinerary.result import KINDS
 from fastdln.trajectories import Trajectories
 
 __all__ = ["DERIVED", "FLAGS", "Row", "arrays", "extra_bytes", "most_plateaus", "recorded"]
@@ -125,7 +126,7 @@ def _itinerary(sol: Trajectories) -> Arrays:
     way = itinerary.itinerary(sol)
     most = most_plateaus(way.order.shape[1])
     kinds = np.full(way.kind.shape, -1, np.int8)
-    for code, kind in enumerate(itinerary.KINDS):
+    for code, kind in enumerate(KINDS):
         kinds[way.kind == kind] = code
     stored: Arrays = {
         "plateau_value": way.value,
@@ -187,7 +188,7 @@ DERIVED = {
 }  # fmt: skip
 
 FLAGS = {
-    "plateau_kind": {"NONE": -1} | {kind.upper(): code for code, kind in enumerate(itinerary.KINDS)},
+    "plateau_kind": {"NONE": -1} | {kind.upper(): code for code, kind in enumerate(KINDS)},
     "sequential": {"NOT_RUN": -1, "NO": 0, "YES": 1},
 }
 """What the numbers in an array of codes mean."""

@@ -13,7 +13,7 @@ All of it is read off recorded observables, for all trajectories at once. The 2^
 from __future__ import annotations
 
 from fastdln.theory.itinerary.reading import records
-from fastdln.theory.itinerary.result import KINDS, Itinerary
+from fastdln.theory.itinerary.result import Itinerary
 from fastdln.theory.itinerary.way import itinerary
 
-__all__ = ["KINDS", "Itinerary", "itinerary", "records"]
+__all__ = ["Itinerary", "itinerary", "records"]

@@ -16,7 +16,7 @@ from fastdln.resources import optional
 __all__ = ["KINDS", "Itinerary"]
 
 KINDS = ("global_minimum", "strict_saddle", "saddle")
-"""What a plateau is near, as far as the learned modes tell: see `itinerary`."""
+"""What a plateau is near, as far as the learned modes tell."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,7 +37,7 @@ class Itinerary:
     counts : ndarray of int, shape (n, p, r)
         For each mode, how many of those with the same singular value are learned: 0 or 1 where it stands alone.
     kind : ndarray of str, shape (n, p)
-        One of `KINDS`.
+        "global_minimum", "strict_saddle" or "saddle": see `itinerary`.
     entry, exit : ndarray, shape (n, p)
         When it was entered, the first recorded time where the trajectory began on it; and left, infinite where the
         trajectory was on it when it ended.

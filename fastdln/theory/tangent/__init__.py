@@ -18,6 +18,6 @@ here; survey, arXiv 2511.10362, section on convergence).
 from __future__ import annotations
 
 from fastdln.theory.tangent.measures import alignment, drift, laziness
-from fastdln.theory.tangent.operator import apply, matrix, operator, spectrum
+from fastdln.theory.tangent.operators import apply, matrix, operator, spectrum
 
 __all__ = ["alignment", "apply", "drift", "laziness", "matrix", "operator", "spectrum"]
