@@ -409,7 +409,11 @@ REFUSALS: dict[str, tuple[list[tuple[str, str]], str]] = {
         r"layer_values has shape \(3,\).*cell 0",
     ),
     "itinerary of inputs that do not span": (
-        [(VALUES, 'kind = "data"\npath = "flat.npz"\nform = "regression"'), (ASKED, '["itinerary"]')],
+        [
+            (VALUES, 'kind = "data"\npath = "flat.npz"\nform = "regression"'),
+            (WIDTHS, "[2, 2]"),
+            (ASKED, '["itinerary"]'),
+        ],
         "an itinerary needs whitened data.*rank 1",
     ),
     "no such file": ([(VALUES, 'kind = "data"\npath = "no.npz"\nform = "whitened"')], 'no file "no.npz"'),
