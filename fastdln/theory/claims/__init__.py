@@ -33,6 +33,8 @@ _MODULES = (
     "descent",
     "losses",
     "reduction",
+    "itinerary",
+    "tangent",
 )
 
 
