@@ -1,4 +1,4 @@
-"""asv: the theory where it is compiled or large: Hessian-vector products, the loss in planes, kinds of many points.
+"""asv: the theory where it is compiled or large: Hessian-vector products, the loss in planes, many trajectories.
 
 The counts of floating-point operations are free of noise: they are the guard against a worse program.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 import fastdln as dln
+from bench.theory import critical_points, layer_times, recorded_trajectories
 from bench.workloads import WORKLOADS
 from fastdln.kernels.program import program
 from fastdln.kernels.tangent import hessian
+from fastdln.theory import exact, landscape
 from fastdln.theory import hessian as hessian_of
-from fastdln.theory import landscape, quotient
+from fastdln.theory.itinerary import itinerary
 
 NETWORKS = tuple(name for name in WORKLOADS if name != "128-128-128")
 GRID = np.linspace(-1.0, 1.0, 200)
@@ -61,22 +63,38 @@ class Slices:
         landscape.slice(self.weights, self.directions, self.loss, (GRID, GRID))
 
 
-def critical_points(count: int) -> tuple[tuple[np.ndarray, ...], dln.Quadratic]:
-    """Saddles and minima of a network of width 8, a hundred of each kind of learned set, moved along their fibers."""
-    net = dln.Network((8, 8, 8, 8))
-    loss = dln.Quadratic.from_singular_values(np.arange(8.0, 0.0, -1.0), shape=(8, 8), rng=0)
-    rng = np.random.default_rng(0)
-    layers = []
-    for k in range(count // 100):
-        learned = rng.permutation(8)[: k % 9]
-        point = landscape.critical_point(net, loss, learned, rng=rng)
-        layers.append(quotient.transform(point, quotient.random_gauges(net, rng, size=100)))
-    return tuple(np.concatenate(parts) for parts in zip(*layers, strict=True)), loss
-
-
 class Classification:
     def setup(self) -> None:
         self.points, self.loss = critical_points(1000)
 
     def time_classify(self) -> None:
         landscape.classify(self.points, self.loss)
+
+
+class Itinerary:
+    """Reading the way of 10^5 trajectories, recorded at 64 and at 200 times."""
+
+    params = (64, 200)
+    param_names = ("times",)
+
+    def setup(self, times: int) -> None:
+        self.sol = recorded_trajectories(100_000, times)
+
+    def time_itinerary(self, times: int) -> None:
+        itinerary(self.sol)
+
+    def peakmem_itinerary(self, times: int) -> None:
+        itinerary(self.sol)
+
+
+class ModeTimes:
+    """Closed-form learning times of 10^5 modes."""
+
+    params = (2, 3, 5)
+    param_names = ("depth",)
+
+    def setup(self, depth: int) -> None:
+        self.arguments = layer_times(100_000, depth)
+
+    def time_mode_time(self, depth: int) -> None:
+        exact.mode_time(*self.arguments)

@@ -10,9 +10,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import fastdln as dln
-from bench.asv_theory import GRID, NETWORKS, critical_points
+from bench.asv_theory import GRID, NETWORKS
+from bench.theory import critical_points, layer_times, recorded_trajectories
 from bench.workloads import WORKLOADS
-from fastdln.theory import hessian, landscape
+from fastdln.theory import exact, hessian, landscape
+from fastdln.theory.itinerary import itinerary
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -42,3 +44,16 @@ def test_classification(benchmark: BenchmarkFixture) -> None:
     kinds = {point.kind for point in found}
     assert kinds == {"global_minimum", "strict_saddle", "nonstrict_saddle"}
     benchmark.extra_info["points"] = len(found)
+
+
+@pytest.mark.parametrize("times", [64, 200])
+def test_itinerary(benchmark: BenchmarkFixture, times: int) -> None:
+    count = 100_000 if benchmark.enabled else 2_000
+    way = benchmark(itinerary, recorded_trajectories(count, times))
+    assert way.sequential.all()
+    benchmark.extra_info["trajectories"] = count
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_mode_time(benchmark: BenchmarkFixture, depth: int) -> None:
+    assert np.isfinite(benchmark(exact.mode_time, *layer_times(100_000, depth))).all()
