@@ -103,7 +103,7 @@ def extra_bytes(names: Sequence[str], loss: Loss, network: Network, n_times: int
         Bytes.
     """
     extra = (OBSERVABLES[name] for name in recorded(names, loss) if name in OBSERVABLES and name not in names)
-    return sum(8 * n_times * prod(observable.shape(network)) for observable in extra)
+    return sum(8 * n_times * prod(observable.shape(network, loss)) for observable in extra)
 
 
 def most_plateaus(n_modes: int) -> int:
