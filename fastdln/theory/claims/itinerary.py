@@ -1,4 +1,4 @@
-"""What flows meet on their way: plateaus (T6), the order of escape (T10), the times of learning (T13)."""
+"""What flows meet on their way: plateaus (T6), exchanges of modes (T10), times and order of learning (T13)."""
 
 from __future__ import annotations
 
@@ -90,28 +90,6 @@ def _(rng: np.random.Generator) -> float:
     expected = np.array([_half_time(0.1, value, 2) for value in sigma])
     way = _way(net, loss, np.array([[0.01, 0.01], [1.0, 1.0]]), 1.5 * expected.max())
     return float(np.abs(way.learning_times / expected - 1).max())
-
-
-@claim(
-    "larger-modes-escape-first",
-    "T10",
-    statement="Along decoupled flows from equal small values modes are learned in the order of their singular values.",
-    hypotheses="all modes start with the same layer value, small against sigma^(1/h)",
-    instances="10 decoupled flows of depth 2 to 4 with 4 modes in random bases, all from 0.05; modes out of order",
-    tolerance=0.0,
-)
-def _order(rng: np.random.Generator) -> Iterator[float]:
-    for _ in range(10):
-        net, loss, sigma = _square(rng, int(rng.integers(2, 4, endpoint=True)), 4)
-        way = _way(net, loss, np.full(4, 0.05), 1.5 * _half_time(0.05, sigma[-1], net.depth))
-        yield float((way.order != np.arange(4)).sum())
-
-
-@_order.outside("two modes, of which the lesser starts from the larger value")
-def _(rng: np.random.Generator) -> float:
-    net, loss, sigma = _square(rng, 3, 2)
-    way = _way(net, loss, np.array([0.02, 0.4]), 1.5 * _half_time(0.02, sigma[0], 3))
-    return float((way.order != np.arange(2)).sum())
 
 
 @claim(

@@ -87,17 +87,16 @@ def _spectral_error(drawn: Weights) -> float:
 @claim(
     "tangent-operator-is-bounded-below",
     "T14",
-    statement="lambda_min(K) >= mu = sum_i sigma_{d_h}(W_{>i})^2 sigma_{d_0}(W_{<i})^2: ||grad L||^2 >= 2 mu L.",
-    hypotheses="L_min = 0 over all matrices",
+    statement="lambda_min(K) >= mu = sum_i sigma_{d_h}(W_{>i})^2 sigma_{d_0}(W_{<i})^2.",
+    hypotheses="none",
     instances="30 networks of depth 1 to 5 and widths 1 to 4; what it is below by, relative to lambda_max(K)",
     tolerance=1e-12,
 )
 def _below(rng: np.random.Generator) -> Iterator[float]:
     for net in networks(rng, 30, depths=(1, 5), widths=(1, 4)):
-        drawn, loss = weights(rng, net), target(rng, net)
-        K, mu = tangent.spectrum(drawn), _constant(drawn)
-        yield max(mu - K[-1], 0.0) / K[0]
-        yield max(2 * mu * float(loss.value(product(drawn))) / float(gradient_norm(drawn, loss)) ** 2 - 1, 0.0)
+        drawn = weights(rng, net)
+        K = tangent.spectrum(drawn)
+        yield max(_constant(drawn) - K[-1], 0.0) / K[0]
 
 
 @claim(
