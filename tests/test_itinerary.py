@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 import fastdln as dln
 from fastdln.theory import exact
-from fastdln.theory.itinerary import Itinerary, itinerary, reading, records
+from fastdln.theory.itinerary import Itinerary, itinerary, kinds, reading, records
 from fastdln.theory.itinerary.result import KINDS
 
 TOL = 0.1
@@ -561,3 +561,35 @@ def test_one_record_is_enough_where_it_is_at_rest():
     assert np.isnan(way.windows).all()  # nothing was under way
     assert not way.sequential
     assert itinerary(dln.flow(w0, loss, (0.0, 1.0), record=("loss", "strengths"))).n_plateaus == 0  # one loss, no slope
+
+
+def test_saddles_are_told_apart_by_recorded_weights():
+    """A residual chain through the inner layers makes the saddle that a flow rests at strict, small starts do not."""
+    net = dln.Network((3, 4, 4, 3))
+    loss = dln.Quadratic.from_singular_values((4.0, 2.0, 1.0), shape=(3, 3), rng=0)
+    small = dln.inits.decoupled(net, loss, 0.02)
+    # the middle layer carries a unit between nodes that neither the input nor the output reaches: a chain (1, 2)
+    chained = tuple(W.copy() for W in small)
+    chained[1][3, 3] = 1.0
+    starts = tuple(np.stack(pair) for pair in zip(small, chained, strict=True))
+    times = np.r_[0.0, np.geomspace(1.0, 400.0, 600)]
+    sol = dln.flow(starts, loss, (0.0, 400.0), times, rtol=1e-9, record=("loss", "strengths", "grad_norm", "weights"))
+    way = itinerary(sol.raise_for_status())
+    leading = [way.learned[k, : way.n_plateaus[k]].sum(axis=-1).tolist() for k in range(2)]
+    assert leading == [[0, 1, 2, 3]] * 2
+    assert (way.kind[:, :3] == "saddle").all()
+    found = kinds(sol, way)
+    assert found[0].tolist() == ["nonstrict_saddle"] * 3 + ["global_minimum"]
+    assert found[1].tolist() == ["strict_saddle"] * 3 + ["global_minimum"]
+    assert kinds(sol[1], way[1]).tolist() == found[1].tolist()
+
+
+def test_kinds_refuse_what_they_can_not_judge():
+    sol = decoupled(3, (4.0, 1.0), 1e-2, 100.0)
+    with pytest.raises(ValueError, match='"weights" were not recorded'):
+        kinds(sol, itinerary(sol))
+    loss = sol.loss_function
+    start = tuple(W[None].repeat(2, axis=0) for W in dln.inits.decoupled(sol.network, loss, 0.1))
+    other = dln.flow(start, loss, (0.0, 1.0), record=("loss", "strengths", "weights"))
+    with pytest.raises(ValueError, match="other trajectories"):
+        kinds(other, itinerary(sol))

@@ -12,6 +12,7 @@ All of it is read off recorded observables, for all trajectories at once. The 2^
 
 from __future__ import annotations
 
+from fastdln.theory.itinerary.kinds import kinds
 from fastdln.theory.itinerary.reading import records
 from fastdln.theory.itinerary.result import Itinerary
 from fastdln.theory.itinerary.way import itinerary

@@ -65,7 +65,8 @@ def itinerary(sol: Trajectories, loss: Loss | None = None, tol: float = 0.1) -> 
 
     *Kinds.* A "global_minimum" has learned the leading min(r_max, rank Sigma) modes. A saddle is a "strict_saddle" if a
     larger mode is unlearned than a learned one, and always for two layers; otherwise it may be strict or not, depending
-    on the weights, and is a "saddle" (E. Achour, F. Malgouyres & S. Gerchinovitz, JMLR 25 (2024) 242).
+    on the weights, and is a "saddle" (E. Achour, F. Malgouyres & S. Gerchinovitz, JMLR 25 (2024) 242): `kinds` tells
+    them apart where weights were recorded.
 
     *Equal singular values.* Modes that share sigma (within 1e-9 sigma_1) are a subspace, of which critical points learn
     any part: then only the sum of their strengths counts, which passes (i - 1/2) sigma when the i-th of them is

@@ -26,10 +26,10 @@ from fastdln.theory.landscape.spectrum import RTOL, Spectrum, check_sizes, in_un
 from fastdln.theory.residual import relative_gradient
 from fastdln.theory.whitening import whiten
 
-__all__ = ["refine"]
+__all__ = ["NEARLY", "refine"]
 
 # Relative gradients: above the first a point is not nearly critical, below the second it is critical to rounding.
-_NEARLY = 0.1
+NEARLY = 0.1
 _ROUNDING = 1e-11
 # Residual parts up to so many times the distance to a critical point cannot be told from zero.
 _UNRESOLVED = 10.0
@@ -111,10 +111,10 @@ def _refined(net: Network, layers: Weights, Sigma: Floats, modes: Spectrum, max_
     scaled, target, unit = in_units(layers, Sigma)
     goal = Quadratic(target)
     start = float(relative_gradient(scaled, goal))
-    if not start <= _NEARLY:
+    if not start <= NEARLY:
         raise ValueError(
             f"weights{where} are not nearly critical: their relative gradient is {start:.1e}, and refine starts from "
-            f"at most {_NEARLY}"
+            f"at most {NEARLY}"
         )
     U, sigma, V = _learned(product(scaled), modes)
     bases, blocks = _normal_form(scaled, U, sigma, V)
