@@ -91,7 +91,7 @@ def _excess_norm(drawn: Weights, loss: Quadratic, t: Floats) -> float:
 
 
 @claim(
-    "trajectories-converge-to-critical-points",
+    "trajectories-converge",
     "T5",
     statement="Every trajectory converges to a critical point.",
     hypotheses="none",
@@ -127,7 +127,7 @@ def _(rng: np.random.Generator) -> float:
 
 
 @claim(
-    "deep-networks-end-in-a-global-minimum",
+    "deep-networks-end-in-a-minimum",
     "T5",
     statement="Deeper networks end in a global minimum too: known is a global minimum among the products of some "
     "rank k <= r_max; that k = r_max is numerical evidence.",

@@ -95,7 +95,7 @@ def _velocity(drawn: Weights, loss: Quadratic) -> Floats:
 
 
 @claim(
-    "the-product-of-balanced-layers-moves-by-itself",
+    "product-of-balanced-layers",
     "T13",
     statement="dW/dt = sum_j (W W')^((h-j)/h) (Sigma - W) (W' W)^((j-1)/h), with the identity for the power 0, "
     "whatever the hidden widths.",
@@ -128,7 +128,7 @@ def _off_product(drawn: Weights, loss: Quadratic) -> float:
 
 
 @claim(
-    "the-product-moves-entry-by-entry-in-its-own-modes",
+    "product-moves-in-its-own-modes",
     "T13",
     statement="In the singular vectors of W, entry (j, k) of Sigma - W is multiplied by sum_i s_j^(2(h-i)/h) "
     "s_k^(2(i-1)/h): singular values move like h s_j^(2-2/h) u_j' (Sigma - W) v_j.",
@@ -157,7 +157,7 @@ def _entries(rng: np.random.Generator) -> Iterator[float]:
 
 
 @claim(
-    "singular-vectors-of-the-product-turn",
+    "product-turns-its-singular-vectors",
     "T13",
     statement="U' dU/dt = F o (B S + S B') and V' dV/dt = F o (S B + B' S) with B = U' (Sigma - W) V, S the singular "
     "values and F_jk = 1/(s_k^(2/h) - s_j^(2/h)), 0 for j = k.",
@@ -184,7 +184,7 @@ def _vectors(rng: np.random.Generator) -> Iterator[float]:
 
 
 @claim(
-    "the-product-of-lambda-balanced-layers-moves-entry-by-entry",
+    "product-of-lambda-balanced-layers",
     "T13",
     statement="If C_i = lambda_i I, entry (j, k) of U' (Sigma - W) V is multiplied by sum_i (prod_{l>i} "
     "p_lj)(prod_{l<i} p_lk), p_lj the squared j-th singular value of layer l.",

@@ -65,7 +65,7 @@ def _values(rng: np.random.Generator) -> Iterator[float]:
 
 
 @claim(
-    "modes-are-learned-at-their-mode-times",
+    "modes-learned-at-their-mode-time",
     "T13",
     statement="A decoupled mode reaches half of its singular value after the integral of ds / (s^(h-1) (sigma - s^h)) "
     "from its start to (sigma/2)^(1/h).",
@@ -115,7 +115,7 @@ def _(rng: np.random.Generator) -> float:
 
 
 @claim(
-    "learned-mode-is-exchanged-for-a-larger-one",
+    "modes-are-exchanged-for-larger-ones",
     "T10",
     statement="A saddle that has learned other modes than the leading ones is left by an exchange of a learned mode "
     "for a larger one.",

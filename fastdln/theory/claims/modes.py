@@ -88,7 +88,7 @@ def _negative(rng: np.random.Generator) -> Iterator[float]:
 
 
 @claim(
-    "modes-without-a-target-decay-algebraically",
+    "modes-without-target-decay",
     "T13",
     statement="For sigma = 0, s = +-(|s_0|^(2-2h) + (2h-2) t)^(-1/(2h-2)).",
     hypotheses="h >= 2",

@@ -182,7 +182,7 @@ def _(rng: np.random.Generator) -> float:
 
 
 @claim(
-    "global-bound-of-lambda-balanced-layers",
+    "global-bound-by-lambda-balance",
     "T14",
     statement="Two square lambda-balanced layers with the margin c > 0: L(t) <= L(0) exp(-2 rho t), rho = (lambda^2 "
     "+ 4 c^2)^(1/2).",

@@ -41,7 +41,7 @@ def _misalignment(path: Weights) -> float:
 
 
 @claim(
-    "balanced-layers-have-common-singular-values",
+    "balanced-means-common-values",
     "T12",
     statement="All C_i = 0 if and only if W_i = O_i s O_{i-1}' with orthonormal columns O_i and the same s in all "
     "layers.",
@@ -70,7 +70,7 @@ def _not_balanced_form(drawn: Weights, net: Network) -> float:
 
 
 @claim(
-    "balanced-layers-keep-common-singular-values",
+    "balanced-layers-keep-common-values",
     "T12",
     statement="The layers of a 0-balanced network have the same singular values for all t.",
     hypotheses="0-balanced start",
@@ -199,7 +199,7 @@ def _coupling(drawn: Weights, loss: Quadratic, values: Floats) -> float:
 
 
 @claim(
-    "decoupled-modes-come-down-to-one-equation",
+    "decoupled-modes-are-one-equation",
     "T12",
     statement="With y = w_1^2 and the constants c_i = w_i^2 - w_1^2, a decoupled mode obeys dy/dt = 2 s (prod "
     "(y+c_i))^(1/2) (sigma - s (prod (y+c_i))^(1/2)), s the sign of prod w_i.",

@@ -38,7 +38,7 @@ def _moves(rng: np.random.Generator) -> Iterator[float]:
 
 
 @claim(
-    "loss-falls-at-the-rate-of-the-tangent-operator",
+    "loss-falls-by-tangent-operator",
     "T14",
     statement="||grad L||^2 = <R, K[R]>: the loss falls at a rate between 2 lambda_min(K) and 2 lambda_max(K).",
     hypotheses="L_min = 0 over all matrices",

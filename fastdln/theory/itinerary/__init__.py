@@ -17,4 +17,4 @@ from fastdln.theory.itinerary.reading import records
 from fastdln.theory.itinerary.result import Itinerary
 from fastdln.theory.itinerary.way import itinerary
 
-__all__ = ["Itinerary", "itinerary", "records"]
+__all__ = ["KINDS", "Itinerary", "itinerary", "kinds", "records"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,16 +69,20 @@ def kinds(sol: Trajectories, way: Itinerary) -> NDArray[np.str_]:
         raise ValueError('"weights" were not recorded: call flow(..., record=(..., "weights"))')
     if way.single != sol.single or len(way) != len(sol):
         raise ValueError(f"way is the itinerary of other trajectories: {len(way)} of them, not {len(sol)}")
-    lead = (lambda x: x[None]) if sol.single else (lambda x: x)
-    found = lead(way.kind).astype("U16")
-    learned, closest, weights = lead(way.learned), lead(way.closest), tuple(lead(W) for W in sol.weights)
+    found: NDArray[np.str_] = _batch(way.kind, sol.single).astype("U16")  # room for "nonstrict_saddle"
+    learned, closest = _batch(way.learned, sol.single), _batch(way.closest, sol.single)
+    weights = tuple(_batch(W, sol.single) for W in sol.weights)
     losses = sol.loss_function
     for n, p in np.argwhere(found == "saddle"):
         record = int(np.argmin(np.abs(sol.t - closest[n, p])))
         loss = losses[n] if losses.batch_shape else losses
         modes = tuple(map(int, np.flatnonzero(learned[n, p])))
         found[n, p] = _kind(tuple(W[n, record] for W in weights), loss, modes) or "saddle"
-    return found[0] if sol.single else found
+    return np.asarray(found[0]) if sol.single else found
+
+
+def _batch(values: NDArray[Any], single: bool) -> NDArray[Any]:
+    return values[None] if single else values
 
 
 def _kind(weights: Weights, loss: Loss, learned: tuple[int, ...]) -> str | None:
