@@ -12,9 +12,9 @@ All of it is read off recorded observables, for all trajectories at once. The 2^
 
 from __future__ import annotations
 
-from fastdln.theory.itinerary.saddles import kinds
 from fastdln.theory.itinerary.reading import records
 from fastdln.theory.itinerary.result import Itinerary
+from fastdln.theory.itinerary.saddles import kinds
 from fastdln.theory.itinerary.way import itinerary
 
 __all__ = ["Itinerary", "itinerary", "kinds", "records"]
