@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.integrate import quad, solve_ivp
@@ -97,6 +97,7 @@ def test_negative_modes_of_odd_depth_fade(s0, s, sigma, h):
     st.floats(-3, 2),
     st.floats(-6, 2),
 )
+@example(1, -5.0, -1, 0.0, 0.0)  # one layer that just passes zero
 def test_mode_and_mode_time_are_inverse(h, log_s0, sign, log_sigma, log_tau):
     s0, sigma = sign * 10.0**log_s0, 10.0**log_sigma
     assume(velocity(s0, sigma, h) != 0)

@@ -133,12 +133,13 @@ def _regimes(s0: Floats, sigma: Floats, h: Floats) -> list[tuple[NDArray[np.bool
 
 
 def _linear_state(t: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
-    """ds/dt = sigma - s."""
-    return sigma + (s0 - sigma) * np.exp(-t)
+    """ds/dt = sigma - s: from sigma, or, while the start is remembered, from there, so that nothing cancels."""
+    return np.where(np.abs(t) < 1, s0 + (s0 - sigma) * np.expm1(-t), sigma + (s0 - sigma) * np.exp(-t))
 
 
 def _linear_time(s: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
-    return np.where(s0 == sigma, np.nan, -np.log((s - sigma) / (s0 - sigma)))
+    moved, left = (s - s0) / (s0 - sigma), (s - sigma) / (s0 - sigma)
+    return np.where(s0 == sigma, np.nan, -np.where(np.abs(moved) < 0.5, np.log1p(moved), np.log(left)))
 
 
 def _decaying_state(t: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
