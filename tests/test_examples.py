@@ -9,15 +9,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastdln as dln
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_readme_python_block(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    exec(compile(block, "README.md", "exec"), {})
+def test_readme_python_blocks(capsys: pytest.CaptureFixture[str]) -> None:
+    flow, theory = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(flow, "README.md", "exec"), names)
     loss, *_, drift = capsys.readouterr().out.splitlines()
     assert float(loss) < 1e-4
     assert float(drift) < 1e-4
+    exec(compile(theory, "README.md", "exec"), names)
+    learned, *_, kind, arc = capsys.readouterr().out.splitlines()
+    assert learned == "learned modes 0, 1, 2, 3, one after another"
+    assert kind.startswith("strict_saddle (0, 2) 4.99") or kind == "strict_saddle (0, 2) 5.0"
+    assert (np.diff(np.array(arc.strip("[]").split(), float)) < 0).all()
+
+
+def test_readme_counts_the_claims() -> None:
+    (count,) = re.findall(r"checks all (\d+) statements", (ROOT / "README.md").read_text())
+    assert int(count) == len(dln.theory.claims.names())
 
 
 def test_quickstart_agrees_with_theory(capsys: pytest.CaptureFixture[str]) -> None:
