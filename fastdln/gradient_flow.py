@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln import arguments, observables
-from fastdln.engines import batch, reduced
+from fastdln.engines import reduced
 from fastdln.engines.choose import ENGINES, choose
 from fastdln.engines.problem import Problem
 from fastdln.integrate.tableau import Tableau
@@ -94,7 +94,9 @@ def flow(
         The Runge-Kutta pair.
     rtol : float
         Relative tolerance: the error of a step, root mean square over the entries of a layer, each divided by
-        ``atol + rtol max(|w|, |w_new|)``, is at most 1 in every layer.
+        ``atol + rtol max(|w|, |w_new|)``, is at most 1 in every layer.  The wide engine, which does not form the
+        errors of large layers, takes the mean over their entries apart from that over the scales: the same where an
+        error does not depend on the size of its entry.
     atol : float, optional
         Absolute tolerance.  By default 1e-3 rtol times the least root mean square of a layer of the trajectory's start
         (layers that are zero left out): a small start must be followed relative to its own size, or the times at which
@@ -113,10 +115,11 @@ def flow(
         Take steps of this length instead of adaptive ones.
     history : bool
         Keep the times of all accepted steps: `Trajectories.history`.
-    engine : {"auto", "lanes", "dense", "reduced"}
-        Lanes: many small networks side by side in the machine's vectors; dense: BLAS, one network a thread; reduced:
-        each trajectory as a narrow network with the same flow, see below.  "auto" chooses by widths, loss, method and
-        precision alone.
+    engine : {"auto", "lanes", "dense", "wide", "reduced"}
+        Lanes: many small networks side by side in the machine's vectors; dense: BLAS, one network a thread; wide: one
+        network after another on all threads, stages as thin factors, for networks whose input or output is narrow
+        beside their layers; reduced: each trajectory as a narrow network with the same flow, see below.  "auto" chooses
+        by widths, loss, method and precision alone.
     threads : int, optional
         By default one for each core this process may use.  Results do not depend on it.
     progress : bool or callable
@@ -141,7 +144,8 @@ def flow(
     The flow is that of the survey (arXiv 2511.10362, sections on gradient flow and on the adjacency matrix).  For two
     layers the step is also limited to follow modes that are still hidden below the tolerance: they grow at up to
     ||R||_2 while no error norm sees them.  Trajectories are bitwise the same whatever the batch they are in, its order,
-    and the number of threads; with the lanes engine also whatever the number of lanes.
+    and the number of threads; with the lanes engine also whatever the number of lanes.  With the dense and the wide
+    engine they depend on the BLAS library.
 
     With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
     (`fastdln.theory.reduction.reduce`), by whichever other engine suits that, and lifted: what is recorded, the final
@@ -218,9 +222,9 @@ def integrate(
         n_bytes = reduced.memory(problem, shapes)
         run = functools.partial(reduced.run, problem, origin, options.engine == reduced.NAME)
     else:
-        executor = choose(options.engine, network, loss, options.method, start.dtype)
-        n_bytes = batch.memory(problem, executor, shapes)
-        run = functools.partial(batch.run, problem, executor)
+        chosen = choose(options.engine, network, loss, options.method, start.dtype)
+        n_bytes = chosen.memory(problem, shapes)
+        run = functools.partial(chosen.run, problem)
     require_memory(n_bytes, "this flow")
 
     recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}

@@ -233,7 +233,7 @@ BAD_ARGUMENTS = [
         "engine",
         "lane",
         ValueError,
-        r"engine must be one of 'auto', 'lanes', 'dense', 'reduced', not 'lane'; did you mean 'lanes'\?",
+        r"engine must be one of 'auto', 'lanes', 'dense', 'wide', 'reduced', not 'lane'; did you mean 'lanes'\?",
     ),
     ("threads", 0, ValueError, "threads must be at least 1, not 0"),
     ("threads", 1.5, TypeError, r"threads must be an integer, not 1\.5"),

@@ -11,7 +11,7 @@ import fastdln as dln
 from fastdln.engines import batch
 from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
 
-engines = pytest.mark.parametrize("engine", ["lanes", "dense"])
+engines = pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
 OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")
 RECORD = (*OBSERVABLES, "learning_times")
 TIMES = [0.0, 0.7, 3.0]

@@ -6,6 +6,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,21 @@ def run(
         done += int(shared[layout.DONE])
         failed += int(shared[layout.FAILURES])
         yield chunk
+
+
+@dataclass(frozen=True)
+class Batch:
+    """An engine that integrates many trajectories side by side."""
+
+    executor: Executor
+
+    def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
+        """Bytes that a call takes at most."""
+        return memory(problem, self.executor, recorded)
+
+    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Chunk]:
+        """Integrate a problem, chunk by chunk."""
+        return run(problem, self.executor, progress)
 
 
 def _threads(arenas: list[Arena], shared: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

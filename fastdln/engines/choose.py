@@ -5,20 +5,39 @@ The choice depends on widths, loss, method and precision alone, never on the bat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastdln.engines import dense, lanes
 from fastdln.engines.arena import arena_bytes
-from fastdln.engines.recipe import Executor
+from fastdln.engines.batch import Batch
+from fastdln.engines.chunk import Results
+from fastdln.engines.problem import Problem
+from fastdln.engines.wide import Wide
 from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.program import program
 from fastdln.losses import Loss
 from fastdln.network import Network
 
-ENGINES: dict[str, Callable[[DTypeLike], Executor]] = {"lanes": lanes.executor, "dense": dense.executor}
+
+class Engine(Protocol):
+    """What integrates a problem."""
+
+    def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
+        """Bytes that a call takes at most, with what is recorded."""
+
+    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
+        """Integrate the trajectories some at a time; ``progress`` hears how many are done and failed, and of all."""
+
+
+ENGINES: dict[str, Callable[[DTypeLike], Engine]] = {
+    "lanes": lambda dtype: Batch(lanes.executor(dtype)),
+    "dense": lambda dtype: Batch(dense.executor(dtype)),
+    "wide": lambda dtype: Wide(),
+}
 
 # Working set of four networks in f64, states and slopes of the method and the scratch, up to which lanes are taken: it
 # stays in a second-level cache of 1 to 2 MB.  Near this size BLAS is as fast (from width 32 on up to 15 % faster with
@@ -26,11 +45,22 @@ ENGINES: dict[str, Callable[[DTypeLike], Executor]] = {"lanes": lanes.executor, 
 LANES_BYTES = 2 << 20
 
 
-def choose(name: str, network: Network, loss: Loss, tableau: Tableau, dtype: DTypeLike) -> Executor:
-    """The executor of the engine ``name``, or of the one that suits the network where it is ``auto``."""
-    if name == "auto":
-        plan = program(network.widths, loss.input_gram is not None)
-        entry = 4 * np.dtype(dtype).itemsize
-        slopes = tableau.stages + len(tableau.extra)
-        name = "lanes" if arena_bytes(plan.layers[-1], slopes, plan.n_scratch, entry) <= LANES_BYTES else "dense"
-    return ENGINES[name](dtype)
+# Factors pay from this width on, in a layer with both sides at least as wide and PER_RANK times the rank of a slope: a
+# step forms no slope then, but works on some 7 r columns.  Measured with r = 2 to 64 and 784 inputs; single networks
+# gain more, as they have all threads.
+WIDE_FROM, PER_RANK = 512, 32
+
+
+def choose(name: str, network: Network, loss: Loss, tableau: Tableau, dtype: DTypeLike) -> Engine:
+    """The engine ``name``, or the one that suits the network where it is ``auto``."""
+    return ENGINES[_best(network, loss, tableau, dtype) if name == "auto" else name](dtype)
+
+
+def _best(network: Network, loss: Loss, tableau: Tableau, dtype: DTypeLike) -> str:
+    plan = program(network.widths, loss.input_gram is not None)
+    entry = 4 * np.dtype(dtype).itemsize
+    if arena_bytes(plan.layers[-1], tableau.stages + len(tableau.extra), plan.n_scratch, entry) <= LANES_BYTES:
+        return "lanes"
+    rank = min(network.widths[0], network.widths[-1])
+    side = max(min(shape) for shape in network.shapes)
+    return "wide" if side >= max(WIDE_FROM, PER_RANK * rank) else "dense"

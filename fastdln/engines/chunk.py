@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.arena import Arena
-from fastdln.engines.recipe import Recipe
+from fastdln.engines.problem import Problem
+from fastdln.engines.recipe import Recipe, watched
+
+LINE = 64  # bytes
 
 
-class Chunk:
-    """Starts and results of the trajectories ``rows``; the kernels find the arrays by their addresses.
+class Results:
+    """What became of the trajectories ``rows``.
 
     Attributes
     ----------
@@ -32,10 +35,24 @@ class Chunk:
 
     rows: slice | NDArray[np.intp]
 
-    def __init__(self, recipe: Recipe, rows: slice) -> None:
-        problem, dtype, n = recipe.problem, recipe.dtype, rows.stop - rows.start
-        modes = recipe.sizes["modes"]
+    def __init__(self, problem: Problem, rows: slice) -> None:
+        n, dtype = rows.stop - rows.start, problem.start.dtype
         self.rows = rows
+        self.records = np.full((n, len(problem.times), problem.n_columns), np.nan, dtype)
+        self.final = _aligned(n, problem.network.n_parameters, dtype)
+        self.reached = np.zeros(n)
+        self.status = np.zeros(n, np.int64)
+        self.counts = np.zeros((n, 3), np.int64)
+        self.learned = np.full((n, watched(problem)), np.nan)
+        self.history = np.empty((n, problem.max_steps if problem.history else 0))
+
+
+class Chunk(Results):
+    """Starts and results of the trajectories ``rows``; the kernels find the arrays by their addresses."""
+
+    def __init__(self, recipe: Recipe, rows: slice) -> None:
+        problem = recipe.problem
+        super().__init__(problem, rows)
         self._read: dict[str, NDArray[Any]] = {
             "start": problem.start[rows],
             "constants": recipe.constants,
@@ -44,13 +61,6 @@ class Chunk:
             "atol": problem.atol[rows],
             "times": problem.times,
         }
-        self.records = np.full((n, len(problem.times), problem.n_columns), np.nan, dtype)
-        self.final = np.empty((n, problem.network.n_parameters), dtype)
-        self.reached = np.zeros(n)
-        self.status = np.zeros(n, np.int64)
-        self.counts = np.zeros((n, 3), np.int64)
-        self.learned = np.full((n, modes), np.nan)
-        self.history = np.empty((n, problem.max_steps if problem.history else 0))
 
     def attach(self, arena: Arena) -> None:
         """Tell a thread's loop where everything lies."""
@@ -60,3 +70,10 @@ class Chunk:
             w[f"{name}_at"] = array.ctypes.data
         for name in ("records", "final", "reached", "status", "counts", "learned", "history"):
             w[f"{name}_at"] = getattr(self, name).ctypes.data
+
+
+def _aligned(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that begins with a cache line: the wide engine works on the weights where they lie."""
+    memory = np.empty(rows * columns + LINE // dtype.itemsize, dtype)
+    first = -memory.ctypes.data % LINE // dtype.itemsize
+    return memory[first : first + rows * columns].reshape(rows, columns)

@@ -56,7 +56,7 @@ class Recipe:
 def recipe(problem: Problem, executor: Executor) -> Recipe:
     """Plan the products and lay out the method for a problem."""
     network, dtype = problem.network, problem.start.dtype
-    plan = program(network.widths, problem.loss.input_gram is not None, _modes(problem), executor.unit(dtype))
+    plan = program(network.widths, problem.loss.input_gram is not None, watched(problem), executor.unit(dtype))
     method = schedule(problem.tableau, dtype)
     entry_bytes = executor.lanes * dtype.itemsize
     rhs, observe = executor.encode(plan.rhs, entry_bytes), executor.encode(plan.observe, entry_bytes)
@@ -64,13 +64,13 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     rates[:, 0] = problem.layer_rates or 1.0
     rates[:, 1] = problem.weight_decay
     sizes = _sizes(problem, executor, plan, method) | {"rhs_rows": len(rhs), "observe_rows": len(observe)}
-    par = _numbers(problem, plan)
+    par = numbers(problem, _growth_cap(problem, plan))
     return Recipe(
-        problem, executor, plan, method, rhs, observe, sizes, par, rates, _constants(problem, plan), _goals(problem)
+        problem, executor, plan, method, rhs, observe, sizes, par, rates, _constants(problem, plan), goals(problem)
     )
 
 
-def _modes(problem: Problem) -> int:
+def watched(problem: Problem) -> int:
     """How many modes are watched."""
     return problem.loss.n_modes if problem.learning or "strengths" in problem.raw else 0
 
@@ -94,7 +94,7 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: Schedule
         "layers": network.depth,
         "target_size": -(-d_h * d_0 // unit) * unit,
         "constants": plan.n_constants,
-        "modes": _modes(problem),
+        "modes": watched(problem),
         "out_rows": d_h,
         "residual": -1 if plan.residual is None else plan.residual,
         "product_base": plan.product.base,
@@ -128,8 +128,8 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: Schedule
     }
 
 
-def _numbers(problem: Problem, plan: Program) -> dict[str, float]:
-    """The parameters of a workspace."""
+def numbers(problem: Problem, cap: float) -> dict[str, float]:
+    """The parameters of step-size control; ``cap``: the largest step times ||R||_F, or 0."""
     stop_gradient, stop_loss = problem.stop_gradient, problem.stop_loss
     return {
         "end": problem.duration,
@@ -137,20 +137,25 @@ def _numbers(problem: Problem, plan: Program) -> dict[str, float]:
         **gains(problem.tableau)._asdict(),
         "max_attempts": problem.max_steps,
         "fixed_step": problem.step or 0.0,
-        "growth_cap": _growth_cap(problem, plan),
+        "growth_cap": cap,
         "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
         "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
         "direction": problem.direction,
     }
 
 
-def _capped(problem: Problem, plan: Program) -> int:
-    """Whether steps are limited by the growth of hidden modes, and what tells that growth.
+def hides_growth(problem: Problem) -> bool:
+    """Whether steps are limited by the growth of hidden modes.
 
     In two layers a mode not yet learned grows at a rate of up to ||R||_2 however small it is, and no error norm sees
     it behind learned ones: the step is kept such that the method follows that growth.
     """
-    if problem.network.depth != 2 or problem.step is not None or problem.direction < 0:
+    return problem.network.depth == 2 and problem.step is None and problem.direction > 0
+
+
+def _capped(problem: Problem, plan: Program) -> int:
+    """What tells the growth that limits the steps, or 0."""
+    if not hides_growth(problem):
         return 0
     return layout.BY_LOSS if plan.residual is None else layout.BY_RESIDUAL
 
@@ -175,7 +180,7 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
         "gram": identity if loss.input_gram is None else loss.input_gram,
         "root": identity if loss.input_root is None else loss.input_root,
     }
-    if _modes(problem):
+    if watched(problem):
         named |= {"left": loss.modes.U, "right": loss.modes.V}
     values = np.zeros((len(cross), plan.n_constants), problem.start.dtype)
     for name, (offset, rows, columns) in plan.constants.items():
@@ -183,13 +188,13 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
     return values
 
 
-def _goals(problem: Problem) -> NDArray[Any]:
+def goals(problem: Problem) -> NDArray[Any]:
     """Strengths at which modes are learned, one row for each target; infinite where a mode is not waited for.
 
     A mode counts as learned at half its singular value; one whose singular value is rounding is never learned.
     """
     loss, dtype = problem.loss, problem.start.dtype
-    if not _modes(problem):
+    if not watched(problem):
         return np.zeros((math.prod(loss.batch_shape), 0), dtype)
     sigma = loss.modes.sigma.reshape(-1, loss.n_modes)
     learnable = sigma > 1e-12 * sigma[:, :1] if problem.learning else np.zeros(sigma.shape, bool)

@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines import batch
-from fastdln.engines.choose import choose
-from fastdln.engines.chunk import Chunk
+from fastdln.engines.choose import Engine, choose
+from fastdln.engines.chunk import Results
 from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import Executor
 from fastdln.kernels.lanes import lane_count
 from fastdln.kernels.program import program
 from fastdln.linalg import reproducible
@@ -59,7 +58,7 @@ def _cost(widths: tuple[int, ...], data: bool) -> float:
 
 def memory(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
     """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block."""
-    wide = batch.memory(problem, _executor(problem), recorded)
+    wide = _engine(problem).memory(problem, recorded)
     return wide + 4 * min(problem.n, _block_size(problem)) * _bases_bytes(problem)
 
 
@@ -68,7 +67,7 @@ def run(
     origin: NDArray[Any],
     decide: bool,
     progress: Callable[[int, int, int], None] | None = None,
-) -> Iterator[Chunk]:
+) -> Iterator[Results]:
     """Integrate the batch block by block; yields parts of it with their results, in no order.
 
     Subspaces are those of the weights ``origin``, where the flow began.  With ``decide`` the narrow networks are the
@@ -84,7 +83,7 @@ def run(
     for first in range(0, problem.n, size):
         for rows, reduction in _reduce(problem, origin, np.arange(first, min(first + size, problem.n)), decide):
             part = _part(problem, rows) if reduction is None else _narrow(problem, rows, reduction)
-            for chunk in batch.run(part, _executor(part), show):
+            for chunk in _engine(part).run(part, show):
                 if reduction is not None:
                     _lift(chunk, problem, part, reduction)
                 chunk.rows = rows[chunk.rows]
@@ -138,7 +137,7 @@ def _narrow(problem: Problem, rows: Rows, reduction: Reduction) -> Problem:
 
 
 @reproducible
-def _lift(chunk: Chunk, problem: Problem, narrow: Problem, reduction: Reduction) -> None:
+def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reduction) -> None:
     """Bring what was recorded of narrow networks back to the wide ones."""
     wide, small = problem.network, narrow.network
     own = reduction.take(chunk.rows)
@@ -158,7 +157,7 @@ def _lift(chunk: Chunk, problem: Problem, narrow: Problem, reduction: Reduction)
     chunk.final = wide.pack(own.lift(small.unpack(chunk.final), elapsed, problem.weight_decay))
 
 
-def _executor(problem: Problem) -> Executor:
+def _engine(problem: Problem) -> Engine:
     return choose("auto", problem.network, problem.loss, problem.tableau, problem.start.dtype)
 
 

@@ -34,6 +34,28 @@ def excess(w, arena, l, j, theta):
 
 
 @part
+def next_fraction(a, fa, b, fb, c, fc):
+    """How far from a towards b to look next, where a and b enclose a zero and c is the point before (Chandrupatla)."""
+    xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
+    t = 0.5
+    if phi * phi < xi and (1.0 - phi) * (1.0 - phi) < 1.0 - xi:  # inverse quadratic interpolation is safe
+        t = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
+    edge = 0.5 * TOLERANCE / abs(b - a)
+    return edge if t < edge else 1.0 - edge if t > 1.0 - edge else t
+
+
+@part
+def summit(start, middle, end):
+    """Where three values below zero, at 0, 1/2 and 1, have a parabola whose vertex comes near to zero, or NOWHERE."""
+    bend = start - 2.0 * middle + end
+    vertex = 0.5 - 0.25 * (end - start) / bend if bend < 0.0 else 0.0
+    # its height above the middle must come near to closing the gap
+    if 0.0 < vertex < 1.0 and middle - 0.125 * (end - start) * (end - start) / bend > 0.1 * middle:
+        return vertex
+    return NOWHERE
+
+
+@part
 def crossing(w, arena, l, j, b, fb, a, fa):
     """theta in (b, a] where mode j reaches its threshold in lane l, by Chandrupatla's bracketing method.
 
@@ -51,12 +73,7 @@ def crossing(w, arena, l, j, b, fb, a, fa):
         a, fa = x, fx
         if abs(b - a) < TOLERANCE or fx == 0.0:
             break
-        xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
-        t = 0.5
-        if phi * phi < xi and (1.0 - phi) * (1.0 - phi) < 1.0 - xi:  # inverse quadratic interpolation is safe
-            t = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
-        edge = 0.5 * TOLERANCE / abs(b - a)
-        t = edge if t < edge else 1.0 - edge if t > 1.0 - edge else t
+        t = next_fraction(a, fa, b, fb, c, fc)
     return a
 
 
@@ -73,10 +90,8 @@ def first_passing(w, arena, l, j, start, middle, end):
         return crossing(w, arena, l, j, 0.0, start, 0.5, middle)
     if end >= 0.0:
         return crossing(w, arena, l, j, 0.5, middle, 1.0, end)
-    bend = start - 2.0 * middle + end
-    vertex = 0.5 - 0.25 * (end - start) / bend if bend < 0.0 else 0.0
-    # its height above the middle must come near to closing the gap
-    if 0.0 < vertex < 1.0 and middle - 0.125 * (end - start) * (end - start) / bend > 0.1 * middle:
+    vertex = summit(start, middle, end)
+    if vertex != NOWHERE:
         top = excess(w, arena, l, j, vertex)
         if top >= 0.0:
             if vertex > 0.5:

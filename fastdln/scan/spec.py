@@ -214,7 +214,7 @@ class Flow(Strict, frozen=True):
     rtol: Positive = 1e-6
     atol: Nonnegative | None = None
     max_steps: Count = 100_000
-    engine: Literal["auto", "lanes", "dense", "reduced"] = "auto"
+    engine: Literal["auto", "lanes", "dense", "wide", "reduced"] = "auto"
     weight_decay: Nonnegative = 0.0
     layer_rates: Annotated[tuple[Positive, ...], Meta(min_length=1)] | None = None
 

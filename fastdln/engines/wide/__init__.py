@@ -1,0 +1,60 @@
+"""Few wide networks, one after another: stages as factors, weights written once a step.
+
+Where the input or the output is narrow, the right-hand side has rank r = min(d_0, d_h) in every layer.  A stage is the
+weights at the beginning of the step and thin factors; large layers are read once for each product, or once for both
+where products from the two ends meet, and written once for each accepted step.
+
+Products with large layers are our own kernels, in parts that do not depend on threads; thin products are left to BLAS,
+in one thread each.  So bits depend on the BLAS library and on the processor it dispatches to, but neither on the batch
+nor on threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from fastdln.engines.chunk import Results
+from fastdln.engines.problem import Problem
+from fastdln.engines.wide.field import factored
+from fastdln.engines.wide.layers import PARTS
+from fastdln.engines.wide.trajectory import Trajectory
+from fastdln.engines.wide.workers import Workers
+from fastdln.kernels.layout import STOPPED_EARLY
+from fastdln.kernels.skinny import VECTOR_BYTES
+from fastdln.linalg import one_blas_thread
+
+
+class Wide:
+    """The engine of wide networks; each trajectory has all threads."""
+
+    def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
+        """Bytes that a call takes at most: what is recorded, starts and finals, one trajectory with its factors."""
+        network, item = problem.network, problem.start.itemsize
+        rank, slopes = min(network.widths[0], network.widths[-1]), len(problem.tableau.rows) + 1
+        kept = sum(math.prod(shape) for shape in recorded.values()) * item
+        records = 4 * len(problem.times) * problem.n_columns * item  # derived observables take a few temporaries
+        histories = (problem.n + 1) * problem.max_steps * 8 if problem.history else 0
+        working = problem.network.n_parameters * item
+        for (rows, columns), thick in zip(network.shapes, factored(network), strict=True):
+            if thick:
+                stacks = 4 * slopes * rank * (rows + columns)  # factors, scaled ones, those of the update, triangles
+                working += (stacks + rank * (2 * PARTS * columns + rows * VECTOR_BYTES)) * item
+            else:
+                working += (slopes + 6) * rows * columns * item
+        return kept + records + histories + 2 * problem.start.nbytes + working
+
+    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
+        """Integrate the trajectories one by one."""
+        failed = 0
+        with Workers(problem.threads) as workers:
+            for k in range(problem.n):
+                results = Results(problem, slice(k, k + 1))
+                with one_blas_thread(), np.errstate(all="ignore"):
+                    Trajectory(problem, k, results, workers).run()
+                failed += int(results.status[0] > STOPPED_EARLY)
+                if progress is not None:
+                    progress(k + 1, failed, problem.n)
+                yield results

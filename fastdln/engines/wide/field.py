@@ -1,0 +1,128 @@
+"""The right-hand side of one network whose weights are known as mixes of factors."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.engines.problem import Problem
+from fastdln.engines.wide.layers import Factored, Formed, Layer, Matrix, thin
+from fastdln.engines.wide.terms import Mix
+from fastdln.engines.wide.workers import Workers
+from fastdln.network import Network
+
+FACTORED_FROM = 2  # times the rank of a slope: the least side of a layer that is not formed
+
+
+def meeting(widths: tuple[int, ...]) -> int:
+    """Where products from the input and from the output meet.
+
+    Layer m is read once, for both; all others twice.  0 or h + 1: the products of the narrower end go through all
+    layers, which is best where the other end is wide.  A column of a product counts for about half of the reading.
+    """
+    d, h = widths, len(widths) - 1
+    rank = min(d[0], d[h])
+
+    def cost(m: int) -> int:
+        below = sum(d[i] * d[i - 1] * (4 + d[0] + rank) for i in range(1, min(m, h + 1)))
+        above = sum(d[i] * d[i - 1] * (4 + d[h] + rank) for i in range(m + 1, h + 1))
+        return below + above + (d[m] * d[m - 1] * (2 + d[0] + d[h]) if 1 <= m <= h else 0)
+
+    return min(range(1, h + 2) if d[0] <= d[h] else range(h + 1), key=cost)
+
+
+def factored(network: Network) -> tuple[bool, ...]:
+    """Which layers are kept as factors."""
+    rank = min(network.widths[0], network.widths[-1])
+    return tuple(min(shape) > FACTORED_FROM * rank for shape in network.shapes)
+
+
+class Field:
+    """Slopes of the flow, and the product of the weights, at the stages of a step.
+
+    Attributes
+    ----------
+    product, residual : ndarray, shape (d_h, d_0)
+        W and R = -dL/dW at the last stage that was looked at, or whose slope was evaluated.
+    """
+
+    def __init__(
+        self, problem: Problem, target: int, state: Matrix, atol: float, slopes: int, workers: Workers
+    ) -> None:
+        network, loss, dtype = problem.network, problem.loss, state.dtype
+        d_0, d_h = network.widths[0], network.widths[-1]
+        self._depth = network.depth
+        self._narrow_input = d_0 <= d_h
+        self._meeting = meeting(network.widths)
+        # the products of no layer, where they are needed: never of a wide end
+        self._rights = {0: np.eye(d_0, dtype=dtype)} if self._meeting > 0 else {}
+        self._lefts = {self._depth: np.eye(d_h, dtype=dtype)} if self._meeting <= self._depth else {}
+        self._cross = loss.cross.reshape(-1, d_h, d_0)[target].astype(dtype)
+        self._gram = None if loss.input_gram is None else loss.input_gram.astype(dtype)
+        rates = problem.layer_rates or (1.0,) * network.depth
+        self.layers: list[Layer] = [
+            Factored(W, slopes, min(d_0, d_h), rate, problem.rtol, atol, self._narrow_input, workers)
+            if thick
+            else Formed(W, slopes, rate, problem.rtol, atol)
+            for W, rate, thick in zip(network.unpack(state), rates, factored(network), strict=True)
+        ]
+        self.product = self.residual = np.zeros((d_h, d_0), dtype)
+
+    def slope(self, stage: Mix, l: int) -> None:
+        """Evaluate slope number l at a stage."""
+        h, m = self._depth, self._meeting
+        rights, lefts = self._meet(stage, whole=True)
+        if self._narrow_input:
+            lefts = {j: _times(self.residual.T, V) for j, V in lefts.items()}
+            lefts.setdefault(h, np.ascontiguousarray(self.residual.T))
+        else:
+            rights = {j: _times(self.residual, F) for j, F in rights.items()}
+            rights.setdefault(0, self.residual)
+        for i in range(m + 1, h):
+            rights[i] = self._layer(i).product(rights[i - 1], None)[0]
+        for i in range(m - 1, 1, -1):
+            lefts[i - 1] = self._layer(i).product(None, lefts[i])[1]
+        for i in range(1, h + 1):
+            self._layer(i).keep(l, lefts[i], rights[i - 1])
+
+    def look(self, stage: Mix) -> None:
+        """Evaluate the product at a stage."""
+        self._meet(stage, whole=False)
+
+    def gradient_square(self, l: int) -> float:
+        """||grad L||_F^2 where slope number l was evaluated."""
+        return sum(layer.gradient_square(l) for layer in self.layers)
+
+    def form(self, stage: Mix, out: NDArray[np.floating], network: Network) -> None:
+        """Write the weights at a stage to a flat array."""
+        for layer, W in zip(self.layers, network.unpack(out), strict=True):
+            layer.form(stage, W)
+
+    def _meet(self, stage: Mix, whole: bool) -> tuple[dict[int, Matrix], dict[int, Matrix]]:
+        """W_{<=i} and W_{>i}' (transposed) from both ends to where they meet; ``whole``: and one beyond it."""
+        h, m = self._depth, self._meeting
+        for layer in self.layers:
+            layer.at(stage)
+        rights, lefts = self._rights.copy(), self._lefts.copy()
+        for i in range(1, min(m, h + 1)):
+            rights[i] = self._layer(i).product(rights[i - 1], None)[0]
+        for i in range(h, m, -1):
+            lefts[i - 1] = self._layer(i).product(None, lefts[i])[1]
+        if 1 <= m <= h:
+            below = lefts[m] if whole and m > 1 else None
+            rights[m], beyond = self._layer(m).product(rights[m - 1], below)
+            if below is not None:
+                lefts[m - 1] = beyond
+            self.product = lefts[m] @ rights[m].T
+        else:
+            self.product = lefts[0] if m == 0 else rights[h].T
+        self.residual = self._cross - (self.product if self._gram is None else self.product @ self._gram)
+        return rights, lefts
+
+    def _layer(self, i: int) -> Layer:
+        return self.layers[i - 1]
+
+
+def _times(matrix: Matrix, columns: Matrix) -> Matrix:
+    """A product with thin columns, laid out as these."""
+    return np.matmul(matrix, columns, out=thin(len(matrix), columns.shape[1], columns.dtype))

@@ -1,0 +1,236 @@
+"""The adaptive integration of one wide network: the loop of `fastdln.kernels.loop`, over factors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.engines.chunk import Results
+from fastdln.engines.problem import Problem
+from fastdln.engines.recipe import goals, hides_growth
+from fastdln.engines.wide.control import Control
+from fastdln.engines.wide.field import Field
+from fastdln.engines.wide.passing import first_passing
+from fastdln.engines.wide.terms import START, Mix, Terms
+from fastdln.engines.wide.workers import Workers
+from fastdln.integrate.control import growth_cap
+from fastdln.kernels.control import NEAR
+
+
+class Trajectory:
+    """Trajectory number k on its way; its weights lie in ``results.final``."""
+
+    def __init__(self, problem: Problem, k: int, results: Results, workers: Workers) -> None:
+        self._problem, self._results = problem, results
+        self._loss = problem.loss
+        self._target = k if problem.loss.batch_shape else 0
+        self._tableau = tableau = problem.tableau
+        rows, main = tableau.rows, tableau.stages
+        self._stages = [np.array(row) for row in rows]
+        estimates = tableau.errors or ((0.0,),)
+        self._errors = [np.array([*row, *[0.0] * (main - len(row))]) for row in estimates]
+        self._dense = np.array(tableau.dense)
+        self._probe = len(rows)  # a slope of recorded states
+        slopes = len(rows) + ("square_gradient" in problem.raw)
+        cap = growth_cap(tableau, problem.rtol) / max(problem.layer_rates or (1.0,)) if hides_growth(problem) else 0.0
+        self._control = Control(problem, cap)
+        self._cap = cap
+        self._terms = Terms(slopes, problem.weight_decay)
+        results.final[0] = problem.start[k]
+        self._field = Field(problem, self._target, results.final[0], problem.atol[k], slopes, workers)
+        self._goals = goals(problem)[self._target].astype(np.float64)
+        modes = self._loss[k].modes if self._loss.batch_shape else self._loss.modes
+        self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
+        self._outputs = 0
+        self._next_output()
+
+    def run(self) -> None:
+        """Integrate it, and write what became of it."""
+        control, results = self._control, self._results
+        over = not self.begin()
+        while not over:
+            accepted, over = self.step()
+            if not accepted and over:
+                self._output_at_start()
+        results.status[0] = control.status()
+        results.reached[0] = control.reached
+        results.counts[0] = control.counts()
+
+    # ---- beginning
+    def begin(self) -> bool:
+        """The first slope and the first step; False where it is over already."""
+        control = self._control
+        self._terms.note(0, START)
+        self._field.slope(START, 0)
+        self._measure(0)
+        strengths = self._strengths()
+        at_once = strengths >= self._goals
+        self._results.learned[0, at_once], self._goals[at_once] = 0.0, np.inf
+        problem = self._problem
+        limits = problem.stop_gradient, problem.stop_loss
+        control.stopped = (limits[0] is not None and control.gradient_square <= limits[0] ** 2) or (
+            limits[1] is not None and control.loss_square <= 2 * (limits[1] - self._loss.floor)
+        )
+        ready = self._first_step() and not control.stopped
+        if not ready:
+            self._output_at_start()
+        return ready
+
+    def _first_step(self) -> bool:
+        """Choose the first step, as `fastdln.kernels.begin` does; False where that is not possible."""
+        control, problem, terms, field = self._control, self._problem, self._terms, self._field
+        slope = terms.sum(np.ones(1))
+        size = math.sqrt(_worst([layer.size() for layer in field.layers]))
+        speed = math.sqrt(self._norm(START, slope))
+        if not (size <= 1e300 and speed <= 1e300):
+            control.failed = 1.0
+            return False
+        if problem.step is not None:
+            control.next_step = problem.step
+            return True
+        h = min(0.01 * size / speed if size > 1e-5 and speed > 1e-5 else 1e-6, problem.duration)
+        stage = terms.stage(np.array([h * problem.direction]))
+        terms.note(1, stage)
+        residual = math.sqrt(control.residual_square)
+        field.slope(stage, 1)
+        bend = math.sqrt(self._norm(START, terms.sum(np.array([-1.0, 1.0])))) / h
+        fastest = bend if speed < bend <= 1e300 else speed
+        order = self._tableau.error_order + 1
+        h = min(100 * h, (0.01 / fastest) ** (1 / order) if fastest > 1e-15 else 1e-6)
+        if self._cap > 0 and h * residual > self._cap:
+            h = self._cap / residual
+        control.next_step = min(2.0 ** (math.frexp(h)[1] - 1), problem.duration)
+        return True
+
+    def _norm(self, after: Mix, error: Mix) -> float:
+        return _worst([layer.errors(after, [error])[0] for layer in self._field.layers])
+
+    # ---- a step
+    def step(self) -> tuple[bool, bool]:
+        """Try one step: whether it is accepted, and whether the trajectory is over."""
+        control, terms, field = self._control, self._terms, self._field
+        h, last = control.begin_step(), self._tableau.stages - 1
+        for s in range(1, last + 1):
+            stage = self._slope(h, s)
+        self._measure(last)
+        errors = [h * terms.sum(row) for row in self._errors]
+        squares = np.array([layer.errors(stage, errors) for layer in field.layers])
+        accepted, over = control.end_step(np.ascontiguousarray(squares.T))
+        if not accepted:
+            return False, over
+        if self._problem.history:
+            self._results.history[0, int(control.attempts - control.rejections) - 1] = control.reached
+        strengths = self._strengths()
+        passed = bool((strengths >= NEAR * self._goals).any())
+        if passed or control.next_output <= control.due_limit:
+            for s in range(last + 1, len(self._stages)):
+                self._slope(h, s)
+            control.output_steps += 1 if self._tableau.extra else 0
+            if passed:
+                self._learn(h, strengths)
+            self._output(h)
+        for layer in field.layers:
+            layer.advance(stage, last)
+        terms.note(0, START)
+        return True, over
+
+    def _slope(self, h: float, s: int) -> Mix:
+        """Evaluate slope number s of a step; returns the weights it belongs to."""
+        stage = self._terms.stage(h * self._stages[s])
+        self._terms.note(s, stage)
+        self._field.slope(stage, s)
+        return stage
+
+    def _measure(self, l: int) -> None:
+        """Note what control must know of the state where slope number l was evaluated last."""
+        control, field, problem = self._control, self._field, self._problem
+        if problem.stop_gradient is not None:
+            control.gradient_square = field.gradient_square(l)
+        if problem.stop_loss is not None:
+            control.loss_square = self._square_distance()
+        if self._cap > 0:
+            control.residual_square = float(np.square(field.residual).sum(dtype=np.float64))
+
+    # ---- observables, of the product that the field has at hand
+    def _square_distance(self) -> float:
+        """2 (L - floor)."""
+        root, product = self._loss.input_root, self._field.product
+        compared = product if root is None else product @ root.astype(product.dtype)
+        whitened = self._loss.whitened.reshape(-1, *self._loss.shape)[self._target]
+        return float(np.square(whitened.astype(product.dtype) - compared).sum(dtype=np.float64))
+
+    def _strengths(self) -> NDArray[np.floating]:
+        """u_j' W v_j, where they are wanted."""
+        product = self._field.product
+        if not len(self._goals):
+            return np.zeros(0)
+        U, V = self._modes
+        strengths: NDArray[np.floating] = np.einsum("ij,ij->j", U, product @ V)
+        return strengths
+
+    def _output(self, h: float) -> None:
+        """Record every requested time that the step reaches."""
+        control = self._control
+        while control.next_output <= control.due_limit:
+            theta = (control.next_output - control.time) / control.step
+            self._record(self._interpolated(h, theta))
+
+    def _output_at_start(self) -> None:
+        """It ends now: record the start itself if it was asked for and no step was accepted."""
+        if self._control.reached == 0 and self._control.next_output == 0:
+            self._record(START)
+
+    def _interpolated(self, h: float, theta: float) -> Mix:
+        """The weights at t + theta h by continuous output."""
+        powers = theta ** np.arange(1, self._dense.shape[1] + 1)
+        return self._terms.stage(h * (self._dense @ powers))
+
+    def _record(self, stage: Mix) -> None:
+        """Write the next record, of the state ``stage``."""
+        field, problem, columns = self._field, self._problem, self._problem.columns
+        record = self._results.records[0, self._outputs]
+        if "square_gradient" in columns:
+            field.slope(stage, self._probe)
+            record[columns["square_gradient"]] = field.gradient_square(self._probe)
+        elif set(columns) - {"weights"}:
+            field.look(stage)
+        if "square_distance" in columns:
+            record[columns["square_distance"]] = self._square_distance()
+        if "strengths" in columns:
+            record[columns["strengths"]] = self._strengths()
+        if "product" in columns:
+            record[columns["product"]] = field.product.ravel()
+        if "weights" in columns:
+            field.form(stage, record[columns["weights"]], problem.network)
+        self._outputs += 1
+        self._next_output()
+
+    def _next_output(self) -> None:
+        times = self._problem.times
+        self._control.next_output = times[self._outputs] if self._outputs < len(times) else math.inf
+
+    # ---- learning times
+    def _learn(self, h: float, end: NDArray[np.floating]) -> None:
+        """Locate the thresholds that strengths may have passed in this step."""
+
+        def strengths(theta: float) -> NDArray[np.floating]:
+            self._field.look(self._interpolated(h, theta))
+            return self._strengths()
+
+        start, middle = strengths(0.0), strengths(0.5)
+        for j in map(int, np.flatnonzero(end >= NEAR * self._goals)):
+
+            def excess(theta: float, j: int = j) -> float:
+                return float(strengths(theta)[j] - self._goals[j])
+
+            theta = first_passing(excess, *(float(x[j] - self._goals[j]) for x in (start, middle, end)))
+            if theta is not None:
+                self._results.learned[0, j] = self._control.time + theta * self._control.step
+                self._goals[j] = np.inf
+
+
+def _worst(squares: list[float]) -> float:
+    """The largest, or NaN where there is one."""
+    return float(np.max(squares))

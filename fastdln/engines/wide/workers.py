@@ -1,0 +1,45 @@
+"""Threads that share the parts of one task."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+
+class Workers:
+    """The calling thread and some others; parts are the same whoever does them, so results are too."""
+
+    def __init__(self, threads: int) -> None:
+        self._helpers = threads - 1
+        self._pool = ThreadPoolExecutor(max(self._helpers, 1), "fastdln-wide")  # starts threads when they are needed
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+
+    def each(self, parts: Iterable[Callable[[], None]], alone: bool = False) -> None:
+        """Do all parts; ``alone``: in the calling thread, where they are too small to share."""
+        queue = deque(parts)
+
+        def work() -> None:
+            while True:
+                try:
+                    part = queue.popleft()
+                except IndexError:
+                    return
+                part()
+
+        helpers = 0 if alone else min(self._helpers, len(queue) - 1)
+        others = [self._pool.submit(work) for _ in range(helpers)]
+        try:
+            work()
+        finally:
+            queue.clear()
+            for other in others:
+                other.result()

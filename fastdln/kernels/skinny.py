@@ -1,0 +1,285 @@
+"""A large matrix times thin ones: it is read once, whatever is asked of it.
+
+Thin matrices are held transposed, each of their columns contiguous ("row" below is the distance in bytes from one to
+the next).  The large matrix W is row-major and passes through the registers in tiles of a few rows; of one tile both
+products, W F and W' G, are taken while it lies in the first-level cache.
+
+Vectors run along the rows of W.  A sum over k has as many partial sums as a vector has numbers, each ascending in k; a
+sum over i ascends within the rows that one call is given.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import DTypeLike
+
+from fastdln.kernels.compile import kernel, part
+from fastdln.kernels.emit import I32, I64, PTR, VOID, Emit, const
+from fastdln.kernels.vectors import addresses, emit_all, invoke
+
+# rows of a tile, columns of a thin matrix that are taken at once, vectors of a tile that is updated: what 32 registers
+# of 64 bytes hold, or 16 of 32; no sum depends on them
+ROWS, FACTORS, VECTORS = (4, 5, 4) if binding.get_host_cpu_features().get("avx512f") else (2, 3, 3)
+PANEL = 16  # vectors of a row that are worked on before the next rows: what is needed of thin matrices stays in L1
+HEIGHTS = (ROWS, 1)
+VECTOR_BYTES = 64
+
+
+class Tail:
+    """Loads and stores of a last vector that is not whole; what lies behind reads as zero."""
+
+    def __init__(self, e: Emit, count: ir.Value) -> None:
+        self.e, kind = e, ir.VectorType(I64, e.stream)
+        self.mask_type = ir.VectorType(ir.IntType(1), e.stream)
+        none = ir.Constant(kind, ir.Undefined)
+        one = e.b.insert_element(none, count, ir.Constant(I32, 0))
+        every = e.b.shuffle_vector(one, none, ir.Constant(ir.VectorType(I32, e.stream), [0] * e.stream))
+        self.mask = e.b.icmp_signed("<", ir.Constant(kind, list(range(e.stream))), every)
+        self.suffix = f"v{e.stream}f{e.bits}.p0"
+
+    def load(self, p: ir.Value, offset: ir.Value) -> ir.Value:
+        e, kind = self.e, self.e.stream_type
+        function = ir.FunctionType(kind, [PTR, I32, self.mask_type, kind])
+        load = cgutils.get_or_insert_function(e.module, function, f"llvm.masked.load.{self.suffix}")
+        align = ir.Constant(I32, e.element_bytes)
+        return e.b.call(load, [e.at(p, offset), align, self.mask, e.zero(kind)])
+
+    def store(self, value: ir.Value, p: ir.Value, offset: ir.Value) -> None:
+        e = self.e
+        function = ir.FunctionType(VOID, [e.stream_type, PTR, I32, self.mask_type])
+        store = cgutils.get_or_insert_function(e.module, function, f"llvm.masked.store.{self.suffix}")
+        e.b.call(store, [value, e.at(p, offset), ir.Constant(I32, e.element_bytes), self.mask])
+
+    def only(self, value: ir.Value) -> ir.Value:
+        return self.e.b.select(self.mask, value, self.e.zero(value.type))
+
+
+class Whole:
+    """Loads and stores of a whole vector."""
+
+    def __init__(self, e: Emit) -> None:
+        self.e = e
+
+    def load(self, p: ir.Value, offset: ir.Value) -> ir.Value:
+        return self.e.load(p, offset, self.e.stream_type)
+
+    def store(self, value: ir.Value, p: ir.Value, offset: ir.Value) -> None:
+        self.e.store(value, p, offset)
+
+    def only(self, value: ir.Value) -> ir.Value:
+        return value
+
+
+def _rows(e: Emit, base: ir.Value, row: ir.Value, count: int) -> list[ir.Value]:
+    return [e.at(base, e.times(row, i)) for i in range(count)]
+
+
+def _prefetch(e: Emit, p: ir.Value, offset: ir.Value) -> None:
+    function = ir.FunctionType(VOID, [PTR, I32, I32, I32])
+    prefetch = cgutils.get_or_insert_function(e.module, function, "llvm.prefetch.p0")
+    e.b.call(prefetch, [e.at(p, offset), *(ir.Constant(I32, x) for x in (0, 2, 1))])
+
+
+def forward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, f: ir.Value, f_row: ir.Value, n: ir.Value,
+            sums: ir.Value, sums_row: ir.Value, columns: ir.Value, fresh: ir.Value,
+            ahead: ir.Value) -> None:  # fmt: skip
+    """sums[i, c] += the partial sums of W[i, k] F[k, c] over ``columns`` k; m = ROWS or 1 rows, n <= FACTORS columns.
+
+    ``sums`` holds a vector for each c, and ``sums_row`` bytes further those of the next row; where ``fresh`` is not 0
+    they count as zero.  What lies ``ahead`` bytes further in W is fetched.
+    """
+    b = e.b
+    w, f, sums = map(e.pointer, (w, f, sums))
+    size = e.stream * e.element_bytes
+    whole = b.and_(e.times(columns, e.element_bytes), const(-size))
+    rest = b.and_(columns, const(e.stream - 1))
+    shape = b.add(b.select(b.icmp_signed("==", m, const(1)), const(FACTORS), const(0)), b.sub(n, const(1)))
+    for case in e.cases(shape, range(2 * FACTORS)):
+        height, width = HEIGHTS[case // FACTORS], case % FACTORS + 1
+        w_at, f_at, s_at = _rows(e, w, w_row, height), _rows(e, f, f_row, width), _rows(e, sums, sums_row, height)
+        spot = lambda c: const(c * size)  # noqa: E731
+        old = [[e.load(s, spot(c), e.stream_type) for c in range(width)] for s in s_at]
+        first = b.icmp_signed("!=", fresh, const(0))
+        total = [
+            [cgutils.alloca_once_value(b, b.select(first, e.zero(e.stream_type), x)) for x in row] for row in old
+        ]
+
+        def add(part: Whole | Tail, o: ir.Value, w_at=w_at, f_at=f_at, total=total) -> None:
+            x = [part.load(p, o) for p in f_at]
+            for row, p in zip(total, w_at, strict=True):
+                v = part.load(p, o)
+                for slot, xc in zip(row, x, strict=True):
+                    e.b.store(e.fma(v, xc, e.b.load(slot)), slot)
+
+        with e.over(const(0), whole) as (o,):
+            for p in w_at:
+                _prefetch(e, p, b.add(o, ahead))
+            add(Whole(e), o)
+        with b.if_then(b.icmp_signed(">", rest, const(0))):
+            add(Tail(e, rest), whole)
+        for s, row in zip(s_at, total, strict=True):
+            for c, slot in enumerate(row):
+                e.store(b.load(slot), s, spot(c))
+
+
+def backward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, g: ir.Value, g_row: ir.Value, n: ir.Value,
+             z: ir.Value, z_row: ir.Value, columns: ir.Value) -> None:  # fmt: skip
+    """Z[k, c] += sum over m = ROWS or 1 rows i of W[i, k] G[i, c], for ``columns`` k and n <= FACTORS columns c."""
+    b = e.b
+    w, g, z = map(e.pointer, (w, g, z))
+    size = e.stream * e.element_bytes
+    whole = b.and_(e.times(columns, e.element_bytes), const(-size))
+    rest = b.and_(columns, const(e.stream - 1))
+    shape = b.add(b.select(b.icmp_signed("==", m, const(1)), const(FACTORS), const(0)), b.sub(n, const(1)))
+    for case in e.cases(shape, range(2 * FACTORS)):
+        height, width = HEIGHTS[case // FACTORS], case % FACTORS + 1
+        w_at, g_at, z_at = _rows(e, w, w_row, height), _rows(e, g, g_row, width), _rows(e, z, z_row, width)
+        factor = [[e.scalar(p, i * e.element_bytes, e.stream_type) for p in g_at] for i in range(height)]
+
+        def add(part: Whole | Tail, o: ir.Value, w_at=w_at, z_at=z_at, factor=factor) -> None:
+            v = [part.load(p, o) for p in w_at]
+            for c, p in enumerate(z_at):
+                x = part.load(p, o)
+                for vi, row in zip(v, factor, strict=True):
+                    x = e.fma(vi, row[c], x)
+                part.store(x, p, o)
+
+        with e.over(const(0), whole) as (o,):
+            add(Whole(e), o)
+        with b.if_then(b.icmp_signed(">", rest, const(0))):
+            add(Tail(e, rest), whole)
+
+
+def add_product(e: Emit, out: ir.Value, out_row: ir.Value, w: ir.Value, w_row: ir.Value, scale: ir.Value, m: ir.Value,
+               p: ir.Value, p_row: ir.Value, q: ir.Value, q_row: ir.Value, terms: ir.Value, vectors: ir.Value,
+               rest: ir.Value, tolerance: ir.Value, sums: ir.Value) -> None:  # fmt: skip
+    """out = scale W + P Q' on m = ROWS or 1 rows and ``vectors`` = VECTORS or 1 vectors; with rest > 0 a single vector
+    of which ``rest`` numbers count.
+
+    ``scale`` and ``tolerance`` (rtol, atol) point at numbers; ``sums`` at two vectors, to which out^2 and
+    1/(atol + rtol |out|)^2 are added.
+    """
+    b = e.b
+    out, w, scale, p, q, tolerance, sums = map(e.pointer, (out, w, scale, p, q, tolerance, sums))
+    size = e.stream * e.element_bytes
+    factor = e.scalar(scale, 0, e.stream_type)
+    rtol, atol = (e.scalar(tolerance, i * e.element_bytes, e.stream_type) for i in range(2))
+    kind = b.select(b.icmp_signed("==", vectors, const(VECTORS)), const(0), const(1))
+    kind = b.select(b.icmp_signed(">", rest, const(0)), const(2), kind)
+    shape = b.add(e.times(kind, 2), b.select(b.icmp_signed("==", m, const(1)), const(1), const(0)))
+    for case in e.cases(shape, range(6)):
+        height, width = HEIGHTS[case % 2], VECTORS if case < 2 else 1
+        part: Whole | Tail = Tail(e, rest) if case >= 4 else Whole(e)
+        spots = [const(v * size) for v in range(width)]
+        start = [[part.load(row, o) for o in spots] for row in _rows(e, w, w_row, height)]
+        total = [[cgutils.alloca_once_value(b, b.fmul(factor, x)) for x in row] for row in start]
+        for row in _rows(e, e.at(w, e.times(w_row, height)), w_row, height):  # of the next tile
+            for o in spots:
+                _prefetch(e, row, o)
+        p_slot, q_slot = cgutils.alloca_once_value(b, p), cgutils.alloca_once_value(b, q)
+        with e.each(terms):
+            p_at, q_at = b.load(p_slot), b.load(q_slot)
+            x = [part.load(q_at, o) for o in spots]
+            for i, row in enumerate(total):
+                g = e.scalar(p_at, i * e.element_bytes, e.stream_type)
+                for slot, xv in zip(row, x, strict=True):
+                    b.store(e.fma(g, xv, b.load(slot)), slot)
+            b.store(e.at(p_at, p_row), p_slot)
+            b.store(e.at(q_at, q_row), q_slot)
+        squares, spread = e.load(sums, const(0), e.stream_type), e.load(sums, const(size), e.stream_type)
+        for at, row in zip(_rows(e, out, out_row, height), total, strict=True):
+            for o, slot in zip(spots, row, strict=True):
+                x = b.load(slot)
+                part.store(x, at, o)
+                squares = e.fma(x, x, squares)
+                one = ir.Constant(e.stream_type, [1.0] * e.stream)
+                inverse = part.only(b.fdiv(one, e.fma(e.call("fabs", x), rtol, atol)))
+                spread = e.fma(inverse, inverse, spread)
+        e.store(squares, sums, const(0))
+        e.store(spread, sums, const(size))
+
+
+def collect(e: Emit, sums: ir.Value, y: ir.Value, y_row: ir.Value, rows: ir.Value, columns: ir.Value) -> None:
+    """Y[i, c] = the sum of the partial sums, vectors in the order of `forward`; Y transposed."""
+    sums, y = e.pointer(sums), e.pointer(y)
+    with e.each(rows) as i, e.each(columns) as c:
+        at = e.times(e.b.add(e.b.mul(i, columns), c), VECTOR_BYTES)
+        out = e.b.add(e.b.mul(c, y_row), e.times(i, e.element_bytes))
+        e.store(e.total(e.load(sums, at, e.stream_type)), y, out)
+
+
+KERNELS = (forward, backward, add_product, collect)
+
+@intrinsic
+def _emit_library(context, like, lanes, out):
+    def codegen(context, builder, signature, args):
+        return emit_all(context, builder, signature, args, KERNELS)
+
+    return types.void(like, lanes, out), codegen
+
+
+@kernel
+def _library(like, lanes, out):
+    _emit_library(like, lanes, out)
+
+
+@functools.cache
+def library(dtype: DTypeLike) -> tuple[int, ...]:
+    """Addresses of the kernels of this module."""
+    return tuple(addresses(_library, KERNELS, dtype, 1).values())
+
+
+@part
+def share(count):
+    """How many of ``count`` columns to take at once: equal parts of at most FACTORS."""
+    parts = (count + FACTORS - 1) // FACTORS
+    return (count + parts - 1) // parts if count > 0 else 1
+
+
+@kernel
+def multiply(tiles, item, w, w_row, rows, columns, f, f_row, f_count, sums, y, y_row, g, g_row, g_count, z, z_row):
+    """Y = W F and Z += W' G for some rows of W; F and Z have its columns, G and Y these rows.
+
+    ``sums`` is scratch: a vector for each row and column of F.  All are addresses and bytes but the
+    counts and ``item``, the bytes of a number.  2 rows columns (f_count + g_count) flops.
+    """
+    panel, f_chunk, g_chunk = PANEL * VECTOR_BYTES // item, share(f_count), share(g_count)
+    for k in range(0, columns, panel):
+        width = min(panel, columns - k)
+        i = 0
+        while i < rows:
+            m = ROWS if rows - i >= ROWS else 1
+            tile = w + i * w_row + k * item
+            for c in range(0, f_count, f_chunk):
+                ahead = m * w_row if c == 0 and rows - i > m else 0
+                invoke(tiles[0], tile, w_row, m, f + c * f_row + k * item, f_row, min(f_chunk, f_count - c),
+                       sums + (i * f_count + c) * VECTOR_BYTES, f_count * VECTOR_BYTES, width, 1 if k == 0 else 0,
+                       ahead)  # fmt: skip
+            for c in range(0, g_count, g_chunk):
+                invoke(tiles[1], tile, w_row, m, g + c * g_row + i * item, g_row, min(g_chunk, g_count - c),
+                       z + c * z_row + k * item, z_row, width)  # fmt: skip
+            i += m
+    invoke(tiles[3], sums, y, y_row, rows, f_count)
+
+
+@kernel
+def update(tiles, item, out, out_row, w, w_row, scale, rows, columns, p, p_row, q, q_row, terms, tolerance, sums):
+    """out = scale W + P Q' for some rows of W, in place or not; see `add_product`.  2 rows columns terms flops."""
+    vector = VECTOR_BYTES // item
+    k = 0
+    while k < columns:
+        width = columns - k
+        width = VECTORS * vector if width >= VECTORS * vector else vector if width >= vector else width
+        i = 0
+        while i < rows:
+            m = ROWS if rows - i >= ROWS else 1
+            invoke(tiles[2], out + i * out_row + k * item, out_row, w + i * w_row + k * item, w_row, scale, m,
+                   p + i * item, p_row, q + k * item, q_row, terms, width // vector, width % vector, tolerance,
+                   sums)  # fmt: skip
+            i += m
+        k += width
