@@ -1,0 +1,218 @@
+"""Stabilized explicit methods, for stiff flows: Chebyshev recurrences whose stability interval grows as the square of
+the number of stages.
+
+A gradient flow has a symmetric Jacobian, so real stiffness: a step h needs all of [-h rho, 0], rho the spectral radius,
+inside the interval of stability.  Two families:
+
+**ROCK4** (order 4): a three-term recurrence of some degree m, then four more stages that give it its order; s = m + 4
+stages reach 0.353 s^2 - 3.  The four stages multiply what rounding leaves in their slopes by up to `Rock4.noise`, which
+grows like s^6: above some tens of stages this, not the damping, is what a small tolerance sees, and steps would never
+grow.  So long steps are left to
+
+**RKC2** (order 2): every stage stays of the size of the state, rounding grows no faster than s^2, and coefficients are
+formulas for any s; s stages reach (s^2 - 1)/1.54.  Its error estimate and its continuous output are taken from the
+stages themselves, the states at c_a and c_b near 1/3 and 2/3: slopes would multiply what is left in stiff directions by
+h rho.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdln.integrate.tableau import Tableau
+from fastdln.integrate.tableaus import TSIT5
+
+DAMPING = 2 / 13  # of RKC2
+REACH2 = 1.54  # s stages of RKC2 reach (s^2 - 1)/REACH2
+LEAST2, MOST2 = 4, 200  # stages of RKC2
+NOISE_SHARE = 0.05  # of rtol, that rounding may come to in a step of ROCK4
+
+
+@dataclass(frozen=True)
+class Stabilized:
+    """A stabilized method.
+
+    Parameters
+    ----------
+    name : str
+        What messages and files call it.
+    order : int
+        Order of the solution that is carried on, where steps are not so long that order 2 takes them.
+    fourth : bool
+        Whether ROCK4 takes the steps that it can; else all are RKC2's.
+    starter : Tableau, optional
+        The explicit method that begins; the stabilized one takes over where stability limits the steps.
+    """
+
+    name: str
+    order: int
+    fourth: bool
+    starter: Tableau | None = None
+
+    @property
+    def error_order(self) -> int:
+        """Order of the error estimate: the local error falls as the power one more of the step."""
+        return 3 if self.fourth else 2
+
+
+ROCK = Stabilized("rock", order=4, fourth=True)
+RKC2 = Stabilized("rkc2", order=2, fourth=False)
+AUTO = Stabilized("auto", order=4, fourth=True, starter=TSIT5)
+
+STABILIZED = {method.name: method for method in (ROCK, RKC2, AUTO)}
+
+
+class Rock4(NamedTuple):
+    """One degree of ROCK4.
+
+    g_1 = y + h mu_1 f(y),  g_j = h mu_j f(g_{j-1}) + (1 + kappa_j) g_{j-1} - kappa_j g_{j-2} for j = 2..m, then from
+    g = g_m the stages k_1 = f(g), k_2 = f(g + h a_21 k_1), ...; the step is z = g + h sum_i b_i k_i and its error
+    h (sum_i error_i k_i + error_5 f(z)).
+    """
+
+    mu: NDArray[np.float64]
+    kappa: NDArray[np.float64]  # the first one is 0
+    a: NDArray[np.float64]  # a21, a31, a32, a41, a42, a43
+    b: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    @property
+    def stages(self) -> int:
+        """Slopes that a step takes, the one at its end included."""
+        return len(self.mu) + 4
+
+    @property
+    def reach(self) -> float:
+        """Length of the interval of stability."""
+        return 0.353 * self.stages**2 - 3
+
+    @property
+    def noise(self) -> float:
+        """What independent relative errors eps of the slopes leave in a step, in units of eps, where it is most.
+
+        Slopes are differences of numbers of size rho |W|.  An error of the slope of g_j changes g_m by mu_{j+1} p_{j+1},
+        p_m = 1, p_{j-1} = (z mu_j + 1 + kappa_j) p_j - kappa_{j+1} p_{j+1}, and the four stages make d of a change of g_m.
+        """
+        z = np.linspace(-self.reach, 0, 1001)
+        (a21, a31, a32, a41, a42, a43), (b1, b2, b3, b4) = self.a, self.b
+        d4 = np.full_like(z, b4)
+        d3 = b3 + z * a43 * d4
+        d2 = b2 + z * (a32 * d3 + a42 * d4)
+        d1 = b1 + z * (a21 * d2 + a31 * d3 + a41 * d4)
+        d = 1 + z * (d1 + d2 + d3 + d4)
+        squares = d1**2 + d2**2 + d3**2 + d4**2
+        later, p = np.zeros_like(z), np.ones_like(z)
+        for j in reversed(range(len(self.mu))):
+            squares += (self.mu[j] * p * d) ** 2
+            after = self.kappa[j + 1] if j + 1 < len(self.mu) else 0.0
+            later, p = p, (z * self.mu[j] + 1 + self.kappa[j]) * p - after * later
+        return float(self.reach * np.sqrt(squares.max()))
+
+
+@functools.cache
+def rock4() -> tuple[Rock4, ...]:
+    """All degrees, least first.
+
+    The published tables go up to 152; here are those that rounding lets be used at an rtol of 0.1, without the one of
+    degree 63, which leaves the unit disc before the end of its interval, as 129 and 148 do within theirs.
+
+    References
+    ----------
+    A. Abdulle, SIAM J. Sci. Comput. 23 (2002) 2041-2054.
+    """
+    published = json.loads((Path(__file__).parent / "rock4.json").read_text())
+    methods = []
+    for row in published["rows"]:
+        recurrence, b = np.array(row["recurrence"]), np.array(row["b"])
+        methods.append(
+            Rock4(
+                mu=np.append(recurrence[0], recurrence[1::2]),
+                kappa=np.append(0.0, recurrence[2::2]),
+                a=np.array(row["a"]),
+                b=b,
+                error=np.array(row["b_embedded"]) - np.append(b, 0.0),
+            )
+        )
+    return tuple(methods)
+
+
+class Rkc2(NamedTuple):
+    """RKC2 with s stages.
+
+    With T_j the Chebyshev polynomials, b_j = T_j''(w0)/T_j'(w0)^2 (b_0 = b_1 = b_2), a_j = 1 - b_j T_j(w0):
+    g_1 = y + h b_1 w1 f(y),  g_j = (1 - mu - nu) y + mu g_{j-1} + nu g_{j-2} + h m f(g_{j-1}) - h a_{j-1} m f(y)  with
+    mu = 2 b_j w0/b_{j-1}, nu = -b_j/b_{j-2}, m = 2 b_j w1/b_{j-1}.  Stage g_j is at c_j and of order 2 too.
+
+    The error estimate is weights . (y, g_a, g_b, g_s): a third difference, scaled to be the error of the step where z
+    is small.
+    """
+
+    w0: float
+    w1: float
+    nodes: tuple[int, int]  # the stages a and b
+    c: tuple[float, float]  # where they are
+    weights: tuple[float, float, float, float]
+
+
+@functools.cache
+def rkc2(s: int) -> Rkc2:
+    """Coefficients for s >= 4 stages.
+
+    References
+    ----------
+    B. P. Sommeijer, L. F. Shampine, J. G. Verwer, J. Comput. Appl. Math. 88 (1998) 315-326.
+    """
+    w0 = 1 + DAMPING / s**2
+    T = np.zeros((4, s + 1))  # the polynomials and their derivatives at w0
+    T[0, :2], T[1, 1] = (1, w0), 1
+    for j in range(2, s + 1):
+        T[:, j] = 2 * w0 * T[:, j - 1] - T[:, j - 2]
+        T[1:, j] += 2 * np.arange(1, 4) * T[:-1, j - 1]
+    w1 = T[1, s] / T[2, s]
+    c = w1 * T[2, 2:] / T[1, 2:]
+    cubic = T[2, 2:] / T[1, 2:] ** 2 * w1**3 * T[3, 2:] / 6  # coefficients of z^3 of the stages; e^z has 1/6
+    a = int(np.argmin(np.abs(c[:-2] - 1 / 3)))
+    b = a + 1 + int(np.argmin(np.abs(c[a + 1 : -1] - 2 / 3)))
+    nodes = np.array([0, c[a], c[b], 1])
+    weights = np.array([1 / np.prod(x - np.delete(nodes, i)) for i, x in enumerate(nodes)])
+    weights *= (1 / 6 - cubic[-1]) / (weights[1:] @ cubic[[a, b, -1]])
+    first, second, third, fourth = map(float, weights)
+    return Rkc2(w0, float(w1), (a + 2, b + 2), (float(c[a]), float(c[b])), (first, second, third, fourth))
+
+
+class Tables(NamedTuple):
+    """The methods as the arrays that the kernels read; see `fastdln.kernels.stabilized` for the columns."""
+
+    rock: NDArray[np.float64]  # (degrees, 18)
+    recurrence: NDArray[np.float64]  # (all degrees', 2): mu, kappa
+    rkc: NDArray[np.float64]  # (MOST2 + 1, 10), row s
+    longest: int  # number of the highest degree of ROCK4 to be used
+
+
+@functools.lru_cache(maxsize=16)
+def tables(rtol: float, dtype: DTypeLike) -> Tables:
+    """Lay out the methods; ROCK4 up to the degree at which rounding stays below a small part of the tolerance."""
+    methods = rock4()
+    first = np.cumsum([0, *(len(method.mu) for method in methods)])
+    rock = [
+        (method.stages, method.reach, at, *method.a, *method.b, *method.error)
+        for method, at in zip(methods, first[:-1], strict=True)
+    ]
+    rkc: list[tuple[Any, ...]] = [(0.0,) * 10] * LEAST2
+    for s in range(LEAST2, MOST2 + 1):
+        one = rkc2(s)
+        rkc.append((one.w0, one.w1, *one.nodes, *one.c, *one.weights))
+    quiet = sum(np.finfo(dtype).eps * method.noise <= NOISE_SHARE * rtol for method in methods)
+    return Tables(
+        rock=np.array(rock),
+        recurrence=np.concatenate([np.stack([method.mu, method.kappa], axis=1) for method in methods]),
+        rkc=np.array(rkc),
+        longest=max(quiet - 1, 0),
+    )

@@ -1,0 +1,121 @@
+"""Stabilized methods: order, stability intervals, error estimates, and what rounding leaves in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from fastdln.integrate.stabilized import LEAST2, MOST2, REACH2, rkc2, rock4, tables
+from tests.stabilized import rkc2_step, rock4_step
+
+STAGES2 = (LEAST2, 5, 6, 9, 17, 40, 101, MOST2)
+
+
+def field(y):
+    """Not linear, not autonomous by its last entry (time), with elementary differentials of every kind."""
+    u, v, t = y
+    return np.array([-u * v + np.cos(t), u * u - 0.5 * v * np.exp(-t), 1.0])
+
+
+START = np.array([1.0, 0.3, 0.0])
+
+
+@pytest.fixture(scope="module")
+def end():
+    return solve_ivp(lambda _, y: field(y), (0, 1), START, "DOP853", rtol=1e-13, atol=1e-14).y[:, -1]
+
+
+def order(step, end, counts):
+    errors, estimates = [], []
+    for n in counts:
+        y = START
+        for k in range(n):
+            y, estimate = step(y, 1 / n)
+            if k == 0:
+                estimates.append(np.abs(estimate).max())
+        errors.append(np.abs(y - end).max())
+    slopes = [-np.polyfit(np.log(counts), np.log(x), 1)[0] for x in (errors, estimates)]
+    return slopes[0], slopes[1]
+
+
+@pytest.mark.parametrize("method", rock4()[::6], ids=lambda m: m.stages)
+def test_order_of_rock4_and_of_its_estimate(method, end):
+    def step(y, h):
+        z, _, error = rock4_step(field, y, field(y), h, method)
+        return z, error
+
+    solution, estimate = order(step, end, (6, 8, 12, 16))
+    assert solution > 3.7
+    assert estimate > 3.7  # order 3, in one step
+
+
+@pytest.mark.parametrize("s", STAGES2)
+def test_order_of_rkc2_and_of_its_estimate(s, end):
+    def step(y, h):
+        stages, error = rkc2_step(field, y, field(y), h, s, rkc2(s))
+        return stages[-1], error
+
+    solution, estimate = order(step, end, (12, 16, 24, 32))
+    assert solution > 1.9
+    assert estimate > 2.7
+
+
+@pytest.mark.parametrize("s", STAGES2)
+def test_the_inner_stages_of_rkc2_are_of_order_two_where_they_say(s, end):
+    method = rkc2(s)
+    errors = []
+    for h in (0.1, 0.05):
+        stages, _ = rkc2_step(field, START, field(START), h, s, method)
+        at = solve_ivp(
+            lambda _, y: field(y), (0, h), START, "DOP853", t_eval=h * np.array(method.c), rtol=1e-13, atol=1e-14
+        )
+        errors.append([np.abs(stages[j] - y).max() for j, y in zip(method.nodes, at.y.T, strict=True)])
+    assert (np.log2(np.divide(*errors)) > 2.7).all()
+
+
+@pytest.mark.parametrize("method", rock4(), ids=lambda m: m.stages)
+def test_rock4_is_stable_over_its_interval(method):
+    z = -np.linspace(0, method.reach, 4_001)
+    R, _, error = rock4_step(lambda y: z * y, np.ones_like(z), z, 1.0, method)
+    assert np.abs(R[1:]).max() < 1
+    damped = z < -0.25 * method.reach
+    assert np.abs(R[damped]).max() < 0.96
+    assert np.abs(error[damped]).max() < 1.5
+    near = z > -0.5
+    assert np.abs(R - np.exp(z))[near].max() < 3e-4
+
+
+@pytest.mark.parametrize("s", STAGES2)
+def test_rkc2_is_stable_over_its_interval(s):
+    z = -np.linspace(0, (s**2 - 1) / REACH2, 4_001)
+    stages, error = rkc2_step(lambda y: z * y, np.ones_like(z), z, 1.0, s, rkc2(s))
+    assert max(np.abs(g).max() for g in stages) <= 1 + 1e-12
+    damped = z < -0.1 * s**2
+    assert np.abs(stages[-1][damped]).max() < 0.96
+    assert np.abs(error[damped]).max() < 9
+    small = z[1:40] / z[40] * -0.1
+    stages, error = rkc2_step(lambda y: small * y, np.ones_like(small), small, 1.0, s, rkc2(s))
+    np.testing.assert_allclose(error, np.exp(small) - stages[-1], rtol=0.04, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", rock4()[::4], ids=lambda m: m.stages)
+def test_rounding_of_the_slopes_comes_to_the_noise_that_is_told(method):
+    """Slopes with a relative error of eps of their parts, at the rest point of a diagonal problem."""
+    rng = np.random.default_rng(0)
+    stiffness = method.reach * np.linspace(0, 1, 200)
+    eps, found = 1e-12, []
+    for _ in range(5):
+        noisy = lambda y: -stiffness * y + eps * method.reach * rng.uniform(-1, 1, len(y))  # noqa: E731
+        z, _, _ = rock4_step(noisy, np.zeros(200), np.zeros(200), 1.0, method)
+        found.append(np.abs(z).max())
+    assert 0.2 < max(found) / (eps * method.noise) < 5
+
+
+def test_tolerance_and_precision_say_how_long_steps_of_rock4_may_be():
+    stages = {rtol: tables(rtol, np.float64) for rtol in (1e-2, 1e-4, 1e-6, 1e-8, 1e-12)}
+    longest = [t.rock[t.longest, 0] for t in stages.values()]
+    assert longest == sorted(longest, reverse=True)
+    assert longest[0] > 50
+    assert 15 < longest[2] < 40
+    assert tables(1e-5, np.float32).longest == 0
