@@ -51,7 +51,7 @@ def block(widths: tuple[int, ...]) -> tuple[Arena, int]:
     start = np.zeros((1, network.n_parameters))
     problem = Problem(
         network=network, loss=loss, start=start, atol=np.ones(1), rtol=1e-6, duration=1.0, direction=1.0,
-        times=np.zeros(0), tableau=TSIT5, raw=(), learning=False, max_steps=1,
+        times=np.zeros(0), method=TSIT5, raw=(), learning=False, max_steps=1,
     )  # fmt: skip
     plan = recipe(problem, executor(np.float64))
     arena = Arena(plan)

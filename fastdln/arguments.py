@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln import observables
+from fastdln.integrate.stabilized import STABILIZED, Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import METHODS
 from fastdln.losses import Loss
@@ -111,10 +112,11 @@ def times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.floa
     return times
 
 
-def method(method: Any) -> Tableau:
+def method(method: Any) -> Tableau | Stabilized:
     if isinstance(method, Tableau):
         return method
-    return METHODS[one_of("method", method, METHODS)]
+    known: dict[str, Tableau | Stabilized] = {**METHODS, **STABILIZED}
+    return known[one_of("method", method, known)]
 
 
 def record(record: Any) -> tuple[str, ...]:

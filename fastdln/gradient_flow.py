@@ -16,6 +16,7 @@ from fastdln import arguments, observables
 from fastdln.engines import reduced
 from fastdln.engines.choose import ENGINES, choose
 from fastdln.engines.problem import Problem
+from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
@@ -90,8 +91,10 @@ def flow(
     t_eval : array_like, shape (n_t,), optional
         Times to record at, monotone from t_0 towards t_end, both allowed; by default t_end alone.  They never shorten a
         step: the values come from the method's own continuous output.
-    method : {"tsit5", "bs3", "dp5", "dop853"} or Tableau
-        The Runge-Kutta pair.
+    method : {"tsit5", "bs3", "dp5", "dop853", "rock", "rkc2", "auto"} or Tableau
+        An explicit Runge-Kutta pair, or for stiff flows (singular values far apart, long times) a stabilized method:
+        "rock", of order 4, or "rkc2", of order 2.  "auto" begins with tsit5 and goes on with "rock", for good, in each
+        trajectory whose steps stability has limited for a while.
     rtol : float
         Relative tolerance: the error of a step, root mean square over the entries of a layer, each divided by
         ``atol + rtol max(|w|, |w_new|)``, is at most 1 in every layer.  The wide engine, which does not form the
@@ -112,7 +115,7 @@ def flow(
     layer_rates : sequence of h floats, optional
         eta_1, ..., eta_h; by default 1.
     step : float, optional
-        Take steps of this length instead of adaptive ones.
+        Take steps of this length instead of adaptive ones; not with stabilized methods.
     history : bool
         Keep the times of all accepted steps: `Trajectories.history`.
     engine : {"auto", "lanes", "dense", "wide", "reduced"}
@@ -147,6 +150,13 @@ def flow(
     and the number of threads; with the lanes engine also whatever the number of lanes.  With the dense and the wide
     engine they depend on the BLAS library.
 
+    Stabilized methods take s stages in a step and reach h rho ~ 0.35 s^2 with them: "rock" is ROCK4 (A. Abdulle, SIAM
+    J. Sci. Comput. 23, 2002) for steps at which what rounding leaves in its stages stays below the tolerance, and RKC2
+    (B. P. Sommeijer, L. F. Shampine, J. G. Verwer, J. Comput. Appl. Math. 88, 1998) for longer ones.  The spectral
+    radius rho is estimated by power iterations on differences of right-hand sides, which are counted.  Long steps are
+    limited where the motion is seen to grow, as before a mode is learned, so that its time comes out right.  In single
+    precision rounding leaves these methods little room: take an rtol of 1e-3 or more.
+
     With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
     (`fastdln.theory.reduction.reduce`), by whichever other engine suits that, and lifted: what is recorded, the final
     weights and `Trajectories.extend` are those of the network that was given.  ``atol`` is that of the wide start, but
@@ -171,13 +181,13 @@ def flow(
     start, single = arguments.starts(network, weights, loss)
     t_0, t_end = arguments.span(span)
     times = arguments.times(t_eval, t_0, t_end)
-    tableau = arguments.method(method)
+    integrator = arguments.method(method)
     if not isinstance(stop, Stop | None):
         raise TypeError(f"stop must be a Stop, not {stop!r}")
     if not (isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress must be True, False or a function, not {progress!r}")
     options = Options(
-        method=tableau,
+        method=integrator,
         rtol=arguments.positive("rtol", rtol),
         max_steps=arguments.count("max_steps", max_steps),
         record=arguments.record(record),
@@ -189,8 +199,13 @@ def flow(
         history=bool(history),
         engine=arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
     )
-    if not tableau.errors and step is None:
-        raise ValueError(f"method {tableau.name!r} has no error estimate: give step=... for fixed steps")
+    if isinstance(integrator, Stabilized):
+        if step is not None:
+            raise ValueError(f"method {integrator.name!r} chooses its own steps: give an explicit method with step=...")
+        if options.engine == "wide":
+            raise ValueError(f"the engine 'wide' has explicit methods only, not {integrator.name!r}: leave engine out")
+    elif not integrator.errors and step is None:
+        raise ValueError(f"method {integrator.name!r} has no error estimate: give step=... for fixed steps")
     if options.rtol < 4 * np.finfo(start.dtype).eps:
         raise ValueError(f"rtol must be at least {4 * np.finfo(start.dtype).eps:.1e} in {start.dtype}, not {rtol!r}")
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
@@ -213,7 +228,7 @@ def integrate(
     raw = observables.raw_records(options.record)
     problem = Problem(
         network=network, loss=loss, start=start, atol=atol, rtol=options.rtol, duration=abs(t_end - t_0),
-        direction=direction, times=np.abs(times - t_0), tableau=options.method, raw=raw,
+        direction=direction, times=np.abs(times - t_0), method=options.method, raw=raw,
         learning=observables.LEARNING_TIMES in options.record, max_steps=options.max_steps, step=options.step,
         history=options.history, weight_decay=options.weight_decay, layer_rates=options.layer_rates,
         stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,

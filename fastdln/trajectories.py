@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln import archive
 from fastdln.dataset import dataset
+from fastdln.integrate.stabilized import STABILIZED, Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
@@ -28,7 +29,7 @@ class Status(IntEnum):
     STOPPED = 1
     """The stop condition held."""
     MAX_STEPS = 2
-    """It took max_steps: raise max_steps or loosen rtol, or the problem is stiff."""
+    """It took max_steps: raise max_steps or loosen rtol, or, if the problem is stiff, take method="auto"."""
     NONFINITE = 3
     """State or slope overflowed, or the start was not finite; the last finite state is kept."""
     STEP_TOO_SMALL = 4
@@ -36,7 +37,7 @@ class Status(IntEnum):
 
 
 _ADVICE = {
-    Status.MAX_STEPS: "raise max_steps, loosen rtol, or shorten the span",
+    Status.MAX_STEPS: "raise max_steps, loosen rtol, shorten the span, or take method=\"auto\" if the problem is stiff",
     Status.NONFINITE: "start from smaller, finite weights; a backward flow may blow up",
     Status.STEP_TOO_SMALL: "end the span before t_final, where the solution may blow up, or loosen rtol",
 }
@@ -50,7 +51,7 @@ class FlowError(RuntimeError):
 class Options:
     """How a flow was integrated: all that is needed to go on in the same way."""
 
-    method: Tableau
+    method: Tableau | Stabilized
     rtol: float
     max_steps: int
     record: tuple[str, ...]
@@ -341,8 +342,7 @@ class Trajectories:
             "widths": self.network.widths,
             "span": self.span,
             "single": self.single,
-            "options": dataclasses.asdict(self.options)
-            | {"method": {f.name: getattr(self.options.method, f.name) for f in _coefficients()}},
+            "options": dataclasses.asdict(self.options) | {"method": _written(self.options.method)},
             "loss": {"floor": self.loss_function.floor, "data_rank": self.loss_function.data_rank},
         }
         optional = {f"loss/{name}": getattr(self.loss_function, name) for name in _LOSS_ARRAYS}
@@ -378,8 +378,15 @@ _PER_TRAJECTORY = ("final", "t_final", "status", "counts", "atol", "origin")
 _LOSS_ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
 
 
-def _coefficients() -> list[dataclasses.Field[Any]]:
-    return [f for f in dataclasses.fields(Tableau) if f.init]
+def _written(method: Tableau | Stabilized) -> str | dict[str, Any]:
+    """A stabilized method by its name, an explicit one, which may be the user's, by its coefficients."""
+    if isinstance(method, Stabilized):
+        return method.name
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.init}
+
+
+def _read(method: str | dict[str, Any]) -> Tableau | Stabilized:
+    return STABILIZED[method] if isinstance(method, str) else Tableau(**method)
 
 
 def load(path: str | PathLike[str]) -> Trajectories:
@@ -401,7 +408,7 @@ def load(path: str | PathLike[str]) -> Trajectories:
         If the file was not written by `Trajectories.save`, or by a newer version of it.
     """
     header, arrays = archive.read(path)
-    method = Tableau(**header["options"].pop("method"))
+    method = _read(header["options"].pop("method"))
     loss: dict[str, Any] = {name: arrays.get(f"loss/{name}") for name in _LOSS_ARRAYS}
     ends = np.cumsum(arrays["counts"][:, 1])
     return Trajectories(

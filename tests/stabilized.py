@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 
@@ -20,15 +22,21 @@ def rock4_step(field, y, slope, h, method):
     return z, end, h * sum(e * k for e, k in zip(method.error, (k1, k2, k3, k4, end), strict=True))
 
 
+@functools.cache
+def polynomials(s, x):
+    """Return T_j(x) and b_j = T_j''(x)/T_j'(x)^2 of RKC2 for j <= s."""
+    T = [np.polynomial.Chebyshev.basis(j) for j in range(s + 1)]
+    return [t(x) for t in T], [1 / (4 * x**2)] * 2 + [t.deriv(2)(x) / t.deriv()(x) ** 2 for t in T[2:]]
+
+
 def rkc2_step(field, y, slope, h, s, method):
     """Return all stages, y first, and the error."""
     x, scale = method.w0, method.w1
-    T = [np.polynomial.Chebyshev.basis(j) for j in range(s + 1)]
-    b = [1 / (4 * x**2)] * 2 + [t.deriv(2)(x) / t.deriv()(x) ** 2 for t in T[2:]]
+    T, b = polynomials(s, x)
     g = [y, y + h * b[1] * scale * slope]
     for j in range(2, s + 1):
         mu, nu, m = 2 * b[j] * x / b[j - 1], -b[j] / b[j - 2], 2 * b[j] * scale / b[j - 1]
-        step = field(g[-1]) - (1 - b[j - 1] * T[j - 1](x)) * slope
+        step = field(g[-1]) - (1 - b[j - 1] * T[j - 1]) * slope
         g.append((1 - mu - nu) * y + mu * g[-1] + nu * g[-2] + h * m * step)
     ends = (g[0], g[method.nodes[0]], g[method.nodes[1]], g[-1])
     return g, sum(w * state for w, state in zip(method.weights, ends, strict=True))

@@ -130,7 +130,7 @@ def test_a_step_does_not_outrun_growth_that_no_error_shows():
 def test_the_growth_cap_bounds_the_error_of_exponential_growth(method):
     """A step z multiplies growth e^t by the first p + 1 terms of its series, plus small ones."""
     rtol, p = 1e-6, method.order
-    z = growth_cap(method, rtol)
+    z = growth_cap(p, rtol)
     truncation = z ** (p + 1) / math.factorial(p + 1)
     assert truncation / z == pytest.approx(10 * rtol)  # per unit of time
 

@@ -42,7 +42,7 @@ def contents(sol, rows):
 
 @engines
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("method", ["tsit5", "dop853"])
+@pytest.mark.parametrize("method", ["tsit5", "dop853", "rock"])
 @pytest.mark.parametrize(
     ("bad", "expected"),
     [
@@ -85,7 +85,7 @@ def test_the_start_itself_is_recorded_even_if_nothing_follows(engine, step):
 
 
 @engines
-@pytest.mark.parametrize("method", ["bs3", "tsit5", "dop853"])
+@pytest.mark.parametrize("method", ["bs3", "tsit5", "dop853", "rock"])
 def test_a_backward_flow_that_blows_up_ends_there(method, engine):
     """Two scalar layers s, s with s^2 = w_0 > sigma come from infinity in the time ln(w_0/(w_0 - sigma))/(2 sigma)."""
     s, sigma = 1.5, 1.0
@@ -208,7 +208,7 @@ BAD_ARGUMENTS = [
     ("t_eval", [-0.1, 0.5], ValueError, OUTSIDE),
     ("t_eval", [0.5, 1.1], ValueError, OUTSIDE),
     ("method", "tsit", ValueError, r"method must be one of .* not 'tsit'; did you mean 'tsit5'\?"),
-    ("method", 5, TypeError, "method must be one of 'bs3', 'dp5', 'tsit5', 'dop853', not 5"),
+    ("method", 5, TypeError, "method must be one of 'bs3', 'dp5', 'tsit5', 'dop853', 'rock', 'rkc2', 'auto', not 5"),
     ("rtol", 0, ValueError, "rtol must be positive, not 0"),
     ("rtol", np.nan, ValueError, "rtol must be finite, not nan"),
     ("rtol", "a", TypeError, "rtol must be a number, not 'a'"),

@@ -75,11 +75,11 @@ def test_trajectories_are_those_of_scipy(widths, kind, engine):
 
 
 @engines
-@pytest.mark.parametrize("method", ["bs3", "dp5", "tsit5", "dop853"])
+@pytest.mark.parametrize("method", ["bs3", "dp5", "tsit5", "dop853", "rock", "rkc2", "auto"])
 def test_every_method(method, engine):
     w0, loss = random_problem((3, 4, 2, 3))
     sol = dln.flow(w0, loss, (0.0, 2.0), TIMES, method=method, rtol=1e-8, record="weights", engine=engine)
-    assert_close(sol.weights, reference(w0, loss, (0.0, 2.0), TIMES), atol=2e-6 if method == "bs3" else 1e-7)
+    assert_close(sol.weights, reference(w0, loss, (0.0, 2.0), TIMES), atol=2e-6 if method in ("bs3", "rkc2") else 1e-7)
 
 
 @engines
@@ -202,7 +202,7 @@ def test_orthogonal_gauges_commute_with_the_flow(engine):
 
 
 @engines
-@pytest.mark.parametrize("method", ["bs3", "tsit5", "dop853"])
+@pytest.mark.parametrize("method", ["bs3", "tsit5", "dop853", "rock", "rkc2"])
 def test_recorded_times_change_no_step(method, engine):
     w0, loss = random_problem((3, 2, 3))
     options = {"method": method, "engine": engine, "record": ("loss", "weights"), "history": True}

@@ -81,7 +81,10 @@ def test_earlier_calls_leave_no_trace(engine):
     assert contents(run(w0, loss, engine=engine)) == contents(before)
 
 
-@pytest.mark.parametrize(("kind", "method"), [("quadratic", "tsit5"), ("regression", "dop853"), ("targets", "bs3")])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("quadratic", "tsit5"), ("regression", "dop853"), ("targets", "bs3"), ("targets", "rock"), ("quadratic", "rkc2")],
+)
 def test_number_of_lanes(kind, method, monkeypatch):
     w0, loss = problem(kind=kind)
     found = {}
@@ -90,6 +93,27 @@ def test_number_of_lanes(kind, method, monkeypatch):
         assert lane_count() == int(lanes)
         found[lanes] = contents(run(w0, loss, method=method, engine="lanes"))
     assert found["2"] == found["4"] == found["8"]
+
+
+@engines
+@pytest.mark.parametrize("method", ["rock", "auto"])
+def test_stiff_trajectories(method, engine, monkeypatch):
+    """Each has its own spectral radius and number of stages, and its own time to be handed over to another loop."""
+    w0, _ = problem((4, 5, 3, 4), n=13)
+    loss = dln.Quadratic.from_singular_values(
+        np.geomspace(3, 300, 13)[:, None] * [1.0, 0.5, 0.1, 0.01], shape=(4, 4), rng=0
+    )
+    options = {"method": method, "engine": engine, "stop": dln.Stop(grad_norm=1e-3)}
+    sol = run(w0, loss, **options)
+    assert sol.success.all()
+    for rows in (np.arange(13)[::-1], np.array([4, 9, 4]), np.array([6])):
+        assert contents(run(*part(w0, loss, rows), **options), rows=...) == contents(sol, rows)
+    assert contents(run(w0, loss, threads=3, **options)) == contents(sol)
+    if engine == "lanes":
+        monkeypatch.setenv(LANES_VARIABLE, "2")
+        assert contents(run(w0, loss, **options)) == contents(sol)
+    monkeypatch.setattr(batch, "CHUNK_BYTES", 1)
+    assert contents(run(w0, loss, **options)) == contents(sol)
 
 
 def test_number_of_lanes_in_single_precision(monkeypatch):
@@ -105,7 +129,7 @@ def test_number_of_lanes_in_single_precision(monkeypatch):
     kind=st.sampled_from(["quadratic", "regression", "targets"]),
     options=st.fixed_dictionaries(
         {
-            "method": st.sampled_from(["bs3", "dp5", "tsit5", "dop853"]),
+            "method": st.sampled_from(["bs3", "dp5", "tsit5", "dop853", "rock", "rkc2", "auto"]),
             "weight_decay": st.sampled_from([0.0, 0.1]),
             "stop": st.sampled_from([None, dln.Stop(loss=0.5)]),
         }

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 import fastdln as dln
 from fastdln.theory import exact
 
-METHODS = ("bs3", "dp5", "tsit5", "dop853")
+METHODS = ("bs3", "dp5", "tsit5", "dop853", "rock", "auto")
 EPS = np.finfo(float).eps
 
 
@@ -80,7 +80,7 @@ def test_other_depths(method, depth, s0, engine):
         check(sol.learning_times, sigma, s0, depth, rtol)
 
 
-@pytest.mark.parametrize(("depth", "method"), [(3, "tsit5"), (3, "bs3"), (4, "dop853")])
+@pytest.mark.parametrize(("depth", "method"), [(3, "tsit5"), (3, "bs3"), (4, "dop853"), (3, "rock"), (4, "auto")])
 def test_deep_networks_from_small_starts(depth, method):
     rng = np.random.default_rng(2)
     sigma, s0, rtol = (4.0, 1.0), 1e-3 if depth == 3 else 0.02, 1e-6

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from fastdln.integrate.stabilized import LEAST2, MOST2, REACH2, rkc2, rock4, tables
+from fastdln.integrate.stabilized import rkc2, rock4, tables
+from fastdln.kernels.chebyshev import LEAST2, MOST2, REACH2
 from tests.stabilized import rkc2_step, rock4_step
 
-STAGES2 = (LEAST2, 5, 6, 9, 17, 40, 101, MOST2)
+STAGES2 = (LEAST2, 5, 6, 9, 17, 40, 101, 300)
 
 
 def field(y):
@@ -110,6 +111,16 @@ def test_rounding_of_the_slopes_comes_to_the_noise_that_is_told(method):
         z, _, _ = rock4_step(noisy, np.zeros(200), np.zeros(200), 1.0, method)
         found.append(np.abs(z).max())
     assert 0.2 < max(found) / (eps * method.noise) < 5
+
+
+def test_rows_of_the_table_are_those_of_single_methods():
+    table = tables(1e-6, np.dtype(np.float64)).rkc
+    assert len(table) == MOST2 + 1
+    for s in (LEAST2, 31, MOST2):
+        method = rkc2(s)
+        row = (method.w0, method.w1, *method.nodes, *method.c, *method.weights)
+        np.testing.assert_array_equal(table[s], row)
+        np.testing.assert_allclose(method.c, (1 / 3, 2 / 3), atol=0.01 + 1 / s)
 
 
 def test_tolerance_and_precision_say_how_long_steps_of_rock4_may_be():

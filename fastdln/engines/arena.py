@@ -22,15 +22,17 @@ class Arena:
 
     def __init__(self, recipe: Recipe) -> None:
         sizes, lanes, item = recipe.sizes, recipe.executor.lanes, recipe.dtype.itemsize
-        method, network = recipe.schedule, recipe.problem.network
-        slopes, modes = sizes["stages"] + sizes["extra"], sizes["modes"]
+        method, network = recipe.method, recipe.problem.network
+        slopes, modes = method.slopes, sizes["modes"]
         stride = _stride(sizes["entries"], sizes["entry"])
         blocks = {
             "state": stride, "next": stride, "stage": stride, "stage2": stride,
             **{f"slope{s}": stride for s in range(slopes)},
+            **dict.fromkeys(method.states, stride),
             "probe": stride if sizes["record_gradient"] >= 0 else 0,
             "scratch": recipe.program.n_scratch,
             "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.most_terms,
+            "dense": method.dense.size,
             "sums": 2 * network.depth, "strengths": 4 * modes, "thresholds": modes,
         }  # fmt: skip
         count = sum(blocks.values()) * lanes
@@ -42,17 +44,17 @@ class Arena:
             places[name] = at
             at += entries * sizes["entry"]
         tolerance = (places["tolerance"] - self.arena.ctypes.data) // item
+        dense = (places["dense"] - self.arena.ctypes.data) // item
+        self.arena[dense : dense + method.dense.size * lanes] = np.repeat(method.dense.ravel(), lanes)
         self.arena[tolerance : tolerance + lanes] = recipe.problem.rtol
 
-        self.ctl = np.zeros((control.CONTROL_ROWS, lanes))
+        self.ctl = np.zeros((method.control_rows, lanes))
         self.ctl[control.NEXT_OUTPUT] = np.inf
         slope_table = np.array([places[f"slope{s}"] for s in range(slopes)], np.int64)
         layer_sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
         self._tables = {
             "arena": self.arena, "ctl": self.ctl, "slopes": slope_table, "rhs": recipe.rhs,
-            "observe": recipe.observe, "schedule": method.stages, "index": method.slopes, "weights": method.weights,
-            "error_rows": method.errors, "error_index": method.error_index, "error_weights": method.error_weights,
-            "dense": method.dense, "sequence": method.sequence,
+            "observe": recipe.observe, **method.tables, "mix": np.zeros(method.mixed, np.int64),
             "layers": np.array(recipe.program.layers, np.int64), "sizes": layer_sizes,
             "layer_sizes": layer_sizes.astype(float), "rates": recipe.rates,
             "bases": np.array([0, 0, places["scratch"], recipe.executor.gemm], np.int64),
@@ -60,6 +62,8 @@ class Arena:
             "traj": np.full(lanes, -1, np.int64), "output": np.zeros(lanes, np.int64),
         }  # fmt: skip
 
+        if "general" in places:
+            self._fill_general(places["general"], recipe)
         self.workspace = np.zeros(1, layout.WORKSPACE)
         w = self.workspace[0]
         for name, value in (recipe.par | sizes | library(recipe.dtype, lanes)).items():
@@ -69,7 +73,17 @@ class Arena:
                 w[f"{name}_at"] = address
         for name, table in self._tables.items():
             w[f"{name}_at"] = table.ctypes.data
+        w["output_table_at"] = self._tables[method.output_table].ctypes.data + 8 * method.output_first
         w["par_at"] = self.workspace.ctypes.data  # the parameters come first
+
+    def _fill_general(self, address: int, recipe: Recipe) -> None:
+        """A vector that no symmetry of a start contains, zero in the padding: the same for every trajectory."""
+        first = (address - self.arena.ctypes.data) // recipe.dtype.itemsize
+        entries, lanes = recipe.sizes["entries"], recipe.executor.lanes
+        state = self.arena[first : first + entries * lanes].reshape(entries, lanes)
+        rng = np.random.default_rng(0)
+        for offset, (rows, columns) in zip(recipe.program.layers, recipe.problem.network.shapes, strict=False):
+            state[offset : offset + rows * columns] = rng.standard_normal((rows * columns, 1))
 
 
 def _stride(entries: int, entry_bytes: int) -> int:

@@ -6,17 +6,18 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.arena import Arena
 from fastdln.engines.chunk import Chunk
+from fastdln.engines.methods import vectors
 from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import Executor, recipe
-from fastdln.kernels import layout
-from fastdln.kernels.loop import integrate
+from fastdln.engines.recipe import Executor, Recipe, recipe
+from fastdln.integrate.stabilized import Stabilized
+from fastdln.kernels import layout, loop, stabilized_loop, starting_loop
 from fastdln.linalg import one_blas_thread
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
@@ -37,7 +38,7 @@ def memory(problem: Problem, executor: Executor, recorded: dict[str, tuple[int, 
     chunk = min(n, chunk_size(problem, executor.lanes))
     kept = sum(math.prod(shape) for shape in recorded.values()) * item
     histories = (n + chunk) * problem.max_steps * 8 if problem.history else 0
-    working = (8 + len(problem.tableau.rows)) * problem.network.n_parameters * item * executor.lanes * problem.threads
+    working = (8 + vectors(problem.method)) * problem.network.n_parameters * item * executor.lanes * problem.threads
     # derived observables take a few temporaries of the size of a chunk
     return kept + 4 * chunk * len(problem.times) * columns * item + 4 * problem.start.nbytes + histories + working
 
@@ -51,23 +52,23 @@ def run(
     """
     plan = recipe(problem, executor)
     threads = min(problem.threads, -(-problem.n // executor.lanes))
-    arenas = [Arena(plan) for _ in range(threads)]
-    # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
-    integrate(arenas[0].workspace, arenas[0].arena, arenas[0].ctl, np.ones(4, np.int64))
+    workers = [_Worker(integrate, recipe(part, executor), threads) for integrate, part in _loops(problem)]
     size = chunk_size(problem, executor.lanes)
     done = failed = 0
     for first in range(0, problem.n, size):
         chunk = Chunk(plan, slice(first, min(first + size, problem.n)))
-        for arena in arenas:
-            chunk.attach(arena)
-        shared = np.zeros(4, np.int64)
-        # trajectories run side by side, so each product gets one thread of BLAS
-        with one_blas_thread() if executor.gemm else contextlib.nullcontext():
-            for now in _threads(arenas, shared):
-                if progress is not None:
-                    progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
-        done += int(shared[layout.DONE])
-        failed += int(shared[layout.FAILURES])
+        for number, worker in enumerate(workers):
+            if number > 0 and not chunk.hand_over():
+                continue
+            worker.prepare(chunk, resumed=number > 0)
+            shared = np.zeros(4, np.int64)
+            # trajectories run side by side, so each product gets one thread of BLAS
+            with one_blas_thread() if executor.gemm else contextlib.nullcontext():
+                for now in _threads(worker, shared):
+                    if progress is not None:
+                        progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
+            done += int(shared[layout.DONE])
+            failed += int(shared[layout.FAILURES])
         yield chunk
 
 
@@ -86,7 +87,34 @@ class Batch:
         return run(problem, self.executor, progress)
 
 
-def _threads(arenas: list[Arena], shared: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _loops(problem: Problem) -> list[tuple[Callable[..., None], Problem]]:
+    """The loops that a chunk goes through, each with the problem it solves; two for a method that switches."""
+    method = problem.method
+    if not isinstance(method, Stabilized):
+        return [(loop.integrate, problem)]
+    begun = [(starting_loop.integrate, replace(problem, method=method.starter))] if method.starter else []
+    return [*begun, (stabilized_loop.integrate, problem)]
+
+
+class _Worker:
+    """A loop with the arenas of its threads, made and compiled when it is first used."""
+
+    def __init__(self, integrate: Callable[..., None], plan: Recipe, threads: int) -> None:
+        self.integrate, self.plan, self.threads = integrate, plan, threads
+        self.arenas: list[Arena] = []
+
+    def prepare(self, chunk: Chunk, resumed: bool) -> None:
+        """Tell all threads' arenas where everything of a chunk lies."""
+        if not self.arenas:
+            self.arenas = [Arena(self.plan) for _ in range(self.threads)]
+            # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
+            a = self.arenas[0]
+            self.integrate(a.workspace, a.arena, a.ctl, np.ones(4, np.int64))
+        for arena in self.arenas:
+            chunk.attach(arena, resumed)
+
+
+def _threads(worker: _Worker, shared: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Run one loop in each arena's thread; yields the shared counters now and then and at the end.
 
     The loops run outside the interpreter lock while this thread waits, so that Ctrl-C is seen; then the loops are told
@@ -96,24 +124,24 @@ def _threads(arenas: list[Arena], shared: NDArray[np.int64]) -> Iterator[NDArray
 
     def work(a: Arena) -> None:
         try:
-            integrate(a.workspace, a.arena, a.ctl, shared)
+            worker.integrate(a.workspace, a.arena, a.ctl, shared)
         except BaseException as error:
             errors.append(error)
             shared[layout.CANCEL] = 1
 
-    workers = [threading.Thread(target=work, args=(a,), daemon=True) for a in arenas]
+    threads = [threading.Thread(target=work, args=(a,), daemon=True) for a in worker.arenas]
     try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            while worker.is_alive():
-                worker.join(POLL_SECONDS)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(POLL_SECONDS)
                 yield shared
     finally:
-        shared[layout.CANCEL] |= any(worker.is_alive() for worker in workers)
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join()
+        shared[layout.CANCEL] |= any(thread.is_alive() for thread in threads)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
     if errors:
         raise errors[0]
     yield shared

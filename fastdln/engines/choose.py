@@ -15,8 +15,10 @@ from fastdln.engines import dense, lanes
 from fastdln.engines.arena import arena_bytes
 from fastdln.engines.batch import Batch
 from fastdln.engines.chunk import Results
+from fastdln.engines.methods import vectors
 from fastdln.engines.problem import Problem
 from fastdln.engines.wide import Wide
+from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.program import program
 from fastdln.losses import Loss
@@ -51,16 +53,18 @@ LANES_BYTES = 2 << 20
 WIDE_FROM, PER_RANK = 512, 32
 
 
-def choose(name: str, network: Network, loss: Loss, tableau: Tableau, dtype: DTypeLike) -> Engine:
+def choose(name: str, network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> Engine:
     """The engine ``name``, or the one that suits the network where it is ``auto``."""
-    return ENGINES[_best(network, loss, tableau, dtype) if name == "auto" else name](dtype)
+    return ENGINES[_best(network, loss, method, dtype) if name == "auto" else name](dtype)
 
 
-def _best(network: Network, loss: Loss, tableau: Tableau, dtype: DTypeLike) -> str:
+def _best(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> str:
     plan = program(network.widths, loss.input_gram is not None)
     entry = 4 * np.dtype(dtype).itemsize
-    if arena_bytes(plan.layers[-1], tableau.stages + len(tableau.extra), plan.n_scratch, entry) <= LANES_BYTES:
+    if arena_bytes(plan.layers[-1], vectors(method), plan.n_scratch, entry) <= LANES_BYTES:
         return "lanes"
+    if isinstance(method, Stabilized):  # the wide engine has explicit methods only
+        return "dense"
     rank = min(network.widths[0], network.widths[-1])
     side = max(min(shape) for shape in network.shapes)
     return "wide" if side >= max(WIDE_FROM, PER_RANK * rank) else "dense"

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from fastdln.engines.arena import Arena
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import Recipe, watched
+from fastdln.integrate.stabilized import Stabilized
+from fastdln.kernels.layout import STIFF
+from fastdln.kernels.starting_loop import SAVED
 
 LINE = 64  # bytes
 
@@ -48,7 +51,15 @@ class Results:
 
 
 class Chunk(Results):
-    """Starts and results of the trajectories ``rows``; the kernels find the arrays by their addresses."""
+    """Starts and results of the trajectories ``rows``; the kernels find the arrays by their addresses.
+
+    Attributes
+    ----------
+    queue : ndarray
+        Numbers of the trajectories to be integrated.
+    saved : ndarray, shape (n, SAVED) or (n, 0)
+        Control of those that one loop has handed over to another.
+    """
 
     def __init__(self, recipe: Recipe, rows: slice) -> None:
         problem = recipe.problem
@@ -61,14 +72,22 @@ class Chunk(Results):
             "atol": problem.atol[rows],
             "times": problem.times,
         }
+        self.queue = np.arange(len(self.status))
+        self.saved = np.empty((len(self.status), SAVED if isinstance(problem.method, Stabilized) else 0))
 
-    def attach(self, arena: Arena) -> None:
-        """Tell a thread's loop where everything lies."""
+    def hand_over(self) -> bool:
+        """Queue the trajectories that a stabilized method is to go on with; returns whether there are any."""
+        self.queue = np.flatnonzero(self.status == STIFF)
+        return len(self.queue) > 0
+
+    def attach(self, arena: Arena, resumed: bool = False) -> None:
+        """Tell a thread's loop where everything lies, and whether it goes on with what another one handed over."""
         w = arena.workspace[0]
-        w["n"] = len(self.status)
+        w["n"] = len(self.queue)
+        w["resumed"] = resumed
         for name, array in self._read.items():
             w[f"{name}_at"] = array.ctypes.data
-        for name in ("records", "final", "reached", "status", "counts", "learned", "history"):
+        for name in ("records", "final", "reached", "status", "counts", "learned", "history", "queue", "saved"):
             w[f"{name}_at"] = getattr(self, name).ctypes.data
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network
@@ -35,7 +36,7 @@ class Problem:
     duration: float
     direction: float  # +1, or -1 for the flow backwards in time
     times: NDArray[np.float64]  # (n_t,) increasing
-    tableau: Tableau
+    method: Tableau | Stabilized
     raw: tuple[str, ...]  # what a record holds, of RAW
     learning: bool
     max_steps: int
@@ -46,6 +47,13 @@ class Problem:
     stop_gradient: float | None = None
     stop_loss: float | None = None
     threads: int = 1
+
+    @property
+    def tableau(self) -> Tableau:
+        """The method, for an engine that has explicit ones only."""
+        if isinstance(self.method, Stabilized):
+            raise TypeError(f"method {self.method.name!r} is not an explicit one")
+        return self.method
 
     @property
     def n(self) -> int:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdln.engines.methods import MethodLayout, gains, lay_out
 from fastdln.engines.problem import Problem
-from fastdln.integrate.control import gains, growth_cap
-from fastdln.integrate.schedule import Schedule, schedule
+from fastdln.integrate.control import growth_cap
 from fastdln.kernels import layout
 from fastdln.kernels.program import Product, Program, program
 from fastdln.kernels.stages import UNROLL
+
+# Part of the tolerance at which stabilized methods follow hidden growth: errors of many steps add up on plateaus.
+HIDDEN = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Recipe:
     problem: Problem
     executor: Executor
     program: Program
-    schedule: Schedule
+    method: MethodLayout
     rhs: NDArray[np.int64]
     observe: NDArray[np.int64]
     sizes: dict[str, int]
@@ -57,14 +60,18 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     """Plan the products and lay out the method for a problem."""
     network, dtype = problem.network, problem.start.dtype
     plan = program(network.widths, problem.loss.input_gram is not None, watched(problem), executor.unit(dtype))
-    method = schedule(problem.tableau, dtype)
+    method = lay_out(problem.method, problem.rtol, dtype)
     entry_bytes = executor.lanes * dtype.itemsize
     rhs, observe = executor.encode(plan.rhs, entry_bytes), executor.encode(plan.observe, entry_bytes)
     rates = np.ones((network.depth, 2), dtype)
     rates[:, 0] = problem.layer_rates or 1.0
     rates[:, 1] = problem.weight_decay
     sizes = _sizes(problem, executor, plan, method) | {"rhs_rows": len(rhs), "observe_rows": len(observe)}
-    par = numbers(problem, _growth_cap(problem, plan))
+    par = numbers(problem, _growth_cap(problem, plan, problem.method.order)) | {
+        "second_growth_cap": _growth_cap(problem, plan, 2),
+        "growth_limit": growth_cap(problem.method.order, HIDDEN * problem.rtol),
+        "second_growth_limit": growth_cap(2, HIDDEN * problem.rtol),
+    }
     return Recipe(
         problem, executor, plan, method, rhs, observe, sizes, par, rates, _constants(problem, plan), goals(problem)
     )
@@ -75,7 +82,7 @@ def watched(problem: Problem) -> int:
     return problem.loss.n_modes if problem.learning or "strengths" in problem.raw else 0
 
 
-def _sizes(problem: Problem, executor: Executor, plan: Program, method: Schedule) -> dict[str, int]:
+def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLayout) -> dict[str, int]:
     """The integers of a workspace."""
     network, columns = problem.network, problem.columns
     d_0, d_h = network.widths[0], network.widths[-1]
@@ -86,12 +93,10 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: Schedule
         "item": problem.start.itemsize,
         "entry": executor.lanes * problem.start.itemsize,
         "entries": -(-plan.layers[-1] // block) * block,
-        "stages": problem.tableau.stages,
-        "extra": len(problem.tableau.extra),
-        "degree": method.dense.shape[1],
-        "estimates": len(method.errors),
-        "order": problem.tableau.error_order,
+        **method.sizes,
+        "order": problem.method.error_order,
         "layers": network.depth,
+        "shown": min(range(network.depth), key=lambda i: math.prod(network.shapes[i])),
         "target_size": -(-d_h * d_0 // unit) * unit,
         "constants": plan.n_constants,
         "modes": watched(problem),
@@ -134,7 +139,7 @@ def numbers(problem: Problem, cap: float) -> dict[str, float]:
     return {
         "end": problem.duration,
         "rtol": problem.rtol,
-        **gains(problem.tableau)._asdict(),
+        **gains(problem.method)._asdict(),
         "max_attempts": problem.max_steps,
         "fixed_step": problem.step or 0.0,
         "growth_cap": cap,
@@ -160,13 +165,13 @@ def _capped(problem: Problem, plan: Program) -> int:
     return layout.BY_LOSS if plan.residual is None else layout.BY_RESIDUAL
 
 
-def _growth_cap(problem: Problem, plan: Program) -> float:
+def _growth_cap(problem: Problem, plan: Program, order: int) -> float:
     """The largest step times ||R||_F, or times the root of twice the excess loss where R is not formed."""
     capped = _capped(problem, plan)
     rate = max(problem.layer_rates or (1.0,))
     if capped == layout.BY_LOSS:
         rate *= problem.loss.input_norm
-    return growth_cap(problem.tableau, problem.rtol) / rate if capped else 0.0
+    return growth_cap(order, problem.rtol) / rate if capped else 0.0
 
 
 def _constants(problem: Problem, plan: Program) -> NDArray[Any]:

@@ -158,7 +158,7 @@ def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reductio
 
 
 def _engine(problem: Problem) -> Engine:
-    return choose("auto", problem.network, problem.loss, problem.tableau, problem.start.dtype)
+    return choose("auto", problem.network, problem.loss, problem.method, problem.start.dtype)
 
 
 def _block_size(problem: Problem) -> int:

@@ -34,10 +34,9 @@ def gains(tableau: Tableau) -> Gains:
     return Gains(safety=math.log2(0.9), least_factor=0.2, most_factor=10.0, alpha=1 / k - 0.75 * beta, beta=beta)
 
 
-def growth_cap(tableau: Tableau, rtol: float) -> float:
+def growth_cap(order: int, rtol: float) -> float:
     """Largest h g at which a method follows growth at rate g to about 10 rtol: ((p + 1)! 10 rtol)^(1/p), p its order.
 
     Needed where no error norm sees the growth: modes not yet learned, hidden behind learned ones of order one.
     """
-    p = tableau.order
-    return float((math.factorial(p + 1) * 10 * rtol) ** (1 / p))
+    return float((math.factorial(order + 1) * 10 * rtol) ** (1 / order))

@@ -19,19 +19,22 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdln.integrate.control import Gains
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import TSIT5
+from fastdln.kernels.chebyshev import LEAST2, MOST2
 
 DAMPING = 2 / 13  # of RKC2
-REACH2 = 1.54  # s stages of RKC2 reach (s^2 - 1)/REACH2
-LEAST2, MOST2 = 4, 200  # stages of RKC2
+# of the controller, for errors of order 3; the kernels give those of RKC2 such that they fit
+GAINS = Gains(safety=math.log2(0.8), least_factor=0.1, most_factor=5.0, alpha=1 / 4, beta=0.0)
 NOISE_SHARE = 0.05  # of rtol, that rounding may come to in a step of ROCK4
 
 
@@ -48,7 +51,7 @@ class Stabilized:
     fourth : bool
         Whether ROCK4 takes the steps that it can; else all are RKC2's.
     starter : Tableau, optional
-        The explicit method that begins; the stabilized one takes over where stability limits the steps.
+        The explicit method that begins; the stabilized one goes on where stability limits the steps.
     """
 
     name: str
@@ -97,8 +100,9 @@ class Rock4(NamedTuple):
     def noise(self) -> float:
         """What independent relative errors eps of the slopes leave in a step, in units of eps, where it is most.
 
-        Slopes are differences of numbers of size rho |W|.  An error of the slope of g_j changes g_m by mu_{j+1} p_{j+1},
-        p_m = 1, p_{j-1} = (z mu_j + 1 + kappa_j) p_j - kappa_{j+1} p_{j+1}, and the four stages make d of a change of g_m.
+        Slopes are differences of numbers of size rho |W|.  An error of the slope of g_j changes g_m by mu_{j+1} times
+        p_{j+1}, where p_m = 1, p_{j-1} = (z mu_j + 1 + kappa_j) p_j - kappa_{j+1} p_{j+1}; the four stages make d of a
+        change of g_m.
         """
         z = np.linspace(-self.reach, 0, 1001)
         (a21, a31, a32, a41, a42, a43), (b1, b2, b3, b4) = self.a, self.b
@@ -161,7 +165,6 @@ class Rkc2(NamedTuple):
     weights: tuple[float, float, float, float]
 
 
-@functools.cache
 def rkc2(s: int) -> Rkc2:
     """Coefficients for s >= 4 stages.
 
@@ -169,22 +172,32 @@ def rkc2(s: int) -> Rkc2:
     ----------
     B. P. Sommeijer, L. F. Shampine, J. G. Verwer, J. Comput. Appl. Math. 88 (1998) 315-326.
     """
+    w0, w1, a, b, *rest = map(float, _rkc2(np.array([s]))[0])
+    return Rkc2(w0, w1, (int(a), int(b)), (rest[0], rest[1]), (rest[2], rest[3], rest[4], rest[5]))
+
+
+def _rkc2(s: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rows w0, w1, a, b, c_a, c_b, weights for the numbers of stages s."""
     w0 = 1 + DAMPING / s**2
-    T = np.zeros((4, s + 1))  # the polynomials and their derivatives at w0
-    T[0, :2], T[1, 1] = (1, w0), 1
-    for j in range(2, s + 1):
-        T[:, j] = 2 * w0 * T[:, j - 1] - T[:, j - 2]
-        T[1:, j] += 2 * np.arange(1, 4) * T[:-1, j - 1]
-    w1 = T[1, s] / T[2, s]
-    c = w1 * T[2, 2:] / T[1, 2:]
-    cubic = T[2, 2:] / T[1, 2:] ** 2 * w1**3 * T[3, 2:] / 6  # coefficients of z^3 of the stages; e^z has 1/6
-    a = int(np.argmin(np.abs(c[:-2] - 1 / 3)))
-    b = a + 1 + int(np.argmin(np.abs(c[a + 1 : -1] - 2 / 3)))
-    nodes = np.array([0, c[a], c[b], 1])
-    weights = np.array([1 / np.prod(x - np.delete(nodes, i)) for i, x in enumerate(nodes)])
-    weights *= (1 / 6 - cubic[-1]) / (weights[1:] @ cubic[[a, b, -1]])
-    first, second, third, fourth = map(float, weights)
-    return Rkc2(w0, float(w1), (a + 2, b + 2), (float(c[a]), float(c[b])), (first, second, third, fourth))
+    # c_j is (j^2 - 1)/(s^2 - 1), nearly
+    chosen = np.stack([np.rint(np.sqrt((s**2 + 2) / 3)), np.rint(np.sqrt((2 * s**2 + 1) / 3)), s])
+    before, now = np.zeros((2, 4, len(s)))  # T_j and its derivatives at w0
+    before[0], now[0], now[1] = 1, w0, 1
+    at = np.empty((3, 4, len(s)))
+    for j in range(2, s.max() + 1):
+        after = 2 * w0 * now - before
+        after[1:] += 2 * np.arange(1, 4)[:, None] * now[:-1]
+        before, now = now, after
+        at = np.where((chosen == j)[:, None], now, at)
+    _, first, second, third = np.moveaxis(at, 1, 0)
+    w1 = first[2] / second[2]
+    c = w1 * second / first
+    cubic = second / first**2 * w1**3 * third / 6  # coefficients of z^3 of the stages; e^z has 1/6
+    nodes = np.stack([np.zeros(len(s)), *c])
+    gaps = nodes[:, None] - nodes
+    weights = 1 / np.prod(gaps, axis=1, where=gaps != 0)
+    weights *= (1 / 6 - cubic[2]) / (weights[1:] * cubic).sum(axis=0)
+    return np.stack([w0, w1, *chosen[:2], *c[:2], *weights], axis=1)
 
 
 class Tables(NamedTuple):
@@ -205,14 +218,10 @@ def tables(rtol: float, dtype: DTypeLike) -> Tables:
         (method.stages, method.reach, at, *method.a, *method.b, *method.error)
         for method, at in zip(methods, first[:-1], strict=True)
     ]
-    rkc: list[tuple[Any, ...]] = [(0.0,) * 10] * LEAST2
-    for s in range(LEAST2, MOST2 + 1):
-        one = rkc2(s)
-        rkc.append((one.w0, one.w1, *one.nodes, *one.c, *one.weights))
     quiet = sum(np.finfo(dtype).eps * method.noise <= NOISE_SHARE * rtol for method in methods)
     return Tables(
         rock=np.array(rock),
         recurrence=np.concatenate([np.stack([method.mu, method.kappa], axis=1) for method in methods]),
-        rkc=np.array(rkc),
+        rkc=np.concatenate([np.zeros((LEAST2, 10)), _rkc2(np.arange(LEAST2, MOST2 + 1))]),
         longest=max(quiet - 1, 0),
     )

@@ -11,6 +11,11 @@ import numpy as np
 from fastdln.kernels.control import PARAMETERS
 from fastdln.kernels.vectors import KERNELS
 
+_LIMITS = (  # of steps of the stabilized methods
+    "second_growth_cap",  # growth_cap for RKC2
+    "growth_limit",  # step times the growth seen, ROCK4 and RKC2
+    "second_growth_limit",
+)
 _SIZES = (
     "lanes",
     "item",  # bytes of a number
@@ -19,6 +24,7 @@ _SIZES = (
     "stages",  # of the method, the slope at the end of the step included
     "extra",  # further stages that continuous output needs
     "degree",  # of the continuous output
+    "output_terms",  # of the continuous output
     "estimates",  # error estimates: 1 or 2
     "order",  # of the error estimate
     "layers",
@@ -52,6 +58,10 @@ _SIZES = (
     "most_steps",  # of a history
     "capped",  # whether and by what steps are limited: 0, BY_RESIDUAL, BY_LOSS
     "history",
+    "fourth",  # stabilized methods: whether steps of ROCK4 are taken
+    "shown",  # and the layer at which stiffness is looked for before they take over
+    "resumed",  # and whether trajectories come from another loop
+    "longest",  # and number of its highest degree
 )
 ADDRESSES = (
     "arena_at",
@@ -61,6 +71,12 @@ ADDRESSES = (
     "stage2_at",
     "probe_at",  # slope for recorded gradients
     "scratch_at",
+    "previous_at",  # stabilized methods: state and slope at the beginning of the step before
+    "previous_slope_at",
+    "keep_a_at",  # two stages that are kept
+    "keep_b_at",
+    "power_at",  # vector of the power iteration, and a general one to begin with
+    "general_at",
     "step_at",  # small things of one or a few entries
     "theta_at",
     "mask_at",
@@ -85,8 +101,14 @@ ADDRESSES = (
     "error_rows_at",
     "error_index_at",
     "error_weights_at",
-    "dense_at",
+    "dense_at",  # polynomials of the continuous output, per lane, and the table of addresses of what they multiply
+    "output_table_at",
     "sequence_at",
+    "rock_at",  # tables of the stabilized methods, and the table of addresses of what they combine
+    "recurrence_at",
+    "rkc_at",
+    "mix_at",
+    "unit_at",  # the number 1
     "layers_at",  # offsets of the layers in a padded state
     "sizes_at",  # entries of the layers
     "layer_sizes_at",  # the same in f64
@@ -103,10 +125,13 @@ ADDRESSES = (
     "status_at",  # (n,)
     "counts_at",  # (n, 3)
     "learned_at",  # (n, modes)
+    "queue_at",  # (n,) the trajectories, for the stabilized methods
+    "saved_at",  # (n, SAVED) control of those that go on with them
     "history_at",  # (n, most_steps) or nothing
 )
 WORKSPACE = np.dtype(
     [(name, np.float64) for name in PARAMETERS]  # in one piece, as the vector kernels read them too
+    + [(name, np.float64) for name in _LIMITS]
     + [(name, np.int64) for name in _SIZES + ADDRESSES]
     + [(body.__name__, np.int64) for body in KERNELS]  # addresses of the vector kernels
 )
@@ -117,6 +142,9 @@ BY_RESIDUAL, BY_LOSS = 1, 2
 KIND, TERM_COUNT, INDEX, WEIGHT = range(4)
 SINGLE, OPENING, CLOSING = range(3)  # y + sum; the same and the known part of the next stage; its rest
 
+# methods of a stabilized step
+ROCK, RKC = range(2)
+
 # shared between the threads of one call
 NEXT, CANCEL, DONE, FAILURES = range(4)
 
@@ -125,3 +153,4 @@ COUNT_RHS, COUNT_ACCEPTED, COUNT_REJECTED = range(3)
 
 # status of a trajectory
 FINISHED, STOPPED_EARLY, MAX_STEPS, NONFINITE, STEP_TOO_SMALL = range(5)
+STIFF = 5  # not over: to be gone on with by a stabilized method

@@ -97,7 +97,15 @@ def take_state(w, state, l, out):
 
 
 @part
-def unload(w, arena, ctl, shared, l):
+def slopes_taken(w, ctl, l):
+    """Right-hand sides of an explicit method in lane l."""
+    attempts = np.int64(ctl[ATTEMPTS, l])
+    first = 1 if w.fixed_step > 0.0 or attempts == 0 else 2  # the first step takes a slope to choose
+    return first + attempts * (w.stages - 1) + np.int64(ctl[OUTPUT_STEPS, l]) * w.extra
+
+
+@part
+def unload(w, arena, ctl, shared, l, slopes):
     """Write what became of the trajectory in lane l; returns how many of its modes were not learned."""
     q = peek(w.traj_at, l)
     take_state(w, w.state_at, l, w.final_at + q * w.parameters * w.item)
@@ -105,8 +113,6 @@ def unload(w, arena, ctl, shared, l):
     poke_real(w.reached_at, q, ctl[REACHED, l])
     poke(w.status_at, q, status)
     attempts, rejections = np.int64(ctl[ATTEMPTS, l]), np.int64(ctl[REJECTIONS, l])
-    first = 1 if w.fixed_step > 0.0 or attempts == 0 else 2  # the first step takes a slope to choose
-    slopes = first + attempts * (w.stages - 1) + np.int64(ctl[OUTPUT_STEPS, l]) * w.extra
     poke(w.counts_at, 3 * q + COUNT_RHS, slopes)
     poke(w.counts_at, 3 * q + COUNT_ACCEPTED, attempts - rejections)
     poke(w.counts_at, 3 * q + COUNT_REJECTED, rejections)
@@ -128,7 +134,7 @@ def exchange(w, arena, ctl, shared, finished):
     for l in range(w.lanes):
         if (finished >> l) & 1:
             if peek(w.traj_at, l) >= 0:
-                opened -= unload(w, arena, ctl, shared, l)
+                opened -= unload(w, arena, ctl, shared, l, slopes_taken(w, ctl, l))
             q = fetch_add(shared, NEXT)
             if q < w.n:
                 opened += load(w, arena, ctl, q, l)

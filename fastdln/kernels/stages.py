@@ -100,17 +100,17 @@ def dense_factors(
     count: ir.Value,
     degree: ir.Value,
 ) -> None:
-    """out_j = h sum_d polynomials[j, d] theta^(d+1): continuous output at t + theta h, theta per lane."""
+    """out_j = h sum_d polynomials[j, d] theta^(d+1): continuous output at t + theta h; one entry each."""
     out, polynomials = e.pointer(out), e.pointer(polynomials)
     at = e.load(e.pointer(theta))
     scale = e.b.fmul(e.load(e.pointer(step)), at)
     value = cgutils.alloca_once(e.b, e.entry_type)
     with e.each(count) as j:
-        row = e.at(polynomials, e.times(e.b.mul(j, degree), e.element_bytes))
+        row = e.at(polynomials, e.times(e.b.mul(j, degree), e.entry_bytes))
         e.b.store(e.zero(e.entry_type), value)
         with e.each(degree) as i:
             power = e.b.sub(e.b.sub(degree, const(1)), i)
-            c = e.scalar(row, e.times(power, e.element_bytes), e.entry_type)
+            c = e.load(row, e.times(power, e.entry_bytes))
             e.b.store(e.fma(e.b.load(value), at, c), value)
         e.store(e.b.fmul(scale, e.b.load(value)), out, e.times(j, e.entry_bytes))
 

@@ -123,13 +123,12 @@ def errors(w):
 @part
 def interpolate(w):
     """Continuous output at theta (per lane) into the first stage place."""
-    count = w.stages + w.extra
-    invoke(w.dense_factors, w.factors_at, w.step_at, w.theta_at, w.dense_at, count, w.degree)
+    invoke(w.dense_factors, w.factors_at, w.step_at, w.theta_at, w.dense_at, w.output_terms, w.degree)
     source = w.state_at
-    for j in range(0, count, TERMS):
-        some = TERMS if count - j > TERMS else count - j
+    for j in range(0, w.output_terms, TERMS):
+        some = TERMS if w.output_terms - j > TERMS else w.output_terms - j
         index, factors = w.sequence_at + 8 * j, w.factors_at + j * w.entry
-        invoke(w.combine, w.stage_at, source, w.slopes_at, index, factors, some, w.entries)
+        invoke(w.combine, w.stage_at, source, w.output_table_at, index, factors, some, w.entries)
         source = w.stage_at
 
 

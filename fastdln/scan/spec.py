@@ -210,7 +210,7 @@ class Flow(Strict, frozen=True):
     """``[flow]``."""
 
     t_end: Positive | Literal["auto"]
-    method: Literal["bs3", "dp5", "tsit5", "dop853"] = "tsit5"
+    method: Literal["bs3", "dp5", "tsit5", "dop853", "rock", "rkc2", "auto"] = "tsit5"
     rtol: Positive = 1e-6
     atol: Nonnegative | None = None
     max_steps: Count = 100_000

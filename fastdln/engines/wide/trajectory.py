@@ -34,7 +34,8 @@ class Trajectory:
         self._dense = np.array(tableau.dense)
         self._probe = len(rows)  # a slope of recorded states
         slopes = len(rows) + ("square_gradient" in problem.raw)
-        cap = growth_cap(tableau, problem.rtol) / max(problem.layer_rates or (1.0,)) if hides_growth(problem) else 0.0
+        fastest = max(problem.layer_rates or (1.0,))
+        cap = growth_cap(tableau.order, problem.rtol) / fastest if hides_growth(problem) else 0.0
         self._control = Control(problem, cap)
         self._cap = cap
         self._terms = Terms(slopes, problem.weight_decay)

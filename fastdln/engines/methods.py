@@ -1,0 +1,106 @@
+"""A method as what the loop that runs it asks for: slopes, further states, tables, numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.integrate import control, stabilized
+from fastdln.integrate.control import Gains
+from fastdln.integrate.schedule import schedule
+from fastdln.integrate.stabilized import Stabilized
+from fastdln.integrate.tableau import Tableau
+from fastdln.kernels.stabilized import OUTPUT_DEGREE, OUTPUT_TERMS, VECTOR, Y
+from fastdln.kernels.stabilized import ROWS as STABILIZED_ROWS
+from fastdln.kernels.starting_loop import ROWS
+
+STABILIZED_SLOPES = 6
+STABILIZED_STATES = ("previous", "previous_slope", "keep_a", "keep_b", "power", "general")
+
+
+@dataclass(frozen=True)
+class MethodLayout:
+    """What an arena holds for a method; the tables are read only, and shared by all threads."""
+
+    slopes: int
+    sizes: dict[str, int]
+    tables: dict[str, NDArray[Any]]
+    dense: NDArray[Any]  # polynomials of the continuous output
+    most_terms: int  # of a combination
+    control_rows: int
+    states: tuple[str, ...] = ()  # vectors beside those of every method
+    mixed: int = 0  # addresses that a loop tabulates itself
+    output_table: str = "slopes"  # addresses of what the polynomials multiply
+    output_first: int = 0
+
+
+def vectors(method: Tableau | Stabilized) -> int:
+    """Vectors of the size of a state that a method needs beside the four of every method."""
+    if isinstance(method, Stabilized):
+        return STABILIZED_SLOPES + len(STABILIZED_STATES)
+    return len(method.rows)
+
+
+def gains(method: Tableau | Stabilized) -> Gains:
+    """The constants of the step-size control."""
+    return stabilized.GAINS if isinstance(method, Stabilized) else control.gains(method)
+
+
+def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any]) -> MethodLayout:
+    """Lay out a method for the loop that runs it."""
+    if isinstance(method, Stabilized):
+        return _stabilized(method, rtol, dtype)
+    plan = schedule(method, dtype)
+    return MethodLayout(
+        slopes=len(method.rows),
+        sizes={
+            "stages": method.stages,
+            "extra": len(method.extra),
+            "degree": plan.dense.shape[1],
+            "output_terms": len(method.rows),
+            "estimates": len(plan.errors),
+        },
+        tables={
+            "schedule": plan.stages,
+            "index": plan.slopes,
+            "weights": plan.weights,
+            "error_rows": plan.errors,
+            "error_index": plan.error_index,
+            "error_weights": plan.error_weights,
+            "sequence": plan.sequence,
+        },
+        dense=plan.dense,
+        most_terms=plan.most_terms,
+        control_rows=ROWS,
+    )
+
+
+def _stabilized(method: Stabilized, rtol: float, dtype: np.dtype[Any]) -> MethodLayout:
+    plan = stabilized.tables(rtol, dtype)
+    return MethodLayout(
+        slopes=STABILIZED_SLOPES,
+        sizes={
+            "stages": STABILIZED_SLOPES,
+            "degree": OUTPUT_DEGREE,
+            "output_terms": OUTPUT_TERMS,
+            "fourth": method.fourth,
+            "longest": plan.longest,
+        },
+        tables={
+            "rock": plan.rock,
+            "recurrence": plan.recurrence,
+            "rkc": plan.rkc,
+            "sequence": np.arange(VECTOR + 1, dtype=np.int64),
+            "unit": np.ones(1),
+        },
+        dense=np.zeros((OUTPUT_TERMS, OUTPUT_DEGREE), dtype),  # the loop writes them, for every step
+        most_terms=OUTPUT_TERMS,
+        states=STABILIZED_STATES,
+        control_rows=STABILIZED_ROWS,
+        mixed=VECTOR + 1,
+        output_table="mix",
+        output_first=Y,
+    )
