@@ -1,8 +1,8 @@
 """Wide networks: the factored engine against a direct Runge-Kutta: ``python -m bench.wide``.
 
-Both take the same fixed steps of Tsit5 from the same start, both estimate the error of every step. The direct one forms
-every slope, in memory that is allocated once: products by BLAS, sums by compiled loops in one pass over memory, both on
-as many threads as the factored engine has. Rounds are interleaved; what is given is medians of ratios.
+Both take the same fixed steps of Tsit5 from the same start, both estimate the error of every step (`bench.direct`).
+Rounds are interleaved; what is given is medians of ratios, in CPU seconds for one thread.  CPU/wall tells how many
+cores the factored engine had: with two threads the figures mean something only where it is near two.
 
 What a step of the factored engine must read and write of the large layer, and how many multiply-adds it takes, is
 counted.  Its best step is given as a share of the best rates at which the machine read memory, and multiplied, in the
@@ -12,15 +12,16 @@ same rounds; the greater one is the bound that holds.
 from __future__ import annotations
 
 import argparse
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numba
 import numpy as np
 import threadpoolctl
 
 import fastdln as dln
+from bench.direct import Direct, shared
 from bench.peak import CHAINS, LANES, fma_loop
 from fastdln.engines.chunk import Results
 from fastdln.engines.problem import Problem
@@ -41,84 +42,6 @@ def problem(width: int, depth: int = 3) -> tuple[dln.Quadratic, tuple[np.ndarray
     return loss, dln.inits.gaussian(network, 0.7, rng=0)
 
 
-@numba.njit(nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def _combine(out, start, slopes, factors, first, last):  # type: ignore[no-untyped-def]
-    for p in range(first, last):
-        value = start[p]
-        for j in range(len(factors)):
-            value += factors[j] * slopes[j, p]
-        out[p] = value
-
-
-@numba.njit(nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def _error(y, z, slopes, factors, rtol, atol, first, last, out, i):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for p in range(first, last):
-        value = 0.0
-        for j in range(len(factors)):
-            value += factors[j] * slopes[j, p]
-        value /= atol + rtol * max(abs(y[p]), abs(z[p]))
-        total += value * value
-    out[i] = total
-
-
-@numba.njit(nogil=True, fastmath=True)
-def _read(x, first, last, out, i):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for p in range(first, last):
-        total += x[p]
-    out[i] = total
-
-
-def shared(function: Callable[..., None], size: int, threads: int, *arguments: object, tail: bool = False) -> None:
-    """Call a compiled loop on equal parts of an array, each in a thread."""
-    edges, out = np.linspace(0, size, threads + 1).astype(int), np.zeros(threads)
-    parts = [
-        threading.Thread(target=function, args=(*arguments, edges[i], edges[i + 1], *((out, i) if tail else ())))
-        for i in range(threads)
-    ]
-    for part in parts:
-        part.start()
-    for part in parts:
-        part.join()
-
-
-class Direct:
-    """The direct method."""
-
-    def __init__(self, loss: dln.Quadratic, start: tuple[np.ndarray, ...], threads: int) -> None:
-        self.sigma, self.threads = loss.target, threads
-        self.network = dln.Network((start[0].shape[1], *(W.shape[0] for W in start)))
-        size = self.network.n_parameters
-        self.state, self.next = self.network.pack(start), np.empty(size)
-        self.slopes = np.empty((TSIT5.stages, size))
-        self.rhs(self.state, self.slopes[0])
-
-    def rhs(self, state: np.ndarray, out: np.ndarray) -> None:
-        weights, slopes = self.network.unpack(state), self.network.unpack(out)
-        products = [weights[0]]
-        for W in weights[1:]:
-            products.append(W @ products[-1])
-        left = self.sigma - products[-1]
-        for i in range(len(weights) - 1, 0, -1):
-            np.matmul(left, products[i - 1].T, out=slopes[i])
-            left = weights[i].T @ left
-        slopes[0][...] = left
-
-    def step(self, h: float) -> None:
-        size = len(self.state)
-        for s in range(1, TSIT5.stages):
-            factors = h * np.array(TSIT5.rows[s])
-            shared(_combine, size, self.threads, self.next, self.state, self.slopes, factors)
-            self.rhs(self.next, self.slopes[s])
-        factors = h * np.array(TSIT5.errors[0])
-        shared(
-            _error, size, self.threads, self.state, self.next, self.slopes, factors, 1e-6, 1e-9, tail=True
-        )  # fmt: skip
-        self.state, self.next = self.next, self.state
-        self.slopes[0] = self.slopes[-1]
-
-
 def seconds(call: Callable[[], object], threads: int) -> float:
     """Wall seconds of a call; of one thread CPU seconds, which neighbours on the same core do not touch."""
     clock = time.process_time if threads == 1 else time.perf_counter
@@ -130,24 +53,29 @@ def seconds(call: Callable[[], object], threads: int) -> float:
 def multiply_rate(threads: int, rounds: int = 50_000) -> float:
     """Floating-point operations per second of nothing but multiply-adds, by the clock of `seconds`."""
     loop, lanes = fma_loop(LANES[-1]), LANES[-1]
-    parts = [threading.Thread(target=loop, args=(rounds,)) for _ in range(threads)]
+    calls = [lambda: loop(rounds)] * threads
+    return 2 * lanes * CHAINS * rounds * threads / seconds(lambda: shared(calls), threads)
 
-    def run() -> None:
-        for part in parts:
-            part.start()
-        for part in parts:
-            part.join()
 
-    return 2 * lanes * CHAINS * rounds * threads / seconds(run, threads)
+@numba.njit(nogil=True, fastmath=True)
+def _total(out, x):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for p in range(len(x)):  # of a slice that begins at 0: an index that may be negative is not vectorised
+        total += x[p]
+    out[0] = total
+
+
+def read_rate(numbers: np.ndarray, threads: int) -> float:
+    """Bytes per second of a sum, the best of some."""
+    pieces = np.array_split(numbers, threads)
+    calls = [partial(_total, np.zeros(1), piece) for piece in pieces]
+    return numbers.nbytes / min(seconds(lambda: shared(calls), threads) for _ in range(4))
 
 
 def measure(width: int, threads: int, rounds: int, steps: int) -> None:
     """Print one line."""
     loss, start = problem(width)
     direct, numbers = Direct(loss, start, threads), np.concatenate([W.ravel() for W in start])
-
-    def read() -> None:
-        shared(_read, len(numbers), threads, numbers, tail=True)
 
     found = []
     with Workers(threads) as workers:
@@ -156,23 +84,25 @@ def measure(width: int, threads: int, rounds: int, steps: int) -> None:
             trajectory.begin()
             trajectory.step()
         direct.step(STEP)
-        read()
+        read_rate(numbers, threads)
         for _ in range(rounds):
             with threadpoolctl.threadpool_limits(threads):
                 slow = seconds(lambda: [direct.step(STEP) for _ in range(steps)], threads) / steps
+            cpu, wall = time.process_time(), time.perf_counter()
             with one_blas_thread():
                 fast = seconds(lambda: [trajectory.step() for _ in range(steps)], threads) / steps
-            reading = min(seconds(read, threads) for _ in range(3))
-            found.append((slow, fast, numbers.nbytes / reading, multiply_rate(threads)))
+            cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
+            found.append((slow, fast, read_rate(numbers, threads), multiply_rate(threads), cores))
     change = np.abs(direct.state - numbers).max()
     error = np.abs(direct.state - results.final[0]).max() / change
-    slow, fast, bandwidth, multiply = np.array(found).T
+    slow, fast, bandwidth, multiply, cores = np.array(found).T
     traffic, flops = step_cost(width)
     memory, arithmetic = traffic / bandwidth.max() / fast.min(), flops / multiply.max() / fast.min()
     print(
         f"N = {width:5d}, {threads} threads: {np.median(slow / fast):5.2f}x the direct method "
         f"({np.median(slow) * 1e3:.1f} and {np.median(fast) * 1e3:.1f} ms a step), "
-        f"bandwidth {memory:.0%}, multiply-adds {arithmetic:.0%}; difference of the weights' change {error:.1e}",
+        f"bandwidth {memory:.0%}, multiply-adds {arithmetic:.0%}, CPU/wall {np.median(cores):.2f}; "
+        f"difference of the weights' change {error:.1e}",
         flush=True,
     )
 
