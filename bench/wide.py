@@ -113,7 +113,7 @@ def factored(
     """The factored engine at the start."""
     problem = Problem(
         network=network, loss=loss, start=start[None], atol=np.full(1, 1e-9), rtol=1e-6, duration=1e9, direction=1.0,
-        times=np.zeros(0), tableau=TSIT5, raw=(), learning=False, max_steps=10**6, step=STEP,
+        times=np.zeros(0), method=TSIT5, raw=(), learning=False, max_steps=10**6, step=STEP,
     )  # fmt: skip
     results = Results(problem, slice(0, 1))
     return Trajectory(problem, 0, results, workers), results
