@@ -95,7 +95,7 @@ def test_number_of_lanes(kind, method, monkeypatch):
     assert found["2"] == found["4"] == found["8"]
 
 
-@engines
+@pytest.mark.parametrize("engine", ["lanes", "dense"])
 @pytest.mark.parametrize("method", ["rock", "auto"])
 def test_stiff_trajectories(method, engine, monkeypatch):
     """Each has its own spectral radius and number of stages, and its own time to be handed over to another loop."""

@@ -158,7 +158,7 @@ def test_slopes_do_not_depend_on_where_products_meet(widths, monkeypatch):
 def problem(net, loss, state, **options):
     values = {
         "network": net, "loss": loss, "start": state[None], "atol": np.full(1, 1e-9), "rtol": 1e-6, "duration": 1.0,
-        "direction": 1.0, "times": np.ones(1), "tableau": TSIT5, "raw": (), "learning": False, "max_steps": 10,
+        "direction": 1.0, "times": np.ones(1), "method": TSIT5, "raw": (), "learning": False, "max_steps": 10,
     }  # fmt: skip
     return Problem(**(values | options))
 
