@@ -71,6 +71,7 @@ def flow(
     layer_rates: Sequence[float] | None = None,
     step: float | None = None,
     history: bool = False,
+    certify: bool = False,
     engine: str = "auto",
     threads: int | None = None,
     progress: bool | Progress = False,
@@ -197,6 +198,7 @@ def flow(
         layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
         step=None if step is None else arguments.step(step, abs(t_end - t_0), max_steps),
         history=bool(history),
+        certify=bool(certify),
         engine=arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
     )
     if isinstance(integrator, Stabilized):
@@ -232,6 +234,7 @@ def integrate(
         learning=observables.LEARNING_TIMES in options.record, max_steps=options.max_steps, step=options.step,
         history=options.history, weight_decay=options.weight_decay, layer_rates=options.layer_rates,
         stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,
+        certify=tuple(rows * columns for rows, columns in network.shapes) if options.certify else None,
     )  # fmt: skip
     if options.engine == reduced.NAME or (options.engine == "auto" and reduced.pays(network, loss)):
         n_bytes = reduced.memory(problem, shapes)
@@ -245,6 +248,7 @@ def integrate(
     recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}
     final, reached = np.empty_like(start), np.empty(n)
     status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
+    certified = np.empty(n, bool)
     learned = np.empty((n, loss.n_modes)) if problem.learning else None
     steps = np.empty(n, object) if options.history else None
     elapsed = times - t_origin
@@ -257,7 +261,7 @@ def integrate(
             for name, field in fields.items():
                 recorded[name][rows] = field.derive(chunk.records[..., problem.columns[field.raw]], context)
             final[rows], reached[rows] = chunk.final, t_0 + direction * chunk.reached
-            status[rows], counts[rows] = chunk.status, chunk.counts
+            status[rows], counts[rows], certified[rows] = chunk.status, chunk.counts, chunk.certified
             if learned is not None:
                 learned[rows] = t_0 + direction * chunk.learned
             if steps is not None:
@@ -267,7 +271,7 @@ def integrate(
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
         _learning_times=learned, _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
-        _origin=origin, _steps=None if steps is None else tuple(steps), single=single,
+        _origin=origin, _certified=certified, _steps=None if steps is None else tuple(steps), single=single,
     )  # fmt: skip
 
 
@@ -313,4 +317,5 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
         old, span=(t_0, t_end), t=np.concatenate([old.t, times]), _recorded=recorded, _learning_times=learned,
         _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
         _status=joined(old._status, new._status), _counts=counts, _steps=steps,
+        _certified=old._certified | joined(old._certified, new._certified),
     )  # fmt: skip

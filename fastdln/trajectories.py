@@ -61,6 +61,7 @@ class Options:
     layer_rates: tuple[float, ...] | None
     step: float | None
     history: bool
+    certify: bool
     engine: str
 
 
@@ -128,6 +129,7 @@ class Trajectories:
     _counts: NDArray[np.int64]
     _atol: NDArray[np.float64]
     _origin: NDArray[Any]
+    _certified: NDArray[np.bool_]
     _steps: tuple[NDArray[np.float64], ...] | None
 
     # ---- what was recorded
@@ -374,7 +376,7 @@ class Trajectories:
         return f"<Trajectories: {count} of {self.network}, {span}; recorded {recorded}; {self.message}>"
 
 
-_PER_TRAJECTORY = ("final", "t_final", "status", "counts", "atol", "origin")
+_PER_TRAJECTORY = ("final", "t_final", "status", "counts", "atol", "origin", "certified")
 _LOSS_ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
 
 

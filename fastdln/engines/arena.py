@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastdln.engines.finish import finish
 from fastdln.engines.recipe import Recipe
 from fastdln.kernels import control, layout
 from fastdln.kernels.vectors import library
@@ -74,6 +75,9 @@ class Arena:
         for name, table in self._tables.items():
             w[f"{name}_at"] = table.ctypes.data
         w["output_table_at"] = self._tables[method.output_table].ctypes.data + 8 * method.output_first
+        self._finish = finish(recipe)
+        if self._finish:
+            w["certify"], w["certificate_at"] = self._finish.routine, self._finish.task.ctypes.data
         w["par_at"] = self.workspace.ctypes.data  # the parameters come first
 
     def _fill_general(self, address: int, recipe: Recipe) -> None:

@@ -32,6 +32,8 @@ class Results:
         Right-hand sides, steps accepted and rejected.
     learned : ndarray, shape (n, modes)
         Learning times from the start of the span, or NaN.
+    certified : ndarray, shape (n,)
+        Whether a certificate ended them.
     history : ndarray, shape (n, max_steps) or (n, 0)
         Times of accepted steps; as many as were accepted are written.
     """
@@ -47,6 +49,7 @@ class Results:
         self.status = np.zeros(n, np.int64)
         self.counts = np.zeros((n, 3), np.int64)
         self.learned = np.full((n, watched(problem)), np.nan)
+        self.certified = np.zeros(n, np.int64)
         self.history = np.empty((n, problem.max_steps if problem.history else 0))
 
 
@@ -87,7 +90,7 @@ class Chunk(Results):
         w["resumed"] = resumed
         for name, array in self._read.items():
             w[f"{name}_at"] = array.ctypes.data
-        for name in ("records", "final", "reached", "status", "counts", "learned", "history", "queue", "saved"):
+        for name in ("records", "final", "reached", "status", "counts", "learned", "certified", "history", "queue", "saved"):
             w[f"{name}_at"] = getattr(self, name).ctypes.data
 
 

@@ -46,6 +46,7 @@ class Problem:
     layer_rates: tuple[float, ...] | None = None
     stop_gradient: float | None = None
     stop_loss: float | None = None
+    certify: tuple[int, ...] | None = None  # entries of the layers, over which their root mean squares are taken
     threads: int = 1
 
     @property

@@ -69,11 +69,30 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     No fast-math of any kind: the order of operations decides the bits, and NaN must stay NaN.
     """
+    return _cached(numba.njit, function, nogil=True, error_model="numpy")
+
+
+def address_of(function: Callable[..., Any], n_args: int) -> int:
+    """Compile ``void f(int64, ...)`` that compiled code calls by its address (`vectors.invoke`), cached on disk.
+
+    So it is no part of what calls it, and is compiled only where it is wanted.
+    """
+    signature = numba.types.void(*[numba.types.int64] * n_args)
+    made = _callbacks.get(function)
+    if made is None:
+        made = _callbacks[function] = _cached(numba.cfunc, function, signature, error_model="numpy")
+    return int(made.address)
+
+
+_callbacks: dict[Callable[..., Any], Any] = {}  # the machine code lives as long as these
+
+
+def _cached(decorate: Any, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     folder = cache_folder()
     usual = config.CACHE_DIR
     config.CACHE_DIR = "" if folder is None else str(folder)  # read by Numba while it decorates
     try:
-        return numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
+        return decorate(*args, cache=folder is not None, **options)(function)
     finally:
         config.CACHE_DIR = usual
 

@@ -62,6 +62,7 @@ _SIZES = (
     "shown",  # and the layer at which stiffness is looked for before they take over
     "resumed",  # and whether trajectories come from another loop
     "longest",  # and number of its highest degree
+    "certify",  # address of the check of the certified finish, or 0
 )
 ADDRESSES = (
     "arena_at",
@@ -128,6 +129,8 @@ ADDRESSES = (
     "queue_at",  # (n,) the trajectories, for the stabilized methods
     "saved_at",  # (n, SAVED) control of those that go on with them
     "history_at",  # (n, most_steps) or nothing
+    "certified_at",  # (n,) whether the trajectory ended by a certificate
+    "certificate_at",  # what its check is told
 )
 WORKSPACE = np.dtype(
     [(name, np.float64) for name in PARAMETERS]  # in one piece, as the vector kernels read them too

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.begin import begin
+from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import (
     ATTEMPTS,
@@ -26,7 +27,7 @@ from fastdln.kernels.control import (
 from fastdln.kernels.layout import CANCEL
 from fastdln.kernels.learning import learn
 from fastdln.kernels.memory import peek, poke, poke_real
-from fastdln.kernels.queue import exchange, output, output_at_start
+from fastdln.kernels.queue import exchange, output, output_at_rest
 from fastdln.kernels.steps import errors, extra_stages, stages, watch
 from fastdln.kernels.vectors import invoke
 
@@ -90,7 +91,9 @@ def integrate(workspace, arena, ctl, shared):
             finished = 0
             if new != 0:
                 finished, opened = begin(w, arena, ctl, new, opened)
-                output_at_start(w, arena, ctl, finished)
+                if w.certify:
+                    finished |= certify(w, arena, ctl, new & ~finished)
+                output_at_rest(w, arena, ctl, finished)
         busy = 0
         for l in range(w.lanes):
             busy += peek(w.traj_at, l) >= 0
@@ -110,4 +113,6 @@ def integrate(workspace, arena, ctl, shared):
             if due:
                 output(w, ctl, due)
         advance(w, rejected)
-        output_at_start(w, arena, ctl, finished & rejected)
+        if w.certify:
+            finished |= certify(w, arena, ctl, ~(finished | rejected))
+        output_at_rest(w, arena, ctl, finished)

@@ -41,6 +41,7 @@ def _writer(kind: types.Type, element: ir.Type) -> Any:
 # number i behind an address: peek(address, i), poke(address, i, value)
 peek, poke = _reader(types.int64, I64), _writer(types.int64, I64)
 peek_real, poke_real = _reader(types.float64, F64), _writer(types.float64, F64)
+peek_single = _reader(types.float32, ir.FloatType())
 
 
 @intrinsic

@@ -56,7 +56,8 @@ def load(w, arena, ctl, q, l):
     target = peek(w.target_row_at, q)
     invoke(w.put_lane, w.scratch_at + lane, w.constants_at + target * w.constants * w.item, w.constants)
     invoke(w.put_lane, w.thresholds_at + lane, w.goals_at + target * w.modes * w.item, w.modes)
-    arena[place(w, w.tolerance_at) + w.lanes + l] = peek_real(w.atol_at, q)
+    tolerance = place(w, w.tolerance_at) + l
+    arena[tolerance], arena[tolerance + w.lanes] = w.rtol, peek_real(w.atol_at, q)
     clear(w, ctl, l)
     ctl[ACTIVE, l] = 1.0
     if w.n_times > 0:
@@ -143,7 +144,7 @@ def exchange(w, arena, ctl, shared, finished):
 
 
 @part
-def record(w, l):
+def record(w, ctl, l):
     """Write the next record of lane l: observables of the state in the first stage place, which `evaluate` has seen."""
     row = w.records_at + (peek(w.traj_at, l) * w.n_times + peek(w.output_at, l)) * w.columns * w.item
     lane = l * w.item
@@ -158,6 +159,9 @@ def record(w, l):
         invoke(w.take_lane, row + w.record_product * w.item, product + lane, w.product_size)
     if w.record_weights >= 0:
         take_state(w, w.stage_at, l, row + w.record_weights * w.item)
+    k = peek(w.output_at, l) + 1
+    poke(w.output_at, l, k)
+    ctl[NEXT_OUTPUT, l] = peek_real(w.times_at, k) if k < w.n_times else np.inf
 
 
 @part
@@ -169,25 +173,25 @@ def output(w, ctl, due):
         evaluate(w)
         for l in range(w.lanes):
             if (due >> l) & 1:
-                record(w, l)
-                k = peek(w.output_at, l) + 1
-                poke(w.output_at, l, k)
-                ctl[NEXT_OUTPUT, l] = peek_real(w.times_at, k) if k < w.n_times else np.inf
+                record(w, ctl, l)
                 if not ctl[NEXT_OUTPUT, l] <= ctl[DUE_LIMIT, l]:
                     due &= ~(1 << l)
 
 
 @part
-def output_at_start(w, arena, ctl, over):
-    """Lanes ``over`` end now: record the start itself if it was asked for and no step was accepted."""
+def output_at_rest(w, arena, ctl, over):
+    """Lanes ``over`` end now: record their states at the times that they have reached without a step.
+
+    That is the start, where no step was accepted, and the rest of the span of those that hold their state.
+    """
     missing = 0
     for l in range(w.lanes):
-        if (over >> l) & 1 and ctl[REACHED, l] == 0.0 and ctl[NEXT_OUTPUT, l] == 0.0:
+        if (over >> l) & 1 and ctl[NEXT_OUTPUT, l] <= ctl[REACHED, l]:
             missing |= 1 << l
     if missing != 0:
         fill(w, arena, w.mask_at, 1.0)
         invoke(w.blend, w.stage_at, w.state_at, w.mask_at, w.entries)
         evaluate(w)
         for l in range(w.lanes):
-            if (missing >> l) & 1:
-                record(w, l)
+            while (missing >> l) & 1 and ctl[NEXT_OUTPUT, l] <= ctl[REACHED, l]:
+                record(w, ctl, l)
