@@ -207,6 +207,11 @@ class Trajectories:
         return self._each(self._status <= Status.STOPPED)
 
     @property
+    def certified(self) -> Any:
+        """Whether a certificate ended it before the end of the span, shape (n,)."""
+        return self._each(self._certified)
+
+    @property
     def n_rhs(self) -> Any:
         """Right-hand sides that the integrator evaluated, shape (n,)."""
         return self._each(self._counts[:, 0])

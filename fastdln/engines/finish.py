@@ -14,7 +14,7 @@ from fastdln.kernels.compile import address_of
 
 # Near the end, within so many times its tolerance for each root of the number of entries, the tolerance of a trajectory
 # is scaled by TIGHT, but not to less than so many times the rounding unit.
-REACH, TIGHT, ROUNDING = 16.0, 2.0**-10, 64.0
+REACH, TIGHT, ROUNDING = 16.0, 2.0**-10, 16.0
 
 
 class Finish:
@@ -44,7 +44,7 @@ class Finish:
             "suffixes": _addresses([np.empty(0), *suffixes]),
             "gram": np.empty(largest),
             "factor": np.empty(largest),
-            "retry_excess": np.empty(lanes),
+            "retry_fall": np.empty(lanes),
             "retry_step": np.empty(lanes),
         }
         eps = float(np.finfo(recipe.dtype).eps)

@@ -29,7 +29,7 @@ from fastdln.kernels.queue import open_modes
 from fastdln.kernels.vectors import invoke
 
 EVERY = 8  # accepted steps between checks
-BACK_OFF = 8  # after a check that failed at step n the next comes at n + n / BACK_OFF, or when the loss allows it
+BACK_OFF = 8  # after a check that failed at step n the next comes at n + n / BACK_OFF, or when it may succeed
 SETTLED, SCALE = range(2)  # of an answer
 UNIT = 2.0**-53
 SMALL = 1e-250  # what is below may have lost digits to underflow
@@ -64,7 +64,7 @@ TASK = np.dtype(
             "suffixes",  # and of (W_h...W_{i+1})', i = 1..h-1
             "gram",
             "factor",
-            "retry_excess",  # for each lane: 2 E at which a check is worth while, and the step at which it is made anyhow
+            "retry_fall",  # for each lane: the descent from which on a check is worth while, and the step of the next
             "retry_step",
         )
     ]
@@ -97,32 +97,57 @@ def width(w, i):
 
 
 @part
+def square_sum(w, address, count):
+    """Sum of the squares of so many numbers of a lane, in four sums that do not wait for each other."""
+    a, b, c, d, e = 0.0, 0.0, 0.0, 0.0, 0
+    while e + 4 <= count:
+        x, y, u, v = read(w, address, e), read(w, address, e + 1), read(w, address, e + 2), read(w, address, e + 3)
+        a += x * x
+        b += y * y
+        c += u * u
+        d += v * v
+        e += 4
+    while e < count:
+        x = read(w, address, e)
+        a += x * x
+        e += 1
+    return (a + b) + (c + d)
+
+
+@part
+def entries(w, i):
+    """How many entries layer i + 1 has."""
+    return width(w, i) * width(w, i + 1)
+
+
+@part
 def descent(w, slope):
     """sum_i ||dW_i/dt||_F^2 / eta_i: how fast the loss falls."""
     total = 0.0
     for i in range(w.layers):
-        first, squares = slope + peek(w.offsets, i) * w.entry, 0.0
-        for e in range(width(w, i) * width(w, i + 1)):
-            x = read(w, first, e)
-            squares += x * x
-        total += squares / peek_real(w.rates, i)
+        total += square_sum(w, slope + peek(w.offsets, i) * w.entry, entries(w, i)) / peek_real(w.rates, i)
     return total
 
 
 @part
-def take(w, state):
-    """Copy the weights and note their norms; returns the least root mean square of a layer."""
+def norms(w, state):
+    """Note the norms of the layers; returns the least root mean square of one."""
     least = np.inf
     for i in range(w.layers):
-        first, copy, squares = state + peek(w.offsets, i) * w.entry, peek(w.weights, i), 0.0
-        for e in range(width(w, i) * width(w, i + 1)):
-            x = read(w, first, e)
-            poke_real(copy, e, x)
-            squares += x * x
-        poke_real(w.norms, i, math.sqrt(squares) * (1.0 + UNIT * (width(w, i) * width(w, i + 1) + 4)))
+        squares = square_sum(w, state + peek(w.offsets, i) * w.entry, entries(w, i))
+        poke_real(w.norms, i, math.sqrt(squares) * (1.0 + UNIT * (entries(w, i) + 4)))
         size = math.sqrt(squares / peek_real(w.sizes, i))
         least = size if size < least else least
     return least
+
+
+@part
+def take(w, state):
+    """Copy the weights of a lane."""
+    for i in range(w.layers):
+        first, copy = state + peek(w.offsets, i) * w.entry, peek(w.weights, i)
+        for e in range(entries(w, i)):
+            poke_real(copy, e, read(w, first, e))
 
 
 @part
@@ -264,34 +289,38 @@ def check(task, lane, accepted, unlearned, state, slope, target, atol, answer):
     poke(answer, SETTLED, 0)
     poke_real(answer, SCALE, 1.0)
     if accepted == 0:
-        poke_real(w.retry_excess, lane, np.inf)
+        poke_real(w.retry_fall, lane, 0.0)
         poke_real(w.retry_step, lane, 0.0)
     if unlearned > 0:
         return
-    fall = descent(w, slope)
-    tolerance = peek_real(atol, 0) + w.rtol * take(w, state)
+    fall, retry_step = descent(w, slope), peek_real(w.retry_step, lane)
+    if accepted < retry_step and fall > peek_real(w.retry_fall, lane):
+        poke_real(answer, SCALE, w.tight)
+        return
+    tolerance = peek_real(atol, 0) + w.rtol * norms(w, state)
     steep, delta2 = steepest(w), tolerance * tolerance
     if not w.fastest * fall <= w.reach2 * delta2 * steep * steep:
         return
     size = 1.0
     for i in range(w.layers):
         size *= peek_real(w.norms, i)
+    take(w, state)
     twice = excess(w, target)
-    bound = delta2 * (fall + steep * (w.noise * size) ** 2)
-    if not w.fastest * twice * twice <= w.reach2 * bound:
+    # by how much the loss must fall
+    short = w.fastest * twice * twice / (delta2 * (fall + steep * (w.noise * size) ** 2))
+    if not short <= w.reach2:
         return
     poke_real(answer, SCALE, w.tight)
-    if not w.fastest * twice * twice <= bound:
-        return
-    if accepted < peek_real(w.retry_step, lane) and not twice <= peek_real(w.retry_excess, lane):
-        return
-    suffixes(w)
-    entries = width(w, 0) * width(w, w.layers)
-    distance = math.sqrt(twice) * (1.0 + UNIT * (entries + 4)) + w.rounding * size
-    allowed = delta2 * constant(w, tolerance) / w.fastest * (1.0 - 1e-12)
-    if SMALL < allowed < np.inf and distance * distance <= allowed:
-        poke(answer, SETTLED, 1)
-    poke_real(w.retry_excess, lane, 0.9 * allowed)
+    if short <= 1.0:
+        suffixes(w)
+        count = width(w, 0) * width(w, w.layers)
+        distance = math.sqrt(twice) * (1.0 + UNIT * (count + 4)) + w.rounding * size
+        allowed = delta2 * constant(w, tolerance) / w.fastest * (1.0 - 1e-12)
+        if SMALL < allowed < np.inf and distance * distance <= allowed:
+            poke(answer, SETTLED, 1)
+        short = distance * distance / allowed
+    # as near to the end the loss and its slope fall alike
+    poke_real(w.retry_fall, lane, 1.25 * fall / short)
     poke_real(w.retry_step, lane, accepted + accepted / BACK_OFF)
 
 
