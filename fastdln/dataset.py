@@ -46,6 +46,7 @@ def dataset(sol: Trajectories, flags: dict[str, int]) -> Any:
     meanings = {"flag_values": list(flags.values()), "flag_meanings": " ".join(flags)}
     variables["status"] = (lead, sol.status, meanings)
     variables["t_final"] = (lead, sol.t_final, {"long_name": "end of the trajectory", "units": TIME_UNITS})
+    variables["certified"] = (lead, sol.certified, {"long_name": "whether a certificate ended the trajectory"})
     for name in ("n_rhs", "n_accepted", "n_rejected"):
         variables[name] = (lead, getattr(sol, name))
     if "learning_times" in variables:

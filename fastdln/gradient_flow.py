@@ -18,7 +18,7 @@ from fastdln.engines.choose import ENGINES, choose
 from fastdln.engines.problem import Problem
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import Loss
+from fastdln.losses import Loss, Quadratic
 from fastdln.network import Network, check_layer_rates, check_weights
 from fastdln.resources import progress_bar, require_memory
 from fastdln.trajectories import Options, Status, Trajectories
@@ -119,6 +119,8 @@ def flow(
         Take steps of this length instead of adaptive ones; not with stabilized methods.
     history : bool
         Keep the times of all accepted steps: `Trajectories.history`.
+    certify : bool
+        End each trajectory as soon as it provably can not move by more than its tolerance any more, see below.
     engine : {"auto", "lanes", "dense", "wide", "reduced"}
         Lanes: many small networks side by side in the machine's vectors; dense: BLAS, one network a thread; wide: one
         network after another on all threads, stages as thin factors, for networks whose input or output is narrow
@@ -157,6 +159,19 @@ def flow(
     radius rho is estimated by power iterations on differences of right-hand sides, which are counted.  Long steps are
     limited where the motion is seen to grow, as before a mode is learned, so that its time comes out right.  In single
     precision rounding leaves these methods little room: take an rtol of 1e-3 or more.
+
+    With ``certify=True``, for `Quadratic` losses, increasing spans and without weight decay, `Stop`, fixed steps and
+    history, a trajectory is checked before its first step and after every eighth accepted one.  It ends where the
+    length of all the path that is left, a bound by the Polyak-Lojasiewicz inequality as in
+    `fastdln.theory.rates.remaining_path`, is at most ``atol + rtol min_i ||W_i||_F/sqrt(n_i)`` (n_i the entries of
+    layer i) with all rounding accounted for, and where every mode has been learned, if learning times are recorded.
+    Its status is then FINISHED, ``certified`` is true, later records hold its state, exact within the tolerance for any
+    ``t_end``.  Before that, when it is within some tolerances of its end, its steps are held to a tolerance up to 1000
+    times tighter: what stability-limited steps leave in the fast modes would hide the end.  Nothing can be certified
+    where all layers are such that those below them do not reach all inputs or those above not all outputs (hidden
+    layers narrower than both ends), and with a tolerance near the rounding errors (about 1e-13; 1e-6 in float32) not
+    all trajectories are.  With ``engine="reduced"`` it is the narrow network that is certified, which moves exactly as
+    the wide one does; its norms, which are not larger, stand for those of the wide layers.
 
     With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
     (`fastdln.theory.reduction.reduce`), by whichever other engine suits that, and lifted: what is recorded, the final
@@ -208,6 +223,8 @@ def flow(
             raise ValueError(f"the engine 'wide' has explicit methods only, not {integrator.name!r}: leave engine out")
     elif not integrator.errors and step is None:
         raise ValueError(f"method {integrator.name!r} has no error estimate: give step=... for fixed steps")
+    if options.certify:
+        _check_certify(options, loss, t_end > t_0)
     if options.rtol < 4 * np.finfo(start.dtype).eps:
         raise ValueError(f"rtol must be at least {4 * np.finfo(start.dtype).eps:.1e} in {start.dtype}, not {rtol!r}")
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
@@ -215,6 +232,21 @@ def flow(
         network, loss, start, tolerances, t_0, t_end, times, options, origin=start, t_origin=t_0, single=single,
         threads=arguments.threads(threads), progress=progress,
     )  # fmt: skip
+
+
+def _check_certify(options: Options, loss: Loss, forward: bool) -> None:
+    """Refuse what no certificate speaks of."""
+    stop = None if options.stop_gradient is None and options.stop_loss is None else "a Stop"
+    for argument, given, expected in (
+        ("loss", None if isinstance(loss, Quadratic) else type(loss).__name__, "Quadratic"),
+        ("span", None if forward else "a decreasing one", "an increasing one"),
+        ("weight_decay", options.weight_decay or None, "0"),
+        ("stop", stop, "None"),
+        ("step", options.step, "None"),
+        ("history", options.history or None, "False"),
+    ):
+        if given is not None:
+            raise ValueError(f"certify=True needs {argument} to be {expected}, not {given}")
 
 
 def integrate(

@@ -101,6 +101,8 @@ class Trajectories:
         Where each trajectory ended.
     status : ndarray, shape (n,)
         Values of `Status`.
+    certified : ndarray, shape (n,)
+        Whether the trajectory was at its end, within its tolerance, before that of the span: `flow` with ``certify``.
     n_rhs, n_accepted, n_rejected : ndarray, shape (n,)
         Right-hand sides evaluated by the integrator, steps accepted and rejected.
 
@@ -208,7 +210,7 @@ class Trajectories:
 
     @property
     def certified(self) -> Any:
-        """Whether a certificate ended it before the end of the span, shape (n,)."""
+        """Whether a certificate ended it, shape (n,)."""
         return self._each(self._certified)
 
     @property
@@ -318,7 +320,8 @@ class Trajectories:
         Returns
         -------
         Trajectories
-            Old and new records joined.  Trajectories that were stopped or failed stay as they are.
+            Old and new records joined.  Trajectories that were stopped or failed stay as they are, and those that are
+            certified keep their state.
 
         Raises
         ------

@@ -281,9 +281,9 @@ def constant(w, delta):
 def check(task, lane, accepted, unlearned, state, slope, target, atol, answer):
     """Answer whether the path that is left to a trajectory is within its tolerance, and how to scale that till then.
 
-    State and slope are those of one lane, ``target`` is the number of its target, ``atol`` an address.  Cheap tests come
-    before the bound of mu: whether the trajectory moves slowly, and whether its loss, which falls at the rate -2 E mu'
-    with some mu' >= mu, is small enough for that mu'.
+    State and slope are those of one lane, ``target`` is the number of its target, ``atol`` an address.  Cheap tests
+    come before the bound of mu: whether the trajectory moves slowly, and whether its loss, which falls at the rate
+    -2 E mu' with some mu' >= mu, is small enough for that mu'.
     """
     w = record(task)
     poke(answer, SETTLED, 0)

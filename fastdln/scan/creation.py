@@ -86,7 +86,10 @@ def _build(folder: Path, layout: Layout, problems: list[Problem]) -> None:
     (folder / LOCK).touch()
 
 
-_FLAGS = FLAGS | {"status": {"NOT_RUN": NOT_RUN} | {status.name: int(status) for status in Status}}
+_FLAGS = FLAGS | {
+    "status": {"NOT_RUN": NOT_RUN} | {status.name: int(status) for status in Status},
+    "certified": {"NOT_RUN": NOT_RUN, "NO": 0, "YES": 1},
+}
 
 
 def _create_array(group: zarr.Group, variable: Variable, layout: Layout) -> None:

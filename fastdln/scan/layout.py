@@ -34,6 +34,7 @@ _ALWAYS = {
     "n_accepted": Row(("trajectory",), np.dtype(np.int64), "1", "accepted steps"),
     "n_rejected": Row(("trajectory",), np.dtype(np.int64), "1", "rejected steps"),
 }
+_CERTIFIED = Row(("trajectory",), np.dtype(np.int8), "", "whether a certificate ended the integration")
 _OBSERVABLES = {
     "loss": Row(_TIMED, _FLOAT, "1", "loss"),
     "grad_norm": Row(_TIMED, _FLOAT, "1", "Frobenius norm of the gradient of the loss"),
@@ -144,6 +145,8 @@ class Layout:
             "plateau": most_plateaus(self.n_modes),
         }
         table = dict(_ALWAYS)
+        if self.plan.document.tables["flow"]["certify"] is not False:  # true, or an axis
+            table["certified"] = _CERTIFIED
         for name in record.observables:
             if name in DERIVED:
                 table |= DERIVED[name].rows

@@ -28,6 +28,7 @@ axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``la
     engine = "auto"                     # "auto", "lanes", "dense" or "reduced"
     weight_decay = 0.0
     layer_rates = [1.0, 1.0]            # one for each layer (all 1)
+    certify = false                     # the variable "certified" then tells the trajectories that it ended
 
     [record]
     times = 64                          # so many from 0 to t_end; or
@@ -217,6 +218,7 @@ class Flow(Strict, frozen=True):
     engine: Literal["auto", "lanes", "dense", "wide", "reduced"] = "auto"
     weight_decay: Nonnegative = 0.0
     layer_rates: Annotated[tuple[Positive, ...], Meta(min_length=1)] | None = None
+    certify: bool = False
 
 
 class Times(Strict, frozen=True):
