@@ -263,13 +263,20 @@ def test_extended_trajectories_stay_certified(engine):
     assert long.certified.sum() > held.sum()
 
 
-@pytest.mark.parametrize("method", ["bs3", "dp5", "dop853"])
+@pytest.mark.parametrize("method", ["bs3", "dp5", "dop853", "rock", "rkc2", "auto"])
 def test_other_methods(method):
     loss = dln.Quadratic.from_singular_values((20.0, 4.0, 1.0), shape=(3, 3), rng=0)
     w0 = dln.inits.gaussian(dln.Network((3, 3, 3)), 0.8, size=8, rng=1)
     sol = dln.flow(w0, loss, (0.0, 1e5), method=method, rtol=1e-5, certify=True)
     assert sol.certified.all()
     assert (remaining_path(sol.final, loss) <= tolerance(sol)).all()
+    mixed = [
+        dln.flow(tuple(W[rows] for W in w0), loss, (0.0, 1e5), method=method, rtol=1e-5, certify=True)
+        for rows in ([2, 7, 1], [1])
+    ]
+    for k, part in ((1, mixed[1][0]), (7, mixed[0][1]), (2, mixed[0][0])):
+        assert all(np.array_equal(V[k], W) for V, W in zip(sol.final, part.final, strict=True))
+        assert sol[k].n_rhs == part.n_rhs
 
 
 def test_single_precision():
@@ -343,6 +350,7 @@ def test_scan(tmp_path):
         ({"stop": dln.Stop(grad_norm=0.0)}, "stop to be None, not a Stop"),
         ({"step": 0.1}, r"step to be None, not 0\.1"),
         ({"history": True}, "history to be False, not True"),
+        ({"engine": "wide"}, "engine to be another one, not 'wide'"),
     ],
 )
 def test_refusals(changes, message):

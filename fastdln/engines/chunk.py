@@ -90,7 +90,8 @@ class Chunk(Results):
         w["resumed"] = resumed
         for name, array in self._read.items():
             w[f"{name}_at"] = array.ctypes.data
-        for name in ("records", "final", "reached", "status", "counts", "learned", "certified", "history", "queue", "saved"):
+        written = ("records", "final", "reached", "status", "counts", "learned", "certified", "history")
+        for name in (*written, "queue", "saved"):
             w[f"{name}_at"] = getattr(self, name).ctypes.data
 
 

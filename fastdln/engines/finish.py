@@ -24,7 +24,7 @@ class Finish:
     """
 
     def __init__(self, recipe: Recipe, usable: NDArray[np.int64]) -> None:
-        problem, lanes = recipe.problem, recipe.executor.lanes
+        problem = recipe.problem
         widths, shapes, h = problem.network.widths, problem.network.shapes, problem.network.depth
         d_0, d_h, largest = widths[0], widths[-1], max(widths[0], widths[-1]) ** 2
         rates = np.array(problem.layer_rates or (1.0,) * h)
@@ -44,8 +44,6 @@ class Finish:
             "suffixes": _addresses([np.empty(0), *suffixes]),
             "gram": np.empty(largest),
             "factor": np.empty(largest),
-            "retry_fall": np.empty(lanes),
-            "retry_step": np.empty(lanes),
         }
         eps = float(np.finfo(recipe.dtype).eps)
         inner = sum(widths) + 2 * h

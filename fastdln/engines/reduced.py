@@ -158,7 +158,8 @@ def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reductio
 
 
 def _engine(problem: Problem) -> Engine:
-    return choose("auto", problem.network, problem.loss, problem.method, problem.start.dtype)
+    certify = problem.certify is not None
+    return choose("auto", problem.network, problem.loss, problem.method, problem.start.dtype, certify)
 
 
 def _block_size(problem: Problem) -> int:

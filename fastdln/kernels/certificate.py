@@ -23,7 +23,7 @@ from numba import from_dtype
 from numba.extending import intrinsic
 
 from fastdln.kernels.compile import part
-from fastdln.kernels.control import ATTEMPTS, REACHED, REJECTIONS
+from fastdln.kernels.control import ATTEMPTS, REACHED, REJECTIONS, RETRY_FALL, RETRY_STEP
 from fastdln.kernels.memory import peek, peek_real, peek_single, place, poke, poke_real
 from fastdln.kernels.queue import open_modes
 from fastdln.kernels.vectors import invoke
@@ -34,7 +34,7 @@ SETTLED, SCALE = range(2)  # of an answer
 UNIT = 2.0**-53
 SMALL = 1e-250  # what is below may have lost digits to underflow
 BRACKETS = 14  # of 1/16 each, to where rounding hides an eigenvalue
-ARGUMENTS = 9  # of `check`
+ARGUMENTS = 10  # of `check`
 
 # What the routine is told, as one record; addresses are of tables of f64 where nothing else is said.
 TASK = np.dtype(
@@ -64,8 +64,6 @@ TASK = np.dtype(
             "suffixes",  # and of (W_h...W_{i+1})', i = 1..h-1
             "gram",
             "factor",
-            "retry_fall",  # for each lane: the descent from which on a check is worth while, and the step of the next
-            "retry_step",
         )
     ]
 )
@@ -278,23 +276,20 @@ def constant(w, delta):
     return total * (1.0 - 1e-12)
 
 
-def check(task, lane, accepted, unlearned, state, slope, target, atol, answer):
+def check(task, accepted, unlearned, state, slope, target, atol, retry_fall, retry_step, answer):
     """Answer whether the path that is left to a trajectory is within its tolerance, and how to scale that till then.
 
-    State and slope are those of one lane, ``target`` is the number of its target, ``atol`` an address.  Cheap tests
-    come before the bound of mu: whether the trajectory moves slowly, and whether its loss, which falls at the rate
+    State and slope are those of one lane, ``target`` is the number of its target; the last four arguments are
+    addresses.  Cheap tests come before the bound of mu: whether the trajectory moves slowly, and whether its loss, which falls at the rate
     -2 E mu' with some mu' >= mu, is small enough for that mu'.
     """
     w = record(task)
     poke(answer, SETTLED, 0)
     poke_real(answer, SCALE, 1.0)
-    if accepted == 0:
-        poke_real(w.retry_fall, lane, 0.0)
-        poke_real(w.retry_step, lane, 0.0)
     if unlearned > 0:
         return
-    fall, retry_step = descent(w, slope), peek_real(w.retry_step, lane)
-    if accepted < retry_step and fall > peek_real(w.retry_fall, lane):
+    fall = descent(w, slope)
+    if accepted < peek_real(retry_step, 0) and fall > peek_real(retry_fall, 0):
         poke_real(answer, SCALE, w.tight)
         return
     tolerance = peek_real(atol, 0) + w.rtol * norms(w, state)
@@ -320,8 +315,8 @@ def check(task, lane, accepted, unlearned, state, slope, target, atol, answer):
             poke(answer, SETTLED, 1)
         short = distance * distance / allowed
     # as near to the end the loss and its slope fall alike
-    poke_real(w.retry_fall, lane, 1.25 * fall / short)
-    poke_real(w.retry_step, lane, accepted + accepted / BACK_OFF)
+    poke_real(retry_fall, 0, 1.25 * fall / short)
+    poke_real(retry_step, 0, accepted + accepted / BACK_OFF)
 
 
 @part
@@ -338,8 +333,10 @@ def certify(w, arena, ctl, lanes):
         if (lanes >> l) & 1 and q >= 0 and accepted % EVERY == 0:
             state, slope = w.state_at + l * w.item, peek(w.slopes_at, 0) + l * w.item
             target, atol = peek(w.target_row_at, q), w.atol_at + 8 * q
+            fall, next_step = w.ctl_at + 8 * (RETRY_FALL * w.lanes + l), w.ctl_at + 8 * (RETRY_STEP * w.lanes + l)
             unlearned = open_modes(w, arena, l)
-            invoke(w.certify, w.certificate_at, l, accepted, unlearned, state, slope, target, atol, w.flags_at)
+            invoke(w.certify, w.certificate_at, accepted, unlearned, state, slope, target, atol, fall, next_step,
+                   w.flags_at)  # fmt: skip
             scale = peek_real(w.flags_at, SCALE)
             arena[tolerance + l], arena[tolerance + w.lanes + l] = w.rtol * scale, peek_real(atol, 0) * scale
             if peek(w.flags_at, SETTLED) != 0:

@@ -33,8 +33,10 @@ from fastdln.kernels.emit import I64, Emit, Vec, const
     RESIDUAL2,  # ||R||^2 at REACHED, if the step is limited by it
     FAILED,  # whether the error was not finite
     STOPPED,
-) = range(18)
-CONTROL_ROWS = 18
+    RETRY_FALL,  # descent of the loss from which on a check of the certified finish is worth while, and the step of
+    RETRY_STEP,  # the next one
+) = range(20)
+CONTROL_ROWS = 20
 
 # numbers that hold for all lanes, in this order
 PARAMETERS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.begin import begin
+from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import (
     ACTIVE,
@@ -22,7 +23,7 @@ from fastdln.kernels.layout import CANCEL, COUNT_RHS, NEXT, RKC, ROCK
 from fastdln.kernels.learning import learn
 from fastdln.kernels.loop import note_history
 from fastdln.kernels.memory import fetch_add, fill, peek, peek_real, place, poke
-from fastdln.kernels.queue import load, open_modes, output, output_at_start, unload
+from fastdln.kernels.queue import load, open_modes, output, output_at_rest, unload
 from fastdln.kernels.stabilized import (
     AT_LIMIT,
     EARLIER,
@@ -163,8 +164,10 @@ def integrate(workspace, arena, ctl, shared):
                 watch(w, arena, ctl, w.state_at, opened)
             else:
                 finished, opened = begin(w, arena, ctl, new, opened)
+                if w.certify:
+                    finished |= certify(w, arena, ctl, new & ~finished)
             open_lanes(w, arena, ctl, new & ~finished)
-            output_at_start(w, arena, ctl, finished)
+            output_at_rest(w, arena, ctl, finished)
             opened -= leave(w, arena, ctl, shared, finished)
             continue
         rejected, due, finished, passed = step(w, arena, ctl, opened)
@@ -177,5 +180,7 @@ def integrate(workspace, arena, ctl, shared):
         if due:
             output(w, ctl, due)
         advance(w, arena, ctl, rejected)
-        output_at_start(w, arena, ctl, finished & rejected)
+        if w.certify:
+            finished |= certify(w, arena, ctl, ~(finished | rejected))
+        output_at_rest(w, arena, ctl, finished)
         opened -= leave(w, arena, ctl, shared, finished)

@@ -13,13 +13,14 @@ import math
 import numpy as np
 
 from fastdln.kernels.begin import begin
+from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import ATTEMPTS, CONTROL_ROWS, DUE_LIMIT, REACHED, STEP
 from fastdln.kernels.layout import CANCEL, COUNT_RHS, STIFF
 from fastdln.kernels.learning import learn
 from fastdln.kernels.loop import advance, note_history, step
 from fastdln.kernels.memory import peek, place, poke, poke_real
-from fastdln.kernels.queue import clear, exchange, open_modes, output, output_at_start, slopes_taken, take_state
+from fastdln.kernels.queue import clear, exchange, open_modes, output, output_at_rest, slopes_taken, take_state
 from fastdln.kernels.vectors import invoke
 
 EVIDENCE, CALM = range(CONTROL_ROWS, CONTROL_ROWS + 2)  # looks at steps near the limit; consecutive ones at others
@@ -110,7 +111,9 @@ def integrate(workspace, arena, ctl, shared):
             finished = 0
             if new != 0:
                 finished, opened = begin(w, arena, ctl, new, opened)
-                output_at_start(w, arena, ctl, finished)
+                if w.certify:
+                    finished |= certify(w, arena, ctl, new & ~finished)
+                output_at_rest(w, arena, ctl, finished)
         busy = 0
         for l in range(w.lanes):
             busy += peek(w.traj_at, l) >= 0
@@ -125,7 +128,11 @@ def integrate(workspace, arena, ctl, shared):
         if due:
             output(w, ctl, due)
         advance(w, rejected)
-        output_at_start(w, arena, ctl, finished & rejected)
+        if w.certify:
+            settled = certify(w, arena, ctl, ~(finished | rejected))
+            finished |= settled
+            stiff &= ~settled
+        output_at_rest(w, arena, ctl, finished)
         if stiff != 0:
             opened -= hand_over(w, arena, ctl, stiff)
             finished |= stiff
