@@ -20,7 +20,7 @@ SPANS = {20.0: 1, 200.0: 4, 2000.0: 16}
 RTOL = 1e-6
 
 
-def measure(widths: tuple[int, ...], largest: float, t_end: float, n: int, rounds: int) -> str:
+def measure(widths: tuple[int, ...], largest: float, t_end: float, n: int, rounds: int, method: str) -> str:
     """One line of the table."""
     shape = (widths[-1], widths[0])
     loss = dln.Quadratic.from_singular_values(np.geomspace(largest, 1.0, min(shape)), shape=shape, rng=0)
@@ -31,7 +31,7 @@ def measure(widths: tuple[int, ...], largest: float, t_end: float, n: int, round
         for certify in seconds:
             start = time.perf_counter()
             found[certify] = dln.flow(
-                w0, loss, (0.0, t_end), rtol=RTOL, max_steps=10**8, certify=certify, threads=1
+                w0, loss, (0.0, t_end), None, method, RTOL, max_steps=10**8, certify=certify, threads=1
             )  # fmt: skip
             seconds[certify].append(time.perf_counter() - start)
     sol, plain = found[True], found[False]
@@ -49,6 +49,7 @@ def measure(widths: tuple[int, ...], largest: float, t_end: float, n: int, round
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--method", default="tsit5")
     parser.add_argument("--longest", type=float, default=2000.0, help="leave out longer spans")
     arguments = parser.parse_args()
     print(
@@ -58,8 +59,9 @@ def main() -> None:
     for widths, largest, n in CASES:
         for t_end, fraction in SPANS.items():
             if t_end <= arguments.longest:
-                measure(widths, largest, 1.0, 8, 1)  # compiles
-                print(measure(widths, largest, t_end, max(8, n // fraction**2), arguments.rounds), flush=True)
+                measure(widths, largest, 1.0, 8, 1, arguments.method)  # compiles
+                size = max(8, n // fraction**2)
+                print(measure(widths, largest, t_end, size, arguments.rounds, arguments.method), flush=True)
 
 
 if __name__ == "__main__":

@@ -161,17 +161,18 @@ def flow(
     precision rounding leaves these methods little room: take an rtol of 1e-3 or more.
 
     With ``certify=True``, for `Quadratic` losses, increasing spans and without weight decay, `Stop`, fixed steps and
-    history, a trajectory is checked before its first step and after every eighth accepted one.  It ends where the
-    length of all the path that is left, a bound by the Polyak-Lojasiewicz inequality as in
+    history, a trajectory is checked before its first step and after every eighth accepted one. It ends where the length
+    of all the path that is left, a bound by the Polyak-Lojasiewicz inequality as in
     `fastdln.theory.rates.remaining_path`, is at most ``atol + rtol min_i ||W_i||_F/sqrt(n_i)`` (n_i the entries of
-    layer i) with all rounding accounted for, and where every mode has been learned, if learning times are recorded.
-    Its status is then FINISHED, ``certified`` is true, later records hold its state, exact within the tolerance for any
-    ``t_end``.  Before that, when it is within some tolerances of its end, its steps are held to a tolerance up to 1000
-    times tighter: what stability-limited steps leave in the fast modes would hide the end.  Nothing can be certified
-    where all layers are such that those below them do not reach all inputs or those above not all outputs (hidden
-    layers narrower than both ends), and with a tolerance near the rounding errors (about 1e-13; 1e-6 in float32) not
-    all trajectories are; the wide engine certifies nothing, and "auto" does without it.  With ``engine="reduced"`` it is the narrow network that is certified, which moves exactly as
-    the wide one does; its norms, which are not larger, stand for those of the wide layers.
+    layer i) with all rounding accounted for, and where every mode has been learned, if learning times are recorded. Its
+    status is then FINISHED, ``certified`` is true, later records hold its state, exact within the tolerance for any
+    ``t_end``. Before that, when it is within some tolerances of its end, the steps of explicit methods are held to a
+    tolerance up to 1000 times tighter: what stability-limited ones leave in the fast modes would hide the end. Nothing
+    can be certified where all layers are such that those below them do not reach all inputs or those above not all
+    outputs (hidden layers narrower than both ends), and with a tolerance near the rounding errors (about 1e-13; 1e-6 in
+    float32) not all trajectories are; the wide engine certifies nothing, and "auto" does without it. With
+    ``engine="reduced"`` it is the narrow network that is certified, which moves exactly as the wide one does; its
+    norms, which are not larger, stand for those of the wide layers.
 
     With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
     (`fastdln.theory.reduction.reduce`), by whichever other engine suits that, and lifted: what is recorded, the final

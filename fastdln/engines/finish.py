@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.recipe import Recipe
+from fastdln.integrate.stabilized import Stabilized
 from fastdln.kernels import certificate
 from fastdln.kernels.compile import address_of
 
 # Near the end, within so many times its tolerance for each root of the number of entries, the tolerance of a trajectory
-# is scaled by TIGHT, but not to less than so many times the rounding unit.
+# is scaled by TIGHT, but not to less than so many times the rounding unit; with explicit methods, whose steps stability
+# limits there.
 REACH, TIGHT, ROUNDING = 16.0, 2.0**-10, 16.0
 
 
@@ -45,13 +47,14 @@ class Finish:
             "gram": np.empty(largest),
             "factor": np.empty(largest),
         }
+        stabilized = isinstance(problem.method, Stabilized)
         eps = float(np.finfo(recipe.dtype).eps)
         inner = sum(widths) + 2 * h
         self.task = np.zeros(1, certificate.TASK)
         for name, value in {
             "rtol": problem.rtol,
             "fastest": rates.max(),
-            "tight": min(1.0, max(TIGHT, ROUNDING * eps / problem.rtol)),
+            "tight": 1.0 if stabilized else min(1.0, max(TIGHT, ROUNDING * eps / problem.rtol)),
             "reach2": REACH**2 * problem.network.n_parameters,
             "noise": eps * inner,
             "rounding": 2 * certificate.UNIT * inner,

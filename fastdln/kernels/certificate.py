@@ -280,8 +280,8 @@ def check(task, accepted, unlearned, state, slope, target, atol, retry_fall, ret
     """Answer whether the path that is left to a trajectory is within its tolerance, and how to scale that till then.
 
     State and slope are those of one lane, ``target`` is the number of its target; the last four arguments are
-    addresses.  Cheap tests come before the bound of mu: whether the trajectory moves slowly, and whether its loss, which falls at the rate
-    -2 E mu' with some mu' >= mu, is small enough for that mu'.
+    addresses. Cheap tests come before the bound of mu: whether the trajectory moves slowly, and whether its loss, which
+    falls at the rate -2 E mu' with some mu' >= mu, is small enough for that mu'.
     """
     w = record(task)
     poke(answer, SETTLED, 0)
