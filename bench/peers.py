@@ -1,10 +1,16 @@
-"""fastdln beside other solvers on the same problem, in one interleaved run: ``python -m bench.peers``.
+"""fastdln beside other solvers on the same problem, in one interleaved run.
 
-In every round each solver runs once, so that a change of the machine's pace meets all of them; the
-ratio is the median over the rounds. CPU seconds count all threads of the process. Equal tolerances do
-not mean equal errors: the errors against DOP853 at 1e-12 stand beside. The first call is given beyond a
-usual one, in a process that starts with nothing cached (for later widths a solver may have compiled
-already).
+``python -m bench.peers`` compares at one tolerance. In every round each solver runs once, so that a change of the
+machine's pace meets all of them; the ratio is the median over the rounds. CPU seconds count all threads of the process.
+Equal tolerances do not mean equal errors: the errors against DOP853 at 1e-12 stand beside. The first call is given
+beyond a usual one, in a process that starts with nothing cached (for later widths a solver may have compiled already).
+
+``python -m bench.peers --curves`` compares at equal errors: each solver at several tolerances, on networks from small
+to wide and on a stiff one (`work_precision`). Printed is the CPU time of a trajectory to an error, in units of that of
+fastdln's best method; ``--plot FILE`` draws the curves.
+
+Solvers whose packages are not installed are left out. ``--methods`` are fastdln's: names of methods, with options of
+``flow`` behind them if wanted, as in ``tsit5,engine=wide``.
 """
 
 from __future__ import annotations
@@ -19,9 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from bench.solvers import SOLVERS, Problem, Solve, scipy_loop
-from bench.workloads import WORKLOADS, Workload
+from bench import work_precision
+from bench.solvers import SOLVERS, Problem, Solve, scipy_loop, solver
+from bench.workloads import COMPARED, WORKLOADS, Workload
 
 REFERENCES = 4  # trajectories whose error is measured
 
@@ -64,10 +72,10 @@ class Runner:
 
 def build(name: str, problem: Problem, starts: np.ndarray, final: np.ndarray, losses: np.ndarray) -> Runner:
     """Make a solver's runner; the first of ``starts`` have the given final states and losses as reference."""
-    builder, share = SOLVERS[name]
-    starts = starts[: max(REFERENCES, int(len(starts) * share))]
+    how = solver(name)
+    starts = starts[: max(REFERENCES, int(len(starts) * how.share))]
     begin = time.perf_counter()
-    solve = builder(problem)
+    solve = how.build(problem)
     found_final, found_losses = solve(starts)
     first_call = time.perf_counter() - begin
     return Runner(
@@ -108,27 +116,54 @@ def table(rows: list[dict[str, float | str]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
+def at_equal_errors(found: list[work_precision.Point]) -> list[dict[str, float | str]]:
+    """Rows of the table of a workload's curves."""
+    rows: list[dict[str, float | str]] = []
+    for name, row in work_precision.ratios(found).items():
+        cells = {
+            f"{error:g}": float(value) if np.isfinite(value) else "-"
+            for error, value in zip(work_precision.ERRORS, row, strict=True)
+        }
+        rows.append({"CPU time to an error of": name} | cells)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--widths", nargs="+", choices=WORKLOADS, default=["4-4-4-4", "8-8-8-8"])
+    parser.add_argument("--curves", action="store_true", help="compare at equal errors")
+    parser.add_argument("--widths", nargs="+", choices=WORKLOADS | COMPARED)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rtol", type=float, default=1e-6)
-    parser.add_argument("--only", nargs="+", choices=SOLVERS, default=list(SOLVERS), metavar="SOLVER")
-    parser.add_argument("--json", type=Path, help="write the rows to this file, too")
+    parser.add_argument("--rtol", type=float, default=1e-6, help="without --curves: the tolerance")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="fastdln's; tsit5, with --curves dop853, too")
+    parser.add_argument("--only", nargs="*", choices=SOLVERS, default=list(SOLVERS), metavar="SOLVER")
+    parser.add_argument("--plot", type=Path, help="with --curves: draw them to this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
-    names = ["fastdln", *(name for name in arguments.only if name != "fastdln")]
+    methods = arguments.methods or (["tsit5", "dop853"] if arguments.curves else ["tsit5"])
+    names = [*(f"fastdln {method}" for method in methods), *arguments.only]
+    widths = arguments.widths or (list(COMPARED) if arguments.curves else ["4-4-4-4", "8-8-8-8"])
 
-    results = {}
-    with tempfile.TemporaryDirectory() as cache:
+    figures: dict[str, object] = {}
+    curves: dict[str, list[work_precision.Point]] = {}
+    with tempfile.TemporaryDirectory() as cache, threadpool_limits(1):
         os.environ["FASTDLN_CACHE_DIR"] = cache
-        for name in arguments.widths:
-            results[name] = compare(WORKLOADS[name], arguments.rtol, names, arguments.rounds)
-            print(
-                f"\nwidths {name}, rtol {arguments.rtol:g}, median of {arguments.rounds} interleaved rounds\n"
-            )
-            print(table(results[name]), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+        for name in widths:
+            workload = (COMPARED | WORKLOADS)[name]
+            print(f"\nwidths {name}, ", end="")
+            if arguments.curves:
+                print(f"in units of fastdln's best method, medians of {arguments.rounds} rounds\n", flush=True)
+                curves[name] = work_precision.measure(workload, names, arguments.rounds)
+                figures[name] = [[p.solver, p.rtol, p.error, p.seconds] for p in curves[name]]
+                print(table(at_equal_errors(curves[name])), flush=True)
+            else:
+                print(f"rtol {arguments.rtol:g}, median of {arguments.rounds} interleaved rounds\n", flush=True)
+                figures[name] = rows = compare(workload, arguments.rtol, names, arguments.rounds)
+                print(table(rows), flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+            if arguments.plot and curves:
+                work_precision.draw(curves, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ class Workload:
     n_times: int = 64
     method: str = "tsit5"
     rtol: float = 1e-6
+    sigma: tuple[float, float] = (4.0, 1.0)
+    label: str = ""
 
     @property
     def name(self) -> str:
-        """The widths, as in ``64-32-10``."""
-        return "-".join(map(str, self.widths))
+        """The widths, as in ``64-32-10``, and the label."""
+        return "-".join(map(str, self.widths)) + self.label
 
     @property
     def times(self) -> np.ndarray:
@@ -33,9 +35,9 @@ class Workload:
         return np.linspace(0.0, self.t_end, self.n_times)
 
     def loss(self) -> dln.Quadratic:
-        """Modes between 4 and 1 in a random basis: neither stiff nor degenerate."""
+        """Modes between 4 and 1 in a random basis, neither stiff nor degenerate; or between the numbers ``sigma``."""
         shape = (self.widths[-1], self.widths[0])
-        return dln.Quadratic.from_singular_values(np.linspace(4.0, 1.0, min(shape)), shape=shape, rng=0)
+        return dln.Quadratic.from_singular_values(np.linspace(*self.sigma, min(shape)), shape=shape, rng=0)
 
     def starts(self, trajectories: int | None = None) -> tuple[np.ndarray, ...]:
         """The first ``trajectories`` starts of the batch, by default all."""
@@ -58,5 +60,18 @@ WORKLOADS = {
         Workload((32, 32, 32), 40),
         Workload((64, 32, 10), 40),
         Workload((128, 128, 128), 2),
+    )
+}
+
+# where solvers are compared at equal error: two sizes of the lanes, two of medium networks, a wide and a stiff one
+COMPARED = {
+    workload.name: workload
+    for workload in (
+        WORKLOADS["4-4-4-4"],
+        WORKLOADS["8-8-8-8"],
+        WORKLOADS["32-32-32"],
+        Workload((64, 128, 128, 10), 8),
+        Workload((8, 512, 512, 8), 1, t_end=5.0, n_times=8),
+        Workload((8, 8, 8, 8), 80, sigma=(100.0, 1.0), label="-stiff"),
     )
 }
