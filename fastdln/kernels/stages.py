@@ -13,7 +13,7 @@ from fastdln.kernels import gemm, tiles
 from fastdln.kernels.emit import I64, Emit, const
 
 TERMS = 9  # of one combination pass
-PAIR_TERMS = 6  # of a pass that writes two combinations
+PAIR_TERMS = 9  # of a pass that writes two combinations
 UNROLL = 4
 TINY = 1e-300, 1e-37  # the least error scale, f64 and f32: 0/0 at an entry that is and stays zero must be 0
 
