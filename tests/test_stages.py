@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from fastdln.kernels.stages import PAIR_TERMS, TERMS
 from tests.kernels import addresses, call
@@ -88,6 +88,24 @@ def test_error_sum(dtype, lanes, terms):
 
 
 @kinds
+def test_error_sums_of_two_estimates(dtype, lanes):
+    s = State(dtype, lanes)
+    y, z, out, other, factors = s.entries(), s.entries(), s.entries(1), s.entries(1), s.entries(2 * TERMS)
+    y[70:75], z[70:75] = 0.0, 0.0
+    slopes = [s.entries() for _ in range(TERMS)]
+    tolerance = np.abs(s.entries(2))
+    index = s.rng.permutation(TERMS)
+    first, last = 64, 128
+    size = lanes * s.dtype.itemsize
+    s.call("error_sum_pair", out, other, addresses(y, z, tolerance), addresses(*slopes), index, factors, first * size,
+           last * size)  # fmt: skip
+    scale = tolerance[1] + tolerance[0] * np.maximum(abs(y), abs(z))
+    for found, part in ((out, factors[:TERMS]), (other, factors[TERMS:])):
+        error = sum(f * slopes[j] for f, j in zip(part, index, strict=True))
+        assert_allclose(found, np.square(error / scale)[first:last].sum(axis=0)[None], rtol=3e2 * np.finfo(dtype).eps)
+
+
+@kinds
 def test_an_entry_that_is_zero_for_ever_has_no_error(dtype, lanes):
     s = State(dtype, lanes)
     zero, out, factors = np.zeros((COUNT, lanes), dtype), s.entries(1), s.entries(1)
@@ -100,6 +118,20 @@ def test_an_entry_that_is_zero_for_ever_has_no_error(dtype, lanes):
     slope[3] = np.nan
     s.call("error_sum", out, arguments[0], addresses(slope), *arguments[2:])
     assert np.isnan(out).all()
+
+
+@kinds
+def test_both_of_two_estimates_see_what_is_zero_for_ever_and_what_is_not_finite(dtype, lanes):
+    s = State(dtype, lanes)
+    zero, out, other, factors = np.zeros((COUNT, lanes), dtype), s.entries(1), s.entries(1), s.entries(2 * TERMS)
+    tolerance = np.zeros((2, lanes), dtype)
+    slope = zero.copy()
+    slope[3] = np.nan
+    end = COUNT * lanes * s.dtype.itemsize
+    for last, expected in ((zero, 0.0), (slope, np.nan)):
+        table = addresses(*[zero] * (TERMS - 1), last)
+        s.call("error_sum_pair", out, other, addresses(zero, zero, tolerance), table, np.arange(TERMS), factors, 0, end)
+        assert_array_equal(np.stack([out, other]), np.full((2, 1, lanes), expected))
 
 
 @kinds

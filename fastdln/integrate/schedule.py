@@ -14,7 +14,7 @@ from fastdln.kernels.stages import PAIR_TERMS, TERMS
 
 
 class Schedule(NamedTuple):
-    """Rows (kind, terms, first index, first weight) of stages and of error estimates, and what they point into.
+    """Rows (kind, terms, first index, first weight) of stages and what they point into, and the error estimates.
 
     Two consecutive stages are opened in one pass over the slopes that both need: the first one is complete then, the
     second one is closed by its last term.  This only saves memory traffic; each sum keeps its order.
@@ -23,9 +23,8 @@ class Schedule(NamedTuple):
     stages: NDArray[np.int64]
     slopes: NDArray[np.int64]
     weights: NDArray[np.floating]
-    errors: NDArray[np.int64]
     error_index: NDArray[np.int64]
-    error_weights: NDArray[np.floating]
+    error_weights: NDArray[np.floating]  # (estimates, terms)
     dense: NDArray[np.floating]
     sequence: NDArray[np.int64]
     most_terms: int
@@ -62,26 +61,23 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
         add(s, SINGLE, used(s, s), rows[s])
 
     # The slope at the end always takes part, with weight zero if need be: if it is not finite, neither is the error.
-    # A method without an estimate has only that.
+    # A method without an estimate has only that.  Two estimates are summed over the same slopes, always TERMS of them.
     estimates = tableau.errors or ((0.0,) * main,)
-    errors = np.zeros((len(estimates), 4), np.int64)
-    error_index: list[int] = []
-    error_weights: list[float] = []
-    for i, row in enumerate(estimates):
-        slopes = [j for j, e in enumerate(row) if e != 0 and j != main - 1] + [main - 1]
-        if len(slopes) > TERMS:
-            raise ValueError(f"an error estimate may have at most {TERMS} terms, not {len(slopes)}")
-        errors[i] = 0, len(slopes), len(error_index), len(error_weights)
-        error_index.extend(slopes)
-        error_weights.extend(row[j] if j < len(row) else 0.0 for j in slopes)
+    error_index = [*sorted({j for row in estimates for j, e in enumerate(row) if e != 0} - {main - 1}), main - 1]
+    if len(error_index) > TERMS:
+        raise ValueError(f"error estimates may have at most {TERMS} terms, not {len(error_index)}")
+    error_weights = np.array([[row[j] if j < len(row) else 0.0 for j in error_index] for row in estimates], dtype)
+    if len(estimates) == 2:
+        missing = TERMS - len(error_index)
+        error_index += [main - 1] * missing
+        error_weights = np.pad(error_weights, ((0, 0), (0, missing)))
     return Schedule(
         stages=out,
         slopes=np.array(index, np.int64),
         weights=np.array(weights, dtype),
-        errors=errors,
         error_index=np.array(error_index, np.int64),
-        error_weights=np.array(error_weights, dtype),
+        error_weights=error_weights,
         dense=np.ascontiguousarray(tableau.dense, dtype),
         sequence=np.arange(len(rows), dtype=np.int64),
-        most_terms=max(int((out[:, 1] * np.where(out[:, 0] == OPENING, 2, 1)).max()), len(rows)),
+        most_terms=max(int((out[:, 1] * np.where(out[:, 0] == OPENING, 2, 1)).max()), error_weights.size, len(rows)),
     )

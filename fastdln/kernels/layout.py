@@ -26,6 +26,7 @@ _SIZES = (
     "degree",  # of the continuous output
     "output_terms",  # of the continuous output
     "estimates",  # error estimates: 1 or 2
+    "error_terms",  # slopes that take part in them
     "order",  # of the error estimate
     "layers",
     "target_size",  # entries, padded
@@ -99,7 +100,6 @@ ADDRESSES = (
     "schedule_at",  # the method: rows (kind, terms, first index, first weight), and what they point into
     "index_at",
     "weights_at",
-    "error_rows_at",
     "error_index_at",
     "error_weights_at",
     "dense_at",  # polynomials of the continuous output, per lane, and the table of addresses of what they multiply

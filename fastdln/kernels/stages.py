@@ -6,6 +6,8 @@ number of unrolled vectors, and stay zero there.  Sums run over entries in ascen
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -130,10 +132,8 @@ def error_sum(
 
     ``states`` points at the addresses of y and z and of two entries, rtol and atol.
     """
-    out, states, table, index, factors = map(e.pointer, (out, states, table, index, factors))
-    y, z, tolerance = (e.pointer(e.load_int(states, i)) for i in range(3))
-    rtol, atol = e.per_lane(tolerance, 0), e.per_lane(tolerance, 1)
-    tiny = ir.Constant(e.stream_type, [TINY[e.bits == 32]] * e.stream)
+    out, table, index, factors = map(e.pointer, (out, table, index, factors))
+    scale = _error_scale(e, states)
     total = cgutils.alloca_once_value(e.b, e.zero(e.stream_type))
     for n in e.cases(terms, range(1, TERMS + 1)):
         slopes = _slopes(e, table, index, n)
@@ -142,10 +142,54 @@ def error_sum(
             x = e.b.fmul(e.load(slopes[0], o, e.stream_type), f[0])
             for k, fj in zip(slopes[1:], f[1:], strict=True):
                 x = e.fma(e.load(k, o, e.stream_type), fj, x)
-            size = e.maximum(*(e.call("fabs", e.load(p, o, e.stream_type)) for p in (y, z)))
-            r = e.b.fdiv(x, e.maximum(e.fma(size, rtol, atol), tiny))
+            r = e.b.fdiv(x, scale(o))
             e.b.store(e.fma(r, r, e.b.load(total)), total)
     e.store(e.total(e.b.load(total)), out)
+
+
+def error_sum_pair(
+    e: Emit,
+    out: ir.Value,
+    next_out: ir.Value,
+    states: ir.Value,
+    table: ir.Value,
+    index: ir.Value,
+    factors: ir.Value,
+    first: ir.Value,
+    last: ir.Value,
+) -> None:
+    """The sums of `error_sum` for two estimates in one pass over TERMS slopes; the second one's factors follow."""
+    out, next_out, table, index, factors = map(e.pointer, (out, next_out, table, index, factors))
+    scale = _error_scale(e, states)
+    one = ir.Constant(e.stream_type, [1.0] * e.stream)
+    totals = [cgutils.alloca_once_value(e.b, e.zero(e.stream_type)) for _ in range(2)]
+    slopes = _slopes(e, table, index, TERMS)
+    f = [e.per_lane(factors, j) for j in range(2 * TERMS)]
+    with e.over(first, last) as (o,):
+        k = e.load(slopes[0], o, e.stream_type)
+        sums = [e.b.fmul(k, f[0]), e.b.fmul(k, f[TERMS])]
+        for j in range(1, TERMS):
+            k = e.load(slopes[j], o, e.stream_type)
+            sums = [e.fma(k, f[j], sums[0]), e.fma(k, f[TERMS + j], sums[1])]
+        inverse = e.b.fdiv(one, scale(o))
+        for x, total in zip(sums, totals, strict=True):
+            r = e.b.fmul(x, inverse)
+            e.b.store(e.fma(r, r, e.b.load(total)), total)
+    for total, place in zip(totals, (out, next_out), strict=True):
+        e.store(e.total(e.b.load(total)), place)
+
+
+def _error_scale(e: Emit, states: ir.Value) -> Callable[[ir.Value], ir.Value]:
+    """The tolerance of an entry, atol + rtol max(|y|, |z|), as a function of its offset."""
+    y, z, tolerance = (e.pointer(e.load_int(e.pointer(states), i)) for i in range(3))
+    rtol, atol = e.per_lane(tolerance, 0), e.per_lane(tolerance, 1)
+    tiny = ir.Constant(e.stream_type, [TINY[e.bits == 32]] * e.stream)
+
+    def scale(o: ir.Value) -> ir.Value:
+        size = e.maximum(*(e.call("fabs", e.load(p, o, e.stream_type)) for p in (y, z)))
+        return e.maximum(e.fma(size, rtol, atol), tiny)
+
+    return scale
 
 
 def square_sum(e: Emit, out: ir.Value, state: ir.Value, count: ir.Value) -> None:

@@ -112,12 +112,16 @@ def errors(w):
     """Error sums of all estimates and layers."""
     poke(w.states_at, 0, w.state_at)
     poke(w.states_at, 1, w.next_at)
-    for estimate in range(w.estimates):
-        row = w.error_rows_at + 32 * estimate
-        terms, index = peek(row, TERM_COUNT), w.error_index_at + 8 * peek(row, INDEX)
-        weights = w.error_weights_at + w.item * peek(row, WEIGHT)
-        invoke(w.scale_factors, w.factors_at, w.step_at, weights, terms)
-        layer_sums(w, w.slopes_at, index, w.factors_at, terms, w.sums_at + estimate * w.layers * w.entry)
+    invoke(w.scale_factors, w.factors_at, w.step_at, w.error_weights_at, w.estimates * w.error_terms)
+    if w.estimates == 1:
+        layer_sums(w, w.slopes_at, w.error_index_at, w.factors_at, w.error_terms, w.sums_at)
+        return
+    poke(w.states_at, 2, w.tolerance_at)
+    for i in range(w.layers):
+        first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
+        out, index = w.sums_at + i * w.entry, w.error_index_at
+        other = out + w.layers * w.entry
+        invoke(w.error_sum_pair, out, other, w.states_at, w.slopes_at, index, w.factors_at, first, last)
 
 
 @part

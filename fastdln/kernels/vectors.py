@@ -29,6 +29,7 @@ KERNELS: tuple[Callable[..., None], ...] = (
     stages.scale_factors,
     stages.dense_factors,
     stages.error_sum,
+    stages.error_sum_pair,
     stages.square_sum,
     stages.square_distance,
     stages.column_dots,
