@@ -2,9 +2,9 @@
 
 The right-hand side is a polynomial, so that the Taylor coefficients of a solution come from products of matrices by a
 recursion: coefficient k of a product A B is sum_{j <= k} A_j B_{k-j}.  Order p takes p (p + 1) / 2 times the products
-of a right-hand side.  Steps are as long as the last two terms allow (Jorba and Zou, Exp. Math. 14 (2005) 99-117), in the
-error norm of `fastdln.flow`.  For each tolerance the orders are compared with DOP853 at the same error of the final
-weights: the flops of products, with those of stages and error estimates of DOP853 (not those of Taylor's polynomials).
+of a right-hand side.  Steps are as long as the last two terms allow (Jorba and Zou, Exp. Math. 14 (2005) 99-117), in
+the error norm of `fastdln.flow`.  For each tolerance the orders are compared with DOP853 at the same error of the final
+weights: flops of products, and of stages and error estimates of DOP853 (those of Taylor's polynomials are left out).
 A ratio above 1 says that DOP853 needs less.
 """
 
