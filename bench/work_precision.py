@@ -88,9 +88,11 @@ def measure(
     exact = reference(problem, starts[:REFERENCES])
     found: list[Point] = []
     for name in names:
+        begin = time.perf_counter()
         try:
             found += points(name, problem, starts, exact, seconds, limit)
-        except ImportError as error:
+            print(f"{name}: ready in {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+        except (ImportError, ValueError) as error:  # not installed, or not made for this workload
             print(f"{name}: left out ({error})", file=sys.stderr)
     for _ in range(rounds - 1):
         for point in found:
