@@ -135,12 +135,14 @@ def draw(results: dict[str, list[Point]], path: Path) -> None:
     names = list(dict.fromkeys(point.solver for found in results.values() for point in found))
     own = [name for name in names if name.startswith("fastdln")]
     peers = [name for name in names if name not in own]
+    bold, colors = ("black", "crimson", "royalblue", "darkorange", "seagreen"), pyplot.get_cmap("tab20")
     styles = {
-        name: {"color": str(0.5 * i / len(own)), "linewidth": 2.4, "marker": "os^Dv<>"[i % 7], "zorder": 3}
+        name: {"color": bold[i % 5], "linewidth": 2.6, "marker": "os^Dv"[i % 5], "markersize": 6, "zorder": 3}
         for i, name in enumerate(own)
     }
-    colors = pyplot.get_cmap("tab20")
-    styles |= {name: {"color": colors(i % 20), "linewidth": 1.2, "marker": "."} for i, name in enumerate(peers)}
+    for i, name in enumerate(peers):
+        marker = "xP*+1234<>phd8X|"[i % 16]
+        styles[name] = {"color": colors(i % 20), "linewidth": 1.2, "marker": marker, "markersize": 5}
     columns = min(3, len(results))
     rows = -(-len(results) // columns)
     size = 4.2 * columns, 3.6 * rows + 1.4
@@ -148,14 +150,16 @@ def draw(results: dict[str, list[Point]], path: Path) -> None:
     for panel, (title, found) in zip(axes.flat, results.items(), strict=False):
         for name, curve in by_solver(found).items():
             curve = sorted(curve, key=lambda point: point.rtol)
-            panel.loglog([p.error for p in curve], [p.seconds for p in curve], markersize=5, **styles[name])
+            panel.loglog([p.error for p in curve], [p.seconds for p in curve], **styles[name])
         panel.set(title=title, xlim=(3, 1e-15))
         panel.grid(alpha=0.3)
     for panel in axes.flat[len(results) :]:
         panel.set_axis_off()
-    figure.supxlabel("largest error of the final weights")
-    figure.supylabel("CPU seconds of a trajectory")
-    lines = [pyplot.Line2D([], [], markersize=5, label=name, **style) for name, style in styles.items()]
+    for column in axes[: len(results) // columns or 1].T:
+        column[-1].set_xlabel("largest error of the final weights")
+    for row in axes:
+        row[0].set_ylabel("CPU seconds of a trajectory")
+    lines = [pyplot.Line2D([], [], label=name, **style) for name, style in styles.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
