@@ -63,7 +63,7 @@ def points(
     found: list[Point] = []
     for rtol in how.tolerances:
         solve = how.build(dataclasses.replace(problem, rtol=rtol, atol=problem.atol / problem.rtol * rtol))
-        few = min(REFERENCES, len(starts))
+        few = min(max(REFERENCES, how.lanes), len(starts))
         size = few if how.loop else max(few, int(len(starts) * how.share))
         final, _ = solve(starts[:size])  # compiles
         point = Point(name, rtol, float(np.abs(final[: len(exact)] - exact).max()), solve, starts[:size])

@@ -25,7 +25,8 @@ class Solver:
 
     build: Callable[[Problem], Solve]
     share: float  # of the workload's trajectories, for a run of about a second
-    loop: bool = True  # one trajectory after another, so that few of them tell as much as many
+    loop: bool = True  # one trajectory, or ``lanes`` of them, after another: so few of them tell as much as many
+    lanes: int = 1
     most_parameters: int = 10**8  # of a network: beyond this it would take minutes
     tolerances: tuple[float, ...] = TOLERANCES
 
@@ -34,8 +35,8 @@ SOLVERS: dict[str, Solver] = {
     "scalar Numba loop": Solver(compiled.scalar_loop, 1 / 8, most_parameters=100_000),
     "numbalsoda DOP853": Solver(compiled.numbalsoda_dop853, 1 / 8, most_parameters=100_000),
     "numbalsoda LSODA": Solver(compiled.numbalsoda_lsoda, 1 / 16, most_parameters=200),
-    "heyoka, batch": Solver(compiled.heyoka_batch, 1 / 16, most_parameters=200),
-    "heyoka, ensemble": Solver(compiled.heyoka_ensemble, 1 / 16, most_parameters=200),
+    "heyoka, batch": Solver(compiled.heyoka_batch, 1 / 16, lanes=8, most_parameters=200),
+    "heyoka, ensemble": Solver(compiled.heyoka_ensemble, 1 / 16, lanes=8, most_parameters=200),
     "scipy RK45": Solver(python.scipy_loop, 1 / 50),
     "scipy DOP853": Solver(functools.partial(python.scipy_loop, method="DOP853"), 1 / 50),
     "scipy LSODA": Solver(functools.partial(python.scipy_loop, method="LSODA"), 1 / 50, most_parameters=200),
@@ -58,4 +59,4 @@ def solver(name: str) -> Solver:
     own, _, method = name.partition(" ")
     if own != "fastdln":
         raise KeyError(f"no solver {name!r}: there are {', '.join(SOLVERS)}, and fastdln METHOD")
-    return Solver(functools.partial(compiled.fastdln, method=method or "tsit5"), 1.0)
+    return Solver(functools.partial(compiled.fastdln, method=method or "tsit5"), 1.0, loop=False)
