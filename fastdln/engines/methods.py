@@ -29,7 +29,7 @@ class MethodLayout:
     sizes: dict[str, int]
     tables: dict[str, NDArray[Any]]
     dense: NDArray[Any]  # polynomials of the continuous output
-    most_terms: int  # of a combination
+    factors: int  # of stages and errors
     control_rows: int
     states: tuple[str, ...] = ()  # vectors beside those of every method
     mixed: int = 0  # addresses that a loop tabulates itself
@@ -61,19 +61,21 @@ def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any]) -> 
             "extra": len(method.extra),
             "degree": plan.dense.shape[1],
             "output_terms": len(method.rows),
-            "estimates": len(plan.error_weights),
+            "estimates": plan.estimates,
             "error_terms": len(plan.error_index),
+            "error_weight": plan.error_weight,
+            "n_weights": len(plan.weights),
+            "joins": plan.joins,
         },
         tables={
             "schedule": plan.stages,
             "index": plan.slopes,
             "weights": plan.weights,
             "error_index": plan.error_index,
-            "error_weights": plan.error_weights,
             "sequence": plan.sequence,
         },
         dense=plan.dense,
-        most_terms=plan.most_terms,
+        factors=len(plan.weights),
         control_rows=ROWS,
     )
 
@@ -97,7 +99,7 @@ def _stabilized(method: Stabilized, rtol: float, dtype: np.dtype[Any]) -> Method
             "unit": np.ones(1),
         },
         dense=np.zeros((OUTPUT_TERMS, OUTPUT_DEGREE), dtype),  # the loop writes them, for every step
-        most_terms=OUTPUT_TERMS,
+        factors=OUTPUT_TERMS,
         states=STABILIZED_STATES,
         control_rows=STABILIZED_ROWS,
         mixed=VECTOR + 1,

@@ -87,6 +87,7 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
     network, columns = problem.network, problem.columns
     d_0, d_h = network.widths[0], network.widths[-1]
     unit = executor.unit(problem.start.dtype)
+    rates = problem.layer_rates is not None or problem.weight_decay != 0
     block = UNROLL * (1 if executor.lanes > 1 else unit)
     return {
         "lanes": executor.lanes,
@@ -120,7 +121,8 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
                 ("record_weights", "weights"),
             )
         },
-        "rates": problem.layer_rates is not None or problem.weight_decay != 0,
+        "rates": rates,
+        "closes": executor.lanes > 1 and not rates,
         "stop_on_loss": problem.stop_loss is not None,
         "stop_on_gradient": problem.stop_gradient is not None,
         "capped": _capped(problem, plan),

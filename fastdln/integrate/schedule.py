@@ -17,17 +17,19 @@ class Schedule(NamedTuple):
     """Rows (kind, terms, first index, first weight) of stages and what they point into, and the error estimates.
 
     Two consecutive stages are opened in one pass over the slopes that both need: the first one is complete then, the
-    second one is closed by its last term.  This only saves memory traffic; each sum keeps its order.
+    second one is closed by its last term, whose weight follows those of the opening.  This only saves memory traffic;
+    each sum keeps its order.
     """
 
     stages: NDArray[np.int64]
     slopes: NDArray[np.int64]
-    weights: NDArray[np.floating]
+    weights: NDArray[np.floating]  # of the stages, then of the error estimates
+    estimates: int
     error_index: NDArray[np.int64]
-    error_weights: NDArray[np.floating]  # (estimates, terms)
+    error_weight: int  # number of the first weight of the estimates
     dense: NDArray[np.floating]
     sequence: NDArray[np.int64]
-    most_terms: int
+    joins: bool  # whether errors and continuous output are sums over the same slopes, in the same order
 
 
 @functools.lru_cache(maxsize=64)
@@ -50,7 +52,7 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
     s = 1
     while s < main:
         both = sorted({*used(s, s), *used(s + 1, s)}) if s + 1 < main else []
-        if s >= 2 and (main - s) % 2 == 0 and 0 < len(both) <= PAIR_TERMS:
+        if (main - s) % 2 == 0 and 0 < len(both) <= PAIR_TERMS:
             add(s, OPENING, both, rows[s], rows[s + 1])
             add(s + 1, CLOSING, [s], rows[s + 1])
             s += 2
@@ -63,10 +65,13 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
     # The slope at the end always takes part, with weight zero if need be: if it is not finite, neither is the error.
     # A method without an estimate has only that.  Two estimates are summed over the same slopes, always TERMS of them.
     estimates = tableau.errors or ((0.0,) * main,)
-    error_index = [*sorted({j for row in estimates for j, e in enumerate(row) if e != 0} - {main - 1}), main - 1]
+    # With one estimate and no extra stages all slopes take part, as they do in continuous output: one pass serves both.
+    joins = len(estimates) == 1 and len(rows) == main <= TERMS
+    weighed = {j for row in estimates for j, e in enumerate(row) if e != 0}
+    error_index = list(range(main)) if joins else [*sorted(weighed - {main - 1}), main - 1]
     if len(error_index) > TERMS:
         raise ValueError(f"error estimates may have at most {TERMS} terms, not {len(error_index)}")
-    error_weights = np.array([[row[j] if j < len(row) else 0.0 for j in error_index] for row in estimates], dtype)
+    error_weights = np.array([[row[j] if j < len(row) else 0.0 for j in error_index] for row in estimates])
     if len(estimates) == 2:
         missing = TERMS - len(error_index)
         error_index += [main - 1] * missing
@@ -74,10 +79,11 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
     return Schedule(
         stages=out,
         slopes=np.array(index, np.int64),
-        weights=np.array(weights, dtype),
+        weights=np.array([*weights, *error_weights.ravel()], dtype),
+        estimates=len(estimates),
         error_index=np.array(error_index, np.int64),
-        error_weights=error_weights,
+        error_weight=len(weights),
         dense=np.ascontiguousarray(tableau.dense, dtype),
         sequence=np.arange(len(rows), dtype=np.int64),
-        most_terms=max(int((out[:, 1] * np.where(out[:, 0] == OPENING, 2, 1)).max()), error_weights.size, len(rows)),
+        joins=joins,
     )

@@ -178,12 +178,16 @@ def end_step(
         e.b.store(e.bitmask(bits), e.at(flags, 8 * number), align=8)
 
 
-def output_theta(e: Emit, ctl: ir.Value, theta: ir.Value) -> None:
-    """theta = (next output - t)/h in lanes with an output due, else 0."""
-    ctl, theta = e.pointer(ctl), e.pointer(theta)
-    wanted, time, h = e.get(ctl, NEXT_OUTPUT), e.get(ctl, TIME), e.get(ctl, STEP)
-    due = (wanted <= e.get(ctl, DUE_LIMIT)) & (h > 0.0)
-    e.store(e.narrow(e.where(due, (wanted - time) / h, 0.0)), theta)
+def output_theta(e: Emit, ctl: ir.Value, theta: ir.Value, flags: ir.Value) -> None:
+    """theta = (next output - t)/h in lanes where it lies within the step, else 0; flags[0] = bits of those lanes.
+
+    It can be asked for before the step is judged; times that rounding may bring into the step count as within.
+    """
+    ctl, theta, flags = map(e.pointer, (ctl, theta, flags))
+    ahead, h = e.get(ctl, NEXT_OUTPUT) - e.get(ctl, TIME), e.get(ctl, STEP)
+    within = (ahead <= h * 1.0000001) & (h > 0.0)
+    e.store(e.narrow(e.where(within, ahead / h, 0.0)), theta)
+    e.b.store(e.bitmask(within), flags, align=8)
 
 
 def passed(e: Emit, flags: ir.Value, values: ir.Value, thresholds: ir.Value, count: ir.Value) -> None:

@@ -27,6 +27,10 @@ _SIZES = (
     "output_terms",  # of the continuous output
     "estimates",  # error estimates: 1 or 2
     "error_terms",  # slopes that take part in them
+    "error_weight",  # number of the first weight of theirs
+    "n_weights",  # of stages and errors
+    "joins",  # whether errors and continuous output are sums over the same slopes
+    "closes",  # whether the second stage of a pair is closed within the products
     "order",  # of the error estimate
     "layers",
     "target_size",  # entries, padded
@@ -70,7 +74,7 @@ ADDRESSES = (
     "state_at",  # y
     "next_at",  # z, the state at the end of the step
     "stage_at",  # two places for stages
-    "stage2_at",
+    "stage2_at",  # the second one holds continuous output after the step
     "probe_at",  # slope for recorded gradients
     "scratch_at",
     "previous_at",  # stabilized methods: state and slope at the beginning of the step before
@@ -83,7 +87,8 @@ ADDRESSES = (
     "theta_at",
     "mask_at",
     "tolerance_at",
-    "factors_at",
+    "factors_at",  # the weights times the step
+    "output_factors_at",
     "sums_at",
     "strengths_at",
     "thresholds_at",
@@ -101,7 +106,6 @@ ADDRESSES = (
     "index_at",
     "weights_at",
     "error_index_at",
-    "error_weights_at",
     "dense_at",  # polynomials of the continuous output, per lane, and the table of addresses of what they multiply
     "output_table_at",
     "sequence_at",

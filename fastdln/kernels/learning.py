@@ -22,7 +22,7 @@ def strengths_within(w, arena, l, theta):
         arena[thetas + i] = 0.0
     arena[thetas + l] = theta
     interpolate(w)
-    observe(w, w.stage_at)
+    observe(w, w.stage2_at)
 
 
 @part

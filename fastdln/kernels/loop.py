@@ -34,12 +34,15 @@ from fastdln.kernels.vectors import invoke
 
 @part
 def step(w, arena, ctl, opened):
-    """Try one step in every lane and judge it; returns the bits of lanes rejected, with output due, finished, and of
-    those where a mode may have passed its threshold."""
+    """Try one step in every lane and judge it.
+
+    Returns the bits of lanes rejected, with output due, finished, and of those where a mode may have passed its
+    threshold; and whether continuous output is in its place for the first times due.
+    """
     invoke(w.begin_step, w.ctl_at, w.par_at, w.step_at)
     stages(w, arena, ctl)
     watch(w, arena, ctl, w.next_at, opened)
-    errors(w)
+    ready = errors(w)
     invoke(w.end_step, w.ctl_at, w.par_at, w.sums_at, w.layer_sizes_at, w.layers, w.estimates, w.mask_at,
            w.flags_at)  # fmt: skip
     rejected, due, finished, passed = (
@@ -54,7 +57,7 @@ def step(w, arena, ctl, opened):
         for l in range(w.lanes):
             if ctl[DUE_LIMIT, l] < 0.0:
                 passed &= ~(1 << l)
-    return rejected, due, finished, passed
+    return rejected, due, finished, passed, ready
 
 
 @part
@@ -99,7 +102,7 @@ def integrate(workspace, arena, ctl, shared):
             busy += peek(w.traj_at, l) >= 0
         if busy == 0:
             break
-        rejected, due, finished, passed = step(w, arena, ctl, opened)
+        rejected, due, finished, passed, ready = step(w, arena, ctl, opened)
         if w.history:
             note_history(w, ctl)
         if due | passed:
@@ -111,7 +114,7 @@ def integrate(workspace, arena, ctl, shared):
                 # the strengths of the end are overwritten by nothing so far: extra stages leave them alone
                 opened -= learn(w, arena, ctl, passed)
             if due:
-                output(w, ctl, due)
+                output(w, ctl, due, ready and not passed)
         advance(w, rejected)
         if w.certify:
             finished |= certify(w, arena, ctl, ~(finished | rejected))

@@ -145,7 +145,7 @@ def exchange(w, arena, ctl, shared, finished):
 
 @part
 def record(w, ctl, l):
-    """Write the next record of lane l: observables of the state in the first stage place, which `evaluate` has seen."""
+    """Write the next record of lane l: observables of the state in the place of outputs, which `evaluate` has seen."""
     row = w.records_at + (peek(w.traj_at, l) * w.n_times + peek(w.output_at, l)) * w.columns * w.item
     lane = l * w.item
     if w.record_distance >= 0:
@@ -158,18 +158,23 @@ def record(w, ctl, l):
         product = peek(w.bases_at, w.product_base) + w.product * w.entry
         invoke(w.take_lane, row + w.record_product * w.item, product + lane, w.product_size)
     if w.record_weights >= 0:
-        take_state(w, w.stage_at, l, row + w.record_weights * w.item)
+        take_state(w, w.stage2_at, l, row + w.record_weights * w.item)
     k = peek(w.output_at, l) + 1
     poke(w.output_at, l, k)
     ctl[NEXT_OUTPUT, l] = peek_real(w.times_at, k) if k < w.n_times else np.inf
 
 
 @part
-def output(w, ctl, due):
-    """Record every requested time that this step reaches in the lanes ``due``, one time a lane and pass."""
+def output(w, ctl, due, ready):
+    """Record every requested time that this step reaches in the lanes ``due``, one time a lane and pass.
+
+    ``ready``: continuous output is in its place for the first pass.
+    """
     while due != 0:
-        invoke(w.output_theta, w.ctl_at, w.theta_at)
-        interpolate(w)
+        if not ready:
+            invoke(w.output_theta, w.ctl_at, w.theta_at, w.flags_at)
+            interpolate(w)
+        ready = False
         evaluate(w)
         for l in range(w.lanes):
             if (due >> l) & 1:
@@ -190,7 +195,7 @@ def output_at_rest(w, arena, ctl, over):
             missing |= 1 << l
     if missing != 0:
         fill(w, arena, w.mask_at, 1.0)
-        invoke(w.blend, w.stage_at, w.state_at, w.mask_at, w.entries)
+        invoke(w.blend, w.stage2_at, w.state_at, w.mask_at, w.entries)
         evaluate(w)
         for l in range(w.lanes):
             while (missing >> l) & 1 and ctl[NEXT_OUTPUT, l] <= ctl[REACHED, l]:

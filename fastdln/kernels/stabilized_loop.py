@@ -178,7 +178,7 @@ def integrate(workspace, arena, ctl, shared):
         if passed:
             opened -= learn(w, arena, ctl, passed)
         if due:
-            output(w, ctl, due)
+            output(w, ctl, due, False)
         advance(w, arena, ctl, rejected)
         if w.certify:
             finished |= certify(w, arena, ctl, ~(finished | rejected))

@@ -192,6 +192,38 @@ def _error_scale(e: Emit, states: ir.Value) -> Callable[[ir.Value], ir.Value]:
     return scale
 
 
+def error_sum_output(
+    e: Emit,
+    out: ir.Value,
+    output: ir.Value,
+    states: ir.Value,
+    slopes: ir.Value,
+    factors: ir.Value,
+    output_factors: ir.Value,
+    terms: ir.Value,
+    first: ir.Value,
+    last: ir.Value,
+) -> None:
+    """The sum of `error_sum`, and output = y + sum_j output_factor_j k_j, in one pass over the first slopes of a table."""
+    out, output, slopes, factors, output_factors = map(e.pointer, (out, output, slopes, factors, output_factors))
+    scale = _error_scale(e, states)
+    state = e.pointer(e.load_int(e.pointer(states)))
+    total = cgutils.alloca_once_value(e.b, e.zero(e.stream_type))
+    for n in e.cases(terms, range(1, TERMS + 1)):
+        k = [e.pointer(e.load_int(slopes, j)) for j in range(n)]
+        f, g = ([e.per_lane(p, j) for j in range(n)] for p in (factors, output_factors))
+        with e.over(first, last) as (o,):
+            slope = e.load(k[0], o, e.stream_type)
+            x, y = e.b.fmul(slope, f[0]), e.fma(slope, g[0], e.load(state, o, e.stream_type))
+            for kj, fj, gj in zip(k[1:], f[1:], g[1:], strict=True):
+                slope = e.load(kj, o, e.stream_type)
+                x, y = e.fma(slope, fj, x), e.fma(slope, gj, y)
+            e.store(y, output, o)
+            r = e.b.fdiv(x, scale(o))
+            e.b.store(e.fma(r, r, e.b.load(total)), total)
+    e.store(e.total(e.b.load(total)), out)
+
+
 def square_sum(e: Emit, out: ir.Value, state: ir.Value, count: ir.Value) -> None:
     """out = sum of squares over ``count`` entries, a multiple of the padding."""
     out, state = e.pointer(out), e.pointer(state)

@@ -119,14 +119,14 @@ def integrate(workspace, arena, ctl, shared):
             busy += peek(w.traj_at, l) >= 0
         if busy == 0:
             break
-        rejected, due, finished, passed = step(w, arena, ctl, opened)
+        rejected, due, finished, passed, ready = step(w, arena, ctl, opened)
         stiff = weigh(w, arena, ctl, finished)
         if w.history:
             note_history(w, ctl)
         if passed:
             opened -= learn(w, arena, ctl, passed)
         if due:
-            output(w, ctl, due)
+            output(w, ctl, due, ready and not passed)
         advance(w, rejected)
         if w.certify:
             settled = certify(w, arena, ctl, ~(finished | rejected))

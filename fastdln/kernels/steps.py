@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import GRADIENT2, LOSS2, RESIDUAL2
-from fastdln.kernels.layout import BY_LOSS, BY_RESIDUAL, CLOSING, INDEX, KIND, OPENING, TERM_COUNT, WEIGHT
+from fastdln.kernels.layout import BY_LOSS, BY_RESIDUAL, CLOSING, INDEX, KIND, OPENING, SINGLE, TERM_COUNT, WEIGHT
 from fastdln.kernels.memory import peek, place, poke
+from fastdln.kernels.program import DERIVATIVE, STATE
 from fastdln.kernels.stages import TERMS
+from fastdln.kernels.tiles import CLOSED
 from fastdln.kernels.vectors import invoke
 
 
 @part
 def slope(w, arena, ctl, y, k, measure):
     """k = right-hand side at y; ``measure``: also note ||grad L||^2 and ||R||^2 where they are asked for."""
-    poke(w.bases_at, 0, y)
-    poke(w.bases_at, 1, k)
+    poke(w.bases_at, STATE, y)
+    poke(w.bases_at, DERIVATIVE, k)
     invoke(w.execute, w.bases_at, w.rhs_at, w.rhs_rows)
     sums = place(w, w.sums_at)
     if measure and w.stop_on_gradient:
@@ -37,7 +39,7 @@ def slope(w, arena, ctl, y, k, measure):
 @part
 def observe(w, y):
     """Run the forward products at y: sums[0] = 2 (L - floor), and the strengths of the modes if wanted."""
-    poke(w.bases_at, 0, y)
+    poke(w.bases_at, STATE, y)
     invoke(w.execute, w.bases_at, w.observe_at, w.observe_rows)
     compared = peek(w.bases_at, w.compared_base) + w.compared * w.entry
     invoke(w.square_distance, w.sums_at, w.scratch_at + w.target * w.entry, compared, w.target_size)
@@ -63,10 +65,9 @@ def watch(w, arena, ctl, y, opened):
 def combine_stage(w, row, out, source):
     """out = source + h sum_j a_j k_j for the row of the schedule at an address."""
     terms, first = peek(row, TERM_COUNT), w.index_at + 8 * peek(row, INDEX)
-    invoke(w.scale_factors, w.factors_at, w.step_at, w.weights_at + w.item * peek(row, WEIGHT), terms)
     for j in range(0, terms, TERMS):
         some = TERMS if terms - j > TERMS else terms - j
-        factors = w.factors_at + j * w.entry
+        factors = w.factors_at + (peek(row, WEIGHT) + j) * w.entry
         invoke(w.combine, out, source, w.slopes_at, first + 8 * j, factors, some, w.entries)
         source = out
 
@@ -74,20 +75,24 @@ def combine_stage(w, row, out, source):
 @part
 def stages(w, arena, ctl):
     """All stages of a step; the last one is the slope at its end."""
+    invoke(w.scale_factors, w.factors_at, w.step_at, w.weights_at, w.n_weights)
     last = w.stages - 1
     for s in range(1, w.stages):
         row = w.schedule_at + 32 * s
         # stages take turns in two places: one that a pair has opened must survive the slope in between
         out = w.next_at if s == last else w.stage_at if s & 1 else w.stage2_at
         if peek(row, KIND) == OPENING:
-            terms = peek(row, TERM_COUNT)
-            weights, index = w.weights_at + w.item * peek(row, WEIGHT), w.index_at + 8 * peek(row, INDEX)
+            terms, index = peek(row, TERM_COUNT), w.index_at + 8 * peek(row, INDEX)
+            factors = w.factors_at + peek(row, WEIGHT) * w.entry
             after = w.next_at if s + 1 == last else w.stage2_at if s & 1 else w.stage_at
-            invoke(w.scale_factors, w.factors_at, w.step_at, weights, 2 * terms)
-            invoke(w.combine_pair, out, after, w.state_at, w.slopes_at, index, w.factors_at, terms, w.entries)
-        else:
+            invoke(w.combine_pair, out, after, w.state_at, w.slopes_at, index, factors, terms, w.entries)
+            if w.closes:
+                poke(w.bases_at, CLOSED, after)
+                poke(w.bases_at, CLOSED + 1, factors + 2 * terms * w.entry)
+        elif peek(row, KIND) == SINGLE or not w.closes:
             combine_stage(w, row, out, out if peek(row, KIND) == CLOSING else w.state_at)
         slope(w, arena, ctl, out, peek(w.slopes_at, s), s == last)
+        poke(w.bases_at, CLOSED, 0)
 
 
 @part
@@ -109,40 +114,60 @@ def layer_sums(w, table, index, factors, terms, out):
 
 @part
 def errors(w):
-    """Error sums of all estimates and layers."""
+    """Error sums of all estimates and layers; returns whether continuous output at theta is in its place now.
+
+    Where an output lies within the step, it is found in the same pass: both read all slopes.
+    """
     poke(w.states_at, 0, w.state_at)
     poke(w.states_at, 1, w.next_at)
-    invoke(w.scale_factors, w.factors_at, w.step_at, w.error_weights_at, w.estimates * w.error_terms)
+    factors = w.factors_at + w.error_weight * w.entry
+    if w.joins:
+        invoke(w.output_theta, w.ctl_at, w.theta_at, w.flags_at)
+        if peek(w.flags_at, 0) != 0:
+            output_factors(w)
+            poke(w.states_at, 2, w.tolerance_at)
+            for i in range(w.layers):
+                first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
+                invoke(w.error_sum_output, w.sums_at + i * w.entry, w.stage2_at, w.states_at, w.slopes_at,
+                       factors, w.output_factors_at, w.output_terms, first, last)  # fmt: skip
+            return True
     if w.estimates == 1:
-        layer_sums(w, w.slopes_at, w.error_index_at, w.factors_at, w.error_terms, w.sums_at)
-        return
+        layer_sums(w, w.slopes_at, w.error_index_at, factors, w.error_terms, w.sums_at)
+        return False
     poke(w.states_at, 2, w.tolerance_at)
     for i in range(w.layers):
         first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
         out, index = w.sums_at + i * w.entry, w.error_index_at
         other = out + w.layers * w.entry
-        invoke(w.error_sum_pair, out, other, w.states_at, w.slopes_at, index, w.factors_at, first, last)
+        invoke(w.error_sum_pair, out, other, w.states_at, w.slopes_at, index, factors, first, last)
+    return False
+
+
+@part
+def output_factors(w):
+    """Factors of the slopes in the continuous output at theta (per lane)."""
+    invoke(w.dense_factors, w.output_factors_at, w.step_at, w.theta_at, w.dense_at, w.output_terms, w.degree)
 
 
 @part
 def interpolate(w):
-    """Continuous output at theta (per lane) into the first stage place."""
-    invoke(w.dense_factors, w.factors_at, w.step_at, w.theta_at, w.dense_at, w.output_terms, w.degree)
+    """Continuous output at theta (per lane) into its place."""
+    output_factors(w)
     source = w.state_at
     for j in range(0, w.output_terms, TERMS):
         some = TERMS if w.output_terms - j > TERMS else w.output_terms - j
-        index, factors = w.sequence_at + 8 * j, w.factors_at + j * w.entry
-        invoke(w.combine, w.stage_at, source, w.output_table_at, index, factors, some, w.entries)
-        source = w.stage_at
+        index, factors = w.sequence_at + 8 * j, w.output_factors_at + j * w.entry
+        invoke(w.combine, w.stage2_at, source, w.output_table_at, index, factors, some, w.entries)
+        source = w.stage2_at
 
 
 @part
 def evaluate(w):
-    """Observables of the states in the first stage place: sums = 2 (L - floor), ||grad L||^2; strengths; product."""
+    """Observables of the states in the place of outputs: sums = 2 (L - floor), ||grad L||^2; strengths; product."""
     if w.record_gradient >= 0:
-        poke(w.bases_at, 0, w.stage_at)
-        poke(w.bases_at, 1, w.probe_at)
+        poke(w.bases_at, STATE, w.stage2_at)
+        poke(w.bases_at, DERIVATIVE, w.probe_at)
         invoke(w.execute, w.bases_at, w.rhs_at, w.rhs_rows)
-    observe(w, w.stage_at)
+    observe(w, w.stage2_at)
     if w.record_gradient >= 0:
         invoke(w.square_sum, w.sums_at + w.entry, w.probe_at, w.entries)

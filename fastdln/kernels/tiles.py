@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -16,11 +17,13 @@ from numba.core import cgutils
 from numpy.typing import NDArray
 
 from fastdln.kernels.emit import I64, Emit, const
-from fastdln.kernels.program import NN, NT, TN, Product
+from fastdln.kernels.program import DERIVATIVE, NN, NT, TN, Product
 
 # columns of a row; strides and offsets in bytes, S* choose the base an operand lies at
 (KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, USE_D, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
 COLUMNS = 20
+
+CLOSED = 4  # in the table of bases, behind the address of gemm
 
 REGISTERS = 16  # of AVX2; with more of them larger tiles were no faster
 TILES = [(m, n) for m in range(1, 5) for n in range(1, 5) if m * n + min(m, n) + 1 <= REGISTERS]
@@ -88,6 +91,14 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
     return np.array(rows, np.int64).reshape(-1, COLUMNS)
 
 
+class Closing(NamedTuple):
+    """A state += factor C, as far behind C as ``distance``, where it is ``wanted``."""
+
+    wanted: ir.Value
+    distance: ir.Value
+    factor: ir.Value
+
+
 def _tile(
     e: Emit,
     form: int,
@@ -99,6 +110,7 @@ def _tile(
     c: ir.Value,
     d: ir.Value,
     sums: bool,
+    closing: Closing | None,
 ) -> None:
     """C = op(A) op(B) for one tile; a, b, c, d point at its first entries.
 
@@ -137,30 +149,30 @@ def _tile(
         e.b.store(e.at(xa, a_k), at_a)
         e.b.store(e.at(xb, b_k), at_b)
 
-    def subtract() -> None:
-        for o, place in spots():
-            e.store(e.b.fsub(e.load(d, o), e.b.load(place)), c, o)
-
-    def assign() -> None:
-        for o, place in spots():
-            e.store(e.b.load(place), c, o)
-
-    if sums or form != NN:
-        assign()
-        return
-    with e.b.if_else(given) as (yes, no):
-        with yes:
-            subtract()
-        with no:
-            assign()
+    if form == NN and not sums:
+        with e.b.if_then(given):
+            for o, place in spots():
+                e.b.store(e.b.fsub(e.load(d, o), e.b.load(place)), place)
+    for o, place in spots():
+        e.store(e.b.load(place), c, o)
+    if closing is not None:
+        with e.b.if_then(closing.wanted):
+            factor, to = e.load(closing.factor), e.at(c, closing.distance)
+            for o, place in spots():
+                e.store(e.fma(e.b.load(place), factor, e.load(to, o)), to, o)
 
 
 def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: bool = False) -> None:
     """Execute ``count`` rows; ``bases`` holds addresses of state, derivative, scratch; D has rows as long as C's.
 
-    ``sums``: products are added to D, in all forms, instead of subtracted from it.
+    ``sums``: products are added to D, in all forms, instead of subtracted from it.  Without, the table goes on with the
+    address of a state, or 0, to which the derivative is added while it is in registers, and of its factor (`CLOSED`).
     """
     table = e.pointer(bases)
+    if not sums:
+        closed, factor = e.load_int(table, CLOSED), e.pointer(e.load_int(table, CLOSED + 1))
+        distance = e.b.sub(closed, e.load_int(table, DERIVATIVE))
+        some = e.b.icmp_signed("!=", closed, const(0))
     with e.each(count) as index:
         row = e.pointer(e.b.add(rows, e.b.mul(index, const(8 * COLUMNS))))
         field = [e.load_int(row, i) for i in range(COLUMNS)]
@@ -170,6 +182,10 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: b
             return e.pointer(e.b.add(at, field[offset]))
 
         a, b, c, d = start(SA, OA), start(SB, OB), start(SC, OC), start(SD, OD)
+        closing = None
+        if not sums:
+            wanted = e.b.and_(some, e.b.icmp_signed("==", field[SC], const(DERIVATIVE)))
+            closing = Closing(wanted, distance, factor)
         for kind in e.cases(field[KIND], range(3 * len(TILES))):
             form, (m, n) = kind // len(TILES), TILES[kind % len(TILES)]
             down = {x: cgutils.alloca_once_value(e.b, p) for x, p in (("a", a), ("c", c), ("d", d))}
@@ -178,7 +194,7 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: b
                 across = {x: cgutils.alloca_once_value(e.b, p) for x, p in first}
                 with e.each(field[NJ]):
                     xb, xc, xd = (e.b.load(across[x]) for x in "bcd")
-                    _tile(e, form, m, n, field, e.b.load(down["a"]), xb, xc, xd, sums)
+                    _tile(e, form, m, n, field, e.b.load(down["a"]), xb, xc, xd, sums, closing)
                     for x, p, step in (("b", xb, STEP_B), ("c", xc, STEP_CJ), ("d", xd, STEP_CJ)):
                         e.b.store(e.at(p, field[step]), across[x])
                 for x, step in (("a", STEP_A), ("c", STEP_CI), ("d", STEP_CI)):

@@ -30,6 +30,7 @@ KERNELS: tuple[Callable[..., None], ...] = (
     stages.dense_factors,
     stages.error_sum,
     stages.error_sum_pair,
+    stages.error_sum_output,
     stages.square_sum,
     stages.square_distance,
     stages.column_dots,

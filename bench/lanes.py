@@ -1,0 +1,78 @@
+"""What the lanes engine makes of the machine: ``python -m bench.lanes``.
+
+One thread integrates a batch; the flops of its right-hand sides over its CPU seconds, as a share of the machine's peak
+rate of multiply-adds.  Rounds of it and of the peak loop alternate.  Stages, error estimates, records of the loss and
+the control of steps count as time, not as flops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from bench.peak import peak
+from bench.workloads import Workload
+from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
+from fastdln.kernels.program import program
+
+WORKLOADS = [
+    Workload((4, 4, 4, 4), 800),
+    Workload((8, 8, 8, 8), 160),
+    Workload((16, 16, 16), 80),
+    Workload((32, 32, 32), 16),
+    Workload((1, 1, 1), 4000),
+    Workload((1, 1, 1, 1), 4000),
+    Workload((2, 2, 2, 2), 2000),
+    Workload((3, 3, 3, 3), 1200),
+    Workload((5, 5, 5, 5), 400),
+    Workload((6, 6, 6, 6), 300),
+    Workload((5, 7, 3, 6), 400),
+    Workload((7, 7, 7, 7), 200),
+    Workload((9, 9, 9, 9), 120),
+    Workload((10, 10, 10, 10), 100),
+    Workload((15, 15, 15), 80),
+    Workload((17, 17, 17), 60),
+]
+
+
+def share(workload: Workload, rounds: int, dtype: str = "float64") -> tuple[float, float]:
+    """Medians of the share of the peak, and of microseconds a trajectory."""
+    loss = workload.loss()
+    starts = tuple(W.astype(dtype) for W in workload.starts())
+    flops = program(workload.widths).flops
+    workload.run(tuple(W[:1] for W in starts), loss)  # compile
+    shares, times = [], []
+    for _ in range(rounds):
+        most = peak(seconds=0.03)
+        start = time.thread_time(), time.process_time()
+        sol = workload.run(starts, loss, engine="lanes")
+        seconds = time.process_time() - start[1]
+        times.append(seconds / workload.trajectories)
+        shares.append(flops * float(sol.n_rhs.sum()) / seconds / most)
+    return statistics.median(shares), statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--lanes", type=int, choices=(2, 4, 8))
+    parser.add_argument("--widths", nargs="+")
+    parser.add_argument("--method", default="tsit5")
+    arguments = parser.parse_args()
+    if arguments.lanes:
+        os.environ[LANES_VARIABLE] = str(arguments.lanes)
+    print(f"{lane_count()} lanes; share of the peak end to end, median of {arguments.rounds} alternating rounds")
+    for workload in WORKLOADS:
+        if arguments.widths and workload.name not in arguments.widths:
+            continue
+        part, seconds = share(replace(workload, method=arguments.method), arguments.rounds)
+        print(f"{workload.name:12s} {100 * part:5.1f} %   {1e6 * seconds:8.1f} us a trajectory", flush=True)
+
+
+if __name__ == "__main__":
+    main()
