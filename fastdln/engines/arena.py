@@ -70,6 +70,10 @@ class Arena:
         w = self.workspace[0]
         for name, value in (recipe.par | sizes | library(recipe.dtype, lanes)).items():
             w[name] = value
+        w["execute_rhs"] = w["execute_observe"] = w["execute"]
+        if recipe.code is not None:
+            for name, address in recipe.code.addresses.items():
+                w[name] = address
         for name, address in places.items():
             if f"{name}_at" in layout.ADDRESSES:
                 w[f"{name}_at"] = address

@@ -31,6 +31,7 @@ class MethodLayout:
     dense: NDArray[Any]  # polynomials of the continuous output
     factors: int  # of stages and errors
     control_rows: int
+    stages: tuple[tuple[int, tuple[int, ...], int], ...] = ()  # rows of the schedule, for straight-line code
     states: tuple[str, ...] = ()  # vectors beside those of every method
     mixed: int = 0  # addresses that a loop tabulates itself
     output_table: str = "slopes"  # addresses of what the polynomials multiply
@@ -77,6 +78,10 @@ def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any]) -> 
         dense=plan.dense,
         factors=len(plan.weights),
         control_rows=ROWS,
+        stages=tuple(
+            (int(kind), tuple(map(int, plan.slopes[first : first + terms])), int(weight))
+            for kind, terms, first, weight in plan.stages[1 : method.stages]
+        ),
     )
 
 

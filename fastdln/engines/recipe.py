@@ -13,12 +13,16 @@ from numpy.typing import DTypeLike, NDArray
 from fastdln.engines.methods import MethodLayout, gains, lay_out
 from fastdln.engines.problem import Problem
 from fastdln.integrate.control import growth_cap
-from fastdln.kernels import layout
+from fastdln.kernels import layout, straight
 from fastdln.kernels.program import Product, Program, program
 from fastdln.kernels.stages import UNROLL
 
 # Part of the tolerance at which stabilized methods follow hidden growth: errors of many steps add up on plateaus.
 HIDDEN = 0.3
+
+# Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of so few flops, where it is
+# 1.2 to 5 times as fast as the interpreter, and for so many trajectories (`python -m bench.lanes`).
+STRAIGHT_FLOPS, STRAIGHT_FROM = 2200, 4096
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Recipe:
     rates: NDArray[Any]
     constants: NDArray[Any]  # (targets, n_constants), see `program`
     goals: NDArray[Any]  # (targets, modes), thresholds of the strengths
+    code: straight.Code | None  # in place of the interpreter
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -72,9 +77,30 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
         "growth_limit": growth_cap(problem.method.order, HIDDEN * problem.rtol),
         "second_growth_limit": growth_cap(2, HIDDEN * problem.rtol),
     }
+    constants, code = _constants(problem, plan), _straight(problem, executor, plan, method)
     return Recipe(
-        problem, executor, plan, method, rhs, observe, sizes, par, rates, _constants(problem, plan), goals(problem)
+        problem, executor, plan, method, rhs, observe, sizes, par, rates, constants, goals(problem), code
     )
+
+
+def _straight(problem: Problem, executor: Executor, plan: Program, method: MethodLayout) -> straight.Code | None:
+    """Straight-line code where it is worth its compilation."""
+    if executor.lanes == 1 or plan.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
+        return None
+    stages = None
+    if method.stages and not _has_rates(problem):
+        stages = straight.Stages(method.stages, _entries(problem, executor, plan))
+    return straight.compiled(plan.rhs, plan.observe, stages, 8 * problem.start.itemsize, executor.lanes)
+
+
+def _has_rates(problem: Problem) -> bool:
+    return problem.layer_rates is not None or problem.weight_decay != 0
+
+
+def _entries(problem: Problem, executor: Executor, plan: Program) -> int:
+    """Entries of a state, padded to what loops over it take at once."""
+    block = UNROLL * executor.unit(problem.start.dtype)
+    return -(-plan.layers[-1] // block) * block
 
 
 def watched(problem: Problem) -> int:
@@ -87,13 +113,11 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
     network, columns = problem.network, problem.columns
     d_0, d_h = network.widths[0], network.widths[-1]
     unit = executor.unit(problem.start.dtype)
-    rates = problem.layer_rates is not None or problem.weight_decay != 0
-    block = UNROLL * (1 if executor.lanes > 1 else unit)
     return {
         "lanes": executor.lanes,
         "item": problem.start.itemsize,
         "entry": executor.lanes * problem.start.itemsize,
-        "entries": -(-plan.layers[-1] // block) * block,
+        "entries": _entries(problem, executor, plan),
         **method.sizes,
         "order": problem.method.error_order,
         "layers": network.depth,
@@ -121,8 +145,8 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
                 ("record_weights", "weights"),
             )
         },
-        "rates": rates,
-        "closes": executor.lanes > 1 and not rates,
+        "rates": _has_rates(problem),
+        "closes": executor.lanes > 1 and not _has_rates(problem),
         "stop_on_loss": problem.stop_loss is not None,
         "stop_on_gradient": problem.stop_gradient is not None,
         "capped": _capped(problem, plan),

@@ -10,13 +10,13 @@ Loops over a whole state are elementwise; with L = 1 they take several entries a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llvmlite import ir
 from numba.core import cgutils
 
-I64, I32, I8 = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+I64, I32, I8, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.IntType(1)
 F64 = ir.DoubleType()
 PTR, VOID = ir.PointerType(), ir.VoidType()
 
@@ -145,9 +145,59 @@ class Emit:
         return ir.Constant(kind, [0.0] * kind.count)
 
     def times(self, a: ir.Value, k: int) -> ir.Value:
+        if isinstance(a, ir.Constant):
+            return const(a.constant * k)
         return const(0) if k == 0 else a if k == 1 else self.b.mul(a, const(k))
 
-    # ---- loops
+    def plus(self, a: ir.Value, k: int) -> ir.Value:
+        return const(a.constant + k) if isinstance(a, ir.Constant) else self.b.add(a, const(k))
+
+    # ---- branches and loops
+    def repeat(
+        self, count: ir.Value | int, values: list[ir.Value], step: Callable[[list[ir.Value]], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """Apply ``step`` to values ``count`` times: in a loop, or written out where the count is a number."""
+        if isinstance(count, int):
+            for _ in range(count):
+                values = step(values)
+            return values
+        before, body, done = self.b.block, self.fn.append_basic_block("body"), self.fn.append_basic_block("done")
+        self.b.cbranch(self.b.icmp_signed(">", count, const(0)), body, done)
+        self.b.position_at_end(body)
+        index, *current = (self.b.phi(v.type) for v in (const(0), *values))
+        self.keep_rolled()
+        after = step(current)
+        following = self.b.add(index, const(1))
+        end = self.b.block
+        self.b.cbranch(self.b.icmp_signed("<", following, count), body, done)
+        for phi, first, other in zip((index, *current), (const(0), *values), (following, *after), strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(other, end)
+        return self._joined(done, (before, values), (end, after))
+
+    def where_so(
+        self, so: ir.Value | bool, values: list[ir.Value], change: Callable[[list[ir.Value]], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """The values, changed where ``so``."""
+        if isinstance(so, bool):
+            return change(values) if so else values
+        before, yes, done = self.b.block, self.fn.append_basic_block("yes"), self.fn.append_basic_block("done")
+        self.b.cbranch(so, yes, done)
+        self.b.position_at_end(yes)
+        changed = change(values)
+        end = self.b.block
+        self.b.branch(done)
+        return self._joined(done, (before, values), (end, changed))
+
+    def _joined(self, block: ir.Block, *ways: tuple[ir.Block, list[ir.Value]]) -> list[ir.Value]:
+        """Go on in a block, with the values that each way into it brings."""
+        self.b.position_at_end(block)
+        joined = [self.b.phi(v.type) for v in ways[0][1]]
+        for origin, values in ways:
+            for phi, value in zip(joined, values, strict=True):
+                phi.add_incoming(value, origin)
+        return joined
+
     def keep_rolled(self) -> None:
         """Keep LLVM from unrolling the enclosing loop with a run-time remainder: it costs 30-60 % at small widths."""
         self.b.asm(ir.FunctionType(VOID, []), "", "", [], True).attributes.add("convergent")

@@ -68,6 +68,9 @@ _SIZES = (
     "resumed",  # and whether trajectories come from another loop
     "longest",  # and number of its highest degree
     "certify",  # address of the check of the certified finish, or 0
+    "execute_rhs",  # addresses of what executes the programs: the interpreter, or straight-line code
+    "execute_observe",
+    "all_stages",  # straight-line code of all stages, or 0
 )
 ADDRESSES = (
     "arena_at",

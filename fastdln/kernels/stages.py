@@ -43,16 +43,19 @@ def combine(
 ) -> None:
     """out = start + sum_j factor_j k_j over ``count`` entries; k_j at table[index[j]], 1 <= terms <= TERMS."""
     out, start, table, index, factors = map(e.pointer, (out, start, table, index, factors))
-    size = e.times(count, e.entry_bytes)
     for n in e.cases(terms, range(1, TERMS + 1)):
-        slopes = _slopes(e, table, index, n)
-        f = [e.per_lane(factors, j) for j in range(n)]
-        with e.over(const(0), size, UNROLL) as offsets:
-            x = [e.load(start, o, e.stream_type) for o in offsets]
-            for k, fj in zip(slopes, f, strict=True):
-                x = [e.fma(e.load(k, o, e.stream_type), fj, v) for o, v in zip(offsets, x, strict=True)]
-            for o, v in zip(offsets, x, strict=True):
-                e.store(v, out, o)
+        add(e, out, start, _slopes(e, table, index, n), factors, count)
+
+
+def add(e: Emit, out: ir.Value, start: ir.Value, slopes: list[ir.Value], factors: ir.Value, count: ir.Value) -> None:
+    """out = start + sum_j factor_j k_j over ``count`` entries, for pointers to all of them."""
+    f = [e.per_lane(factors, j) for j in range(len(slopes))]
+    with e.over(const(0), e.times(count, e.entry_bytes), UNROLL) as offsets:
+        x = [e.load(start, o, e.stream_type) for o in offsets]
+        for k, fj in zip(slopes, f, strict=True):
+            x = [e.fma(e.load(k, o, e.stream_type), fj, v) for o, v in zip(offsets, x, strict=True)]
+        for o, v in zip(offsets, x, strict=True):
+            e.store(v, out, o)
 
 
 def combine_pair(
@@ -68,20 +71,26 @@ def combine_pair(
 ) -> None:
     """Two combinations of the same slopes in one pass; the second one's factors follow the first's."""
     out, next_out, start, table, index, factors = map(e.pointer, (out, next_out, start, table, index, factors))
-    size = e.times(count, e.entry_bytes)
     for n in e.cases(terms, range(1, PAIR_TERMS + 1)):
-        slopes = _slopes(e, table, index, n)
-        f = [e.per_lane(factors, j) for j in range(2 * n)]
-        with e.over(const(0), size, UNROLL // 2) as offsets:
-            x = [e.load(start, o, e.stream_type) for o in offsets]
-            y = list(x)
-            for j, slope in enumerate(slopes):
-                k = [e.load(slope, o, e.stream_type) for o in offsets]
-                x = [e.fma(q, f[j], v) for q, v in zip(k, x, strict=True)]
-                y = [e.fma(q, f[n + j], v) for q, v in zip(k, y, strict=True)]
-            for o, v, w in zip(offsets, x, y, strict=True):
-                e.store(v, out, o)
-                e.store(w, next_out, o)
+        add_pair(e, (out, next_out), start, _slopes(e, table, index, n), factors, count)
+
+
+def add_pair(
+    e: Emit, out: tuple[ir.Value, ir.Value], start: ir.Value, slopes: list[ir.Value], factors: ir.Value, count: ir.Value
+) -> None:
+    """Two sums of the same slopes as in `add`; the second one's factors follow the first's."""
+    n = len(slopes)
+    f = [e.per_lane(factors, j) for j in range(2 * n)]
+    with e.over(const(0), e.times(count, e.entry_bytes), UNROLL // 2) as offsets:
+        x = [e.load(start, o, e.stream_type) for o in offsets]
+        y = list(x)
+        for j, slope in enumerate(slopes):
+            k = [e.load(slope, o, e.stream_type) for o in offsets]
+            x = [e.fma(q, f[j], v) for q, v in zip(k, x, strict=True)]
+            y = [e.fma(q, f[n + j], v) for q, v in zip(k, y, strict=True)]
+        for o, v, w in zip(offsets, x, y, strict=True):
+            e.store(v, out[0], o)
+            e.store(w, out[1], o)
 
 
 def scale_factors(e: Emit, out: ir.Value, step: ir.Value, weights: ir.Value, count: ir.Value) -> None:

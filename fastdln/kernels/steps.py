@@ -20,16 +20,9 @@ def slope(w, arena, ctl, y, k, measure):
     """k = right-hand side at y; ``measure``: also note ||grad L||^2 and ||R||^2 where they are asked for."""
     poke(w.bases_at, STATE, y)
     poke(w.bases_at, DERIVATIVE, k)
-    invoke(w.execute, w.bases_at, w.rhs_at, w.rhs_rows)
-    sums = place(w, w.sums_at)
-    if measure and w.stop_on_gradient:
-        invoke(w.square_sum, w.sums_at, k, w.entries)
-        for l in range(w.lanes):
-            ctl[GRADIENT2, l] = arena[sums + l]
-    if measure and w.capped == BY_RESIDUAL:
-        invoke(w.square_sum, w.sums_at, w.scratch_at + w.residual * w.entry, w.target_size)
-        for l in range(w.lanes):
-            ctl[RESIDUAL2, l] = arena[sums + l]
+    invoke(w.execute_rhs, w.bases_at, w.rhs_at, w.rhs_rows)
+    if measure:
+        note(w, arena, ctl, k)
     if w.rates:
         for i in range(w.layers):
             first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
@@ -37,10 +30,24 @@ def slope(w, arena, ctl, y, k, measure):
 
 
 @part
+def note(w, arena, ctl, k):
+    """Note ||grad L||^2 and ||R||^2 of the right-hand side just computed where they are asked for."""
+    sums = place(w, w.sums_at)
+    if w.stop_on_gradient:
+        invoke(w.square_sum, w.sums_at, k, w.entries)
+        for l in range(w.lanes):
+            ctl[GRADIENT2, l] = arena[sums + l]
+    if w.capped == BY_RESIDUAL:
+        invoke(w.square_sum, w.sums_at, w.scratch_at + w.residual * w.entry, w.target_size)
+        for l in range(w.lanes):
+            ctl[RESIDUAL2, l] = arena[sums + l]
+
+
+@part
 def observe(w, y):
     """Run the forward products at y: sums[0] = 2 (L - floor), and the strengths of the modes if wanted."""
     poke(w.bases_at, STATE, y)
-    invoke(w.execute, w.bases_at, w.observe_at, w.observe_rows)
+    invoke(w.execute_observe, w.bases_at, w.observe_at, w.observe_rows)
     compared = peek(w.bases_at, w.compared_base) + w.compared * w.entry
     invoke(w.square_distance, w.sums_at, w.scratch_at + w.target * w.entry, compared, w.target_size)
     if w.modes:
@@ -77,6 +84,10 @@ def stages(w, arena, ctl):
     """All stages of a step; the last one is the slope at its end."""
     invoke(w.scale_factors, w.factors_at, w.step_at, w.weights_at, w.n_weights)
     last = w.stages - 1
+    if w.all_stages:
+        invoke(w.all_stages, w.bases_at, w.slopes_at, w.factors_at, w.state_at, w.next_at, w.stage_at, w.stage2_at)
+        note(w, arena, ctl, peek(w.slopes_at, last))
+        return
     for s in range(1, w.stages):
         row = w.schedule_at + 32 * s
         # stages take turns in two places: one that a pair has opened must survive the slope in between
@@ -167,7 +178,7 @@ def evaluate(w):
     if w.record_gradient >= 0:
         poke(w.bases_at, STATE, w.stage2_at)
         poke(w.bases_at, DERIVATIVE, w.probe_at)
-        invoke(w.execute, w.bases_at, w.rhs_at, w.rhs_rows)
+        invoke(w.execute_rhs, w.bases_at, w.rhs_at, w.rhs_rows)
     observe(w, w.stage2_at)
     if w.record_gradient >= 0:
         invoke(w.square_sum, w.sums_at + w.entry, w.probe_at, w.entries)

@@ -8,7 +8,6 @@ accumulator, the sum over k ascends, every step is one fused multiply-add: the b
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -99,42 +98,39 @@ class Closing(NamedTuple):
     factor: ir.Value
 
 
-def _tile(
+class Lengths(NamedTuple):
+    """What is summed over (a number, and the sum is written out, or a value), and the bytes between rows of A, B, C."""
+
+    k: ir.Value | int
+    a: ir.Value
+    b: ir.Value
+    c: ir.Value
+
+
+def tile(
     e: Emit,
     form: int,
     m: int,
     n: int,
-    field: list[ir.Value],
-    a: ir.Value,
-    b: ir.Value,
-    c: ir.Value,
-    d: ir.Value,
-    sums: bool,
-    closing: Closing | None,
+    lengths: Lengths,
+    operands: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
+    given: ir.Value | bool,
+    sums: bool = False,
+    closing: Closing | None = None,
 ) -> None:
-    """C = op(A) op(B) for one tile; a, b, c, d point at its first entries.
+    """C = op(A) op(B) for one tile; the operands point at its first entries of A, B, C, D.
 
-    Where field[USE_D] is set, C = D - A B (of the form NN only); with ``sums``, D + op(A) op(B).
+    Where D is ``given``, C = D - A B (of the form NN only); with ``sums``, D + op(A) op(B).
     """
+    a, b, c, d = operands
     one = const(e.entry_bytes)
-    a_i, a_k = (one, field[LA]) if form == TN else (field[LA], one)
-    b_k, b_j = (one, field[LB]) if form == NT else (field[LB], one)
-    total = [[cgutils.alloca_once_value(e.b, e.zero(e.entry_type)) for _ in range(n)] for _ in range(m)]
+    a_i, a_k = (one, lengths.a) if form == TN else (lengths.a, one)
+    b_k, b_j = (one, lengths.b) if form == NT else (lengths.b, one)
+    # where each entry of C and D lies behind their first
+    spots = [e.plus(e.times(lengths.c, i), e.entry_bytes * j) for i in range(m) for j in range(n)]
 
-    def spots() -> Iterator[tuple[ir.Value, ir.Value]]:
-        """Where each entry of C and D lies behind their first, and the place of its sum."""
-        for i, row in enumerate(total):
-            for j, place in enumerate(row):
-                yield e.b.add(e.times(field[LC], i), const(e.entry_bytes * j)), place
-
-    given = e.b.icmp_signed("!=", field[USE_D], const(0))
-    if sums:
-        with e.b.if_then(given):
-            for o, place in spots():
-                e.b.store(e.load(d, o), place)
-    at_a, at_b = cgutils.alloca_once_value(e.b, a), cgutils.alloca_once_value(e.b, b)
-    with e.each(field[K]):
-        xa, xb = e.b.load(at_a), e.b.load(at_b)
+    def accumulate(values: list[ir.Value]) -> list[ir.Value]:
+        xa, xb, *total = values
         get_a = lambda i: e.load(xa, e.times(a_i, i))  # noqa: E731
         get_b = lambda j: e.load(xb, e.times(b_j, j))  # noqa: E731
         # the shorter side is held in registers, the longer one streams past it
@@ -145,21 +141,32 @@ def _tile(
             held = [get_a(i) for i in range(m)]
             pairs = ((i, j, held[i], x) for j in range(n) for x in [get_b(j)] for i in range(m))
         for i, j, x, y in pairs:
-            e.b.store(e.fma(x, y, e.b.load(total[i][j])), total[i][j])
-        e.b.store(e.at(xa, a_k), at_a)
-        e.b.store(e.at(xb, b_k), at_b)
+            total[i * n + j] = e.fma(x, y, total[i * n + j])
+        return [e.at(xa, a_k), e.at(xb, b_k), *total]
 
+    def load(_: list[ir.Value]) -> list[ir.Value]:
+        return [e.load(d, o) for o in spots]
+
+    def subtract(total: list[ir.Value]) -> list[ir.Value]:
+        return [e.b.fsub(e.load(d, o), x) for o, x in zip(spots, total, strict=True)]
+
+    def close(total: list[ir.Value]) -> list[ir.Value]:
+        assert closing is not None
+        factor, to = e.load(closing.factor), e.at(c, closing.distance)
+        for o, x in zip(spots, total, strict=True):
+            e.store(e.fma(x, factor, e.load(to, o)), to, o)
+        return total
+
+    total = [e.zero(e.entry_type)] * (m * n)
+    if sums:
+        total = e.where_so(given, total, load)
+    _, _, *total = e.repeat(lengths.k, [a, b, *total], accumulate)
     if form == NN and not sums:
-        with e.b.if_then(given):
-            for o, place in spots():
-                e.b.store(e.b.fsub(e.load(d, o), e.b.load(place)), place)
-    for o, place in spots():
-        e.store(e.b.load(place), c, o)
+        total = e.where_so(given, total, subtract)
+    for o, x in zip(spots, total, strict=True):
+        e.store(x, c, o)
     if closing is not None:
-        with e.b.if_then(closing.wanted):
-            factor, to = e.load(closing.factor), e.at(c, closing.distance)
-            for o, place in spots():
-                e.store(e.fma(e.b.load(place), factor, e.load(to, o)), to, o)
+        e.where_so(closing.wanted, total, close)
 
 
 def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: bool = False) -> None:
@@ -182,6 +189,8 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: b
             return e.pointer(e.b.add(at, field[offset]))
 
         a, b, c, d = start(SA, OA), start(SB, OB), start(SC, OC), start(SD, OD)
+        lengths = Lengths(field[K], field[LA], field[LB], field[LC])
+        given = e.b.icmp_signed("!=", field[USE_D], const(0))
         closing = None
         if not sums:
             wanted = e.b.and_(some, e.b.icmp_signed("==", field[SC], const(DERIVATIVE)))
@@ -194,7 +203,7 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: b
                 across = {x: cgutils.alloca_once_value(e.b, p) for x, p in first}
                 with e.each(field[NJ]):
                     xb, xc, xd = (e.b.load(across[x]) for x in "bcd")
-                    _tile(e, form, m, n, field, e.b.load(down["a"]), xb, xc, xd, sums, closing)
+                    tile(e, form, m, n, lengths, (e.b.load(down["a"]), xb, xc, xd), given, sums, closing)
                     for x, p, step in (("b", xb, STEP_B), ("c", xc, STEP_CJ), ("d", xd, STEP_CJ)):
                         e.b.store(e.at(p, field[step]), across[x])
                 for x, step in (("a", STEP_A), ("c", STEP_CI), ("d", STEP_CI)):
