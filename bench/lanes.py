@@ -13,8 +13,6 @@ import statistics
 import time
 from dataclasses import replace
 
-import numpy as np
-
 from bench.peak import peak
 from bench.workloads import Workload
 from fastdln.kernels.lanes import LANES_VARIABLE, lane_count

@@ -111,9 +111,23 @@ def test_output_is_due_where_an_accepted_step_passes_it():
     sums[0, 0, 2] = 2.0
     after, _, flags = end_step(ctl, sums, (1,))
     assert bits(flags, control.DUE_BITS).tolist() == [True, False, False, True, True, True, True, True]
-    theta = np.zeros(LANES)
-    call("output_theta", "f8", LANES, after, theta)
-    assert theta == pytest.approx(np.where(bits(flags, control.DUE_BITS), 0.25, 0.0))
+    theta, within = np.zeros(LANES), np.zeros(1, np.int64)
+    call("output_theta", "f8", LANES, after, theta, within)
+    inside = np.arange(LANES) != 1  # an output within a rejected step is not due, but asked for before that is known
+    assert theta == pytest.approx(np.where(inside, 0.25, 0.0))
+    assert bits(within, 0).tolist() == inside.tolist()
+
+
+def test_an_output_that_rounding_may_bring_into_the_step_counts_as_within():
+    ctl = lanes_of_control()
+    end = ctl[control.TIME] + ctl[control.STEP]
+    ctl[control.NEXT_OUTPUT] = np.nextafter(end, np.inf)
+    ctl[control.NEXT_OUTPUT, 1] = end[1] + 0.01 * ctl[control.STEP, 1]
+    ctl[control.STEP, 2] = 0.0  # an idle lane
+    theta, within = np.zeros(LANES), np.zeros(1, np.int64)
+    call("output_theta", "f8", LANES, ctl, theta, within)
+    assert bits(within, 0).tolist() == [True, False, False, True, True, True, True, True]
+    assert np.isfinite(theta).all()
 
 
 def test_a_step_does_not_outrun_growth_that_no_error_shows():

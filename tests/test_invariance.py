@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastdln as dln
-from fastdln.engines import batch
+from fastdln.engines import batch, recipe
+from fastdln.kernels import straight
 from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
 OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")
 RECORD = (*OBSERVABLES, "learning_times")
 TIMES = [0.0, 0.7, 3.0]
+STOP = dln.Stop(grad_norm=0.1)
 
 
 def contents(sol, rows=...):
@@ -114,6 +116,26 @@ def test_stiff_trajectories(method, engine, monkeypatch):
         assert contents(run(w0, loss, **options)) == contents(sol)
     monkeypatch.setattr(batch, "CHUNK_BYTES", 1)
     assert contents(run(w0, loss, **options)) == contents(sol)
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (1, 1, 1), (2, 2, 2, 2), (5, 3, 5), (3, 5, 2, 4), (4, 1, 2, 1, 3)])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"method": "dop853"}, {"method": "bs3"}, {"method": "rock"}, {"weight_decay": 0.1}, {"stop": STOP}],
+    ids=str,
+)
+def test_straight_line_code(widths, options, monkeypatch):
+    """The interpreter of programs and code written out for one network: which of them runs depends on the batch."""
+    for kind, dtype in (("quadratic", np.float64), ("regression", np.float64), ("targets", np.float32)):
+        w0, loss = problem(widths, kind, dtype=dtype)
+        options = {"rtol": 1e-4} | options
+        monkeypatch.setattr(recipe, "STRAIGHT_FROM", 1000)
+        interpreted = run(w0, loss, engine="lanes", **options)
+        monkeypatch.setattr(recipe, "STRAIGHT_FROM", 1)
+        straight.compiled.cache_clear()
+        written_out = run(w0, loss, engine="lanes", **options)
+        assert straight.compiled.cache_info().misses == 1
+        assert contents(written_out) == contents(interpreted)
 
 
 def test_number_of_lanes_in_single_precision(monkeypatch):

@@ -106,6 +106,24 @@ def test_error_sums_of_two_estimates(dtype, lanes):
 
 
 @kinds
+@pytest.mark.parametrize("terms", [1, 4, 7, TERMS])
+def test_errors_and_output_in_one_pass_have_the_bits_of_two(dtype, lanes, terms):
+    s = State(dtype, lanes)
+    y, z, factors, weights = s.entries(), s.entries(), s.entries(terms), s.entries(terms)
+    slopes = [s.entries() for _ in range(terms)]
+    states, table, index = addresses(y, z, tolerance := np.abs(s.entries(2))), addresses(*slopes), np.arange(terms)
+    first, last = (x * lanes * s.dtype.itemsize for x in (64, 128))
+    sums, outputs = [s.entries(1) for _ in range(2)], [np.zeros((COUNT, lanes), dtype) for _ in range(2)]
+    s.call("error_sum_output", sums[0], outputs[0], states, table, factors, weights, terms, first, last)
+    s.call("error_sum", sums[1], states, table, index, factors, terms, first, last)
+    s.call("combine", outputs[1], y, table, index, weights, terms, COUNT)
+    outputs[1][:64], outputs[1][128:] = 0.0, 0.0
+    assert sums[0].tobytes() == sums[1].tobytes()
+    assert outputs[0].tobytes() == outputs[1].tobytes()
+    assert tolerance.min() >= 0
+
+
+@kinds
 def test_an_entry_that_is_zero_for_ever_has_no_error(dtype, lanes):
     s = State(dtype, lanes)
     zero, out, factors = np.zeros((COUNT, lanes), dtype), s.entries(1), s.entries(1)

@@ -37,7 +37,7 @@ def run(p, memory, encode=tiles.encode, gemm_address=0, **options):
     dtype, lanes = memory[0].dtype, memory[0].shape[1]
     rows = encode((p,), lanes * dtype.itemsize)
     state, slope, scratch = (array.copy() for array in memory)
-    bases = np.append(addresses(state, slope, scratch), gemm_address)
+    bases = np.append(addresses(state, slope, scratch), (gemm_address, 0, 0))
     call("execute", dtype, lanes, bases, rows, len(rows), **options)
     assert state.tobytes() == memory[0].tobytes()
     assert slope.tobytes() == memory[1].tobytes()
@@ -109,6 +109,25 @@ def test_bits_do_not_depend_on_tiling_or_lanes(kind, monkeypatch):
     monkeypatch.setattr(tiles, "regions", lambda m, n, k: ((0, 0, 1, 1, m, n),))
     for (p, memory), whole in zip(problems, best, strict=True):
         assert run(p, memory).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), KINDS)
+@pytest.mark.parametrize("form", [NN, TN, NT])
+def test_a_product_that_closes_a_stage_has_the_bits_of_a_combination(form, dtype, lanes):
+    for m, n, k in ((1, 1, 1), (5, 3, 2), (4, 8, 3)):
+        rng, size = np.random.default_rng(0), 4 * (m * n + 3)  # padded as states are
+        draw = lambda count: rng.standard_normal((count, lanes)).astype(dtype)  # noqa: B023, E731
+        state, scratch, factor, stage = draw(m * k), draw(k * n), draw(1), draw(size)
+        slope = np.zeros((size, lanes), dtype)
+        a = Operand(STATE, 0, m if form == TN else k)
+        b = Operand(SCRATCH, 0, k if form == NT else n)
+        rows = tiles.encode((Product(form, Operand(DERIVATIVE, 3, n), a, b, m, n, k),), lanes * slope.itemsize)
+        expected, closed = stage.copy(), stage.copy()
+        bases = np.concatenate([addresses(state, slope, scratch), [0], addresses(closed, factor)])
+        call("execute", dtype, lanes, bases, rows, len(rows))
+        call("combine", dtype, lanes, expected, stage, addresses(slope), np.zeros(1, np.int64), factor, 1, size)
+        assert closed.tobytes() == expected.tobytes()
+        assert closed.tobytes() != stage.tobytes()
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (7, 5, 3), (9, 9, 9), (17, 4, 2), (48, 10, 64)])

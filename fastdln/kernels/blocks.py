@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
 from fastdln.kernels import packing, stages, tiles
-from fastdln.kernels.compile import kernel, part
+from fastdln.kernels.compile import emitted, kernel, part
 from fastdln.kernels.emit import Emit
 from fastdln.kernels.memory import peek
 from fastdln.kernels.packing import STRIDE
@@ -76,7 +76,7 @@ def _emit_library(context, like, lanes, out):
     return types.void(like, lanes, out), codegen
 
 
-@kernel
+@emitted
 def _library(like, lanes, out):
     _emit_library(like, lanes, out)
 

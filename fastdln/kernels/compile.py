@@ -22,6 +22,8 @@ import llvmlite
 import numba
 from numba.core import config
 
+from fastdln.kernels.pipelines import EmittedCompiler, PartCompiler
+
 logger = logging.getLogger("fastdln")
 
 
@@ -72,6 +74,11 @@ def kernel(function: Callable[..., Any]) -> Any:
     return _cached(numba.njit, function, nogil=True, error_model="numpy")
 
 
+def emitted(function: Callable[..., Any]) -> Any:
+    """Compile an entry point like `kernel`, whose body is nothing but code emitted as it is to be run."""
+    return _cached(numba.njit, function, nogil=True, error_model="numpy", pipeline_class=EmittedCompiler)
+
+
 def address_of(function: Callable[..., Any], n_args: int) -> int:
     """Compile ``void f(int64, ...)`` that compiled code calls by its address (`vectors.invoke`), cached on disk.
 
@@ -99,5 +106,7 @@ def _cached(decorate: Any, function: Callable[..., Any], *args: Any, **options: 
 
 def part(function: Callable[..., Any]) -> Any:
     """Compile a function that only compiled code calls: without wrappers and reference counts, which take longer to
-    compile than the function itself.  It is cached within the entry points that use it."""
-    return numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+    compile than the function itself.  It is optimised, and cached, within the entry points that use it."""
+    return numba.njit(
+        error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, pipeline_class=PartCompiler
+    )(function)

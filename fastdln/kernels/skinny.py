@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
-from fastdln.kernels.compile import kernel, part
+from fastdln.kernels.compile import emitted, kernel, part
 from fastdln.kernels.emit import I32, I64, PTR, VOID, Emit, const
 from fastdln.kernels.vectors import addresses, emit_all, invoke
 
@@ -223,7 +223,7 @@ def _emit_library(context, like, lanes, out):
     return types.void(like, lanes, out), codegen
 
 
-@kernel
+@emitted
 def _library(like, lanes, out):
     _emit_library(like, lanes, out)
 

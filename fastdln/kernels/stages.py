@@ -213,7 +213,7 @@ def error_sum_output(
     first: ir.Value,
     last: ir.Value,
 ) -> None:
-    """The sum of `error_sum`, and output = y + sum_j output_factor_j k_j, in one pass over the first slopes of a table."""
+    """The sum of `error_sum`, and output = y + sum_j output_factor_j k_j, in one pass over the slopes of a table."""
     out, output, slopes, factors, output_factors = map(e.pointer, (out, output, slopes, factors, output_factors))
     scale = _error_scale(e, states)
     state = e.pointer(e.load_int(e.pointer(states)))

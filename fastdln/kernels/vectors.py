@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
 from fastdln.kernels import control, stages
-from fastdln.kernels.compile import kernel
+from fastdln.kernels.compile import emitted
 from fastdln.kernels.emit import I64, VOID, Emit
 
 KERNELS: tuple[Callable[..., None], ...] = (
@@ -68,7 +68,7 @@ def _emit_library(context, like, lanes, out):
     return types.void(like, lanes, out), codegen
 
 
-@kernel
+@emitted
 def _library(like, lanes, out):
     _emit_library(like, lanes, out)
 
