@@ -22,7 +22,7 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
 from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
-from fastdln.kernels.memory import peek
+from fastdln.kernels.memory import peek, view
 from fastdln.kernels.steps import slope
 
 WIDTHS = (
@@ -38,8 +38,8 @@ WIDTHS = (
 
 
 @numba.njit(nogil=True)
-def repeat(workspace, arena, ctl, times):  # type: ignore[no-untyped-def]
-    w = workspace[0]
+def repeat(workspace, memory, control, times):  # type: ignore[no-untyped-def]
+    w, arena, ctl = workspace[0], view(memory), view(control)
     for _ in range(times):
         slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), False)
 

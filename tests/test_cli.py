@@ -192,7 +192,7 @@ def test_entry_point_imports_no_optional_package():
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path):
-    spec, out = write_spec(tmp_path, ("trajectories = 10", "trajectories = 60")), tmp_path / "x.zarr"
+    spec, out = write_spec(tmp_path, ("trajectories = 10", "trajectories = 2000")), tmp_path / "x.zarr"
     program = [sys.executable, "-c", "from fastdln.cli import main; main()"]
     process = subprocess.Popen(
         [*program, "scan", str(spec), "--out", str(out), "--chunk", "2"],

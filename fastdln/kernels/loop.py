@@ -26,7 +26,7 @@ from fastdln.kernels.control import (
 )
 from fastdln.kernels.layout import CANCEL
 from fastdln.kernels.learning import learn
-from fastdln.kernels.memory import peek, poke, poke_real
+from fastdln.kernels.memory import peek, poke, poke_real, view
 from fastdln.kernels.queue import exchange, output, output_at_rest
 from fastdln.kernels.steps import errors, extra_stages, stages, watch
 from fastdln.kernels.vectors import invoke
@@ -83,9 +83,9 @@ def advance(w, rejected):
 
 
 @kernel
-def integrate(workspace, arena, ctl, shared):
+def integrate(workspace, memory, control, shared):
     """Integrate trajectories from the queue until it is empty or the call is cancelled."""
-    w = workspace[0]
+    w, arena, ctl = workspace[0], view(memory), view(control)
     finished, opened = (1 << w.lanes) - 1, 0
     while shared[CANCEL] == 0:
         while finished != 0:

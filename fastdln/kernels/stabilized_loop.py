@@ -22,7 +22,7 @@ from fastdln.kernels.control import (
 from fastdln.kernels.layout import CANCEL, COUNT_RHS, NEXT, RKC, ROCK
 from fastdln.kernels.learning import learn
 from fastdln.kernels.loop import note_history
-from fastdln.kernels.memory import fetch_add, fill, peek, peek_real, place, poke
+from fastdln.kernels.memory import fetch_add, fill, peek, peek_real, place, poke, view
 from fastdln.kernels.queue import load, open_modes, output, output_at_rest, unload
 from fastdln.kernels.stabilized import (
     AT_LIMIT,
@@ -146,9 +146,9 @@ def step(w, arena, ctl, opened):
 
 
 @kernel
-def integrate(workspace, arena, ctl, shared):
+def integrate(workspace, memory, control, shared):
     """Integrate trajectories from the queue until it is empty or the call is cancelled."""
-    w = workspace[0]
+    w, arena, ctl = workspace[0], view(memory), view(control)
     opened = 0
     while shared[CANCEL] == 0:
         busy = 0

@@ -19,7 +19,7 @@ from fastdln.kernels.control import ATTEMPTS, CONTROL_ROWS, DUE_LIMIT, REACHED, 
 from fastdln.kernels.layout import CANCEL, COUNT_RHS, STIFF
 from fastdln.kernels.learning import learn
 from fastdln.kernels.loop import advance, note_history, step
-from fastdln.kernels.memory import peek, place, poke, poke_real
+from fastdln.kernels.memory import peek, place, poke, poke_real, view
 from fastdln.kernels.queue import clear, exchange, open_modes, output, output_at_rest, slopes_taken, take_state
 from fastdln.kernels.vectors import invoke
 
@@ -95,13 +95,13 @@ def forget(w, ctl, finished):
 
 
 @kernel
-def integrate(workspace, arena, ctl, shared):
+def integrate(workspace, memory, control, shared):
     """As `fastdln.kernels.loop.integrate`, but stiff trajectories are handed over.
 
     The body is repeated, with three more statements and without extra stages, which the starting method does not have:
     what it calls would be compiled again at every level of sharing.
     """
-    w = workspace[0]
+    w, arena, ctl = workspace[0], view(memory), view(control)
     finished, opened = (1 << w.lanes) - 1, 0
     while shared[CANCEL] == 0:
         while finished != 0:
