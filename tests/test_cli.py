@@ -192,7 +192,7 @@ def test_entry_point_imports_no_optional_package():
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path):
-    spec, out = write_spec(tmp_path, ("trajectories = 10", "trajectories = 100")), tmp_path / "x.zarr"
+    spec, out = write_spec(tmp_path, ("trajectories = 10", "trajectories = 60")), tmp_path / "x.zarr"
     program = [sys.executable, "-c", "from fastdln.cli import main; main()"]
     process = subprocess.Popen(
         [*program, "scan", str(spec), "--out", str(out), "--chunk", "2"],
@@ -207,7 +207,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path):
     assert "Traceback" not in err
     assert f"units are stored. Go on with: fastdln resume {out}" in words(err)
     kept = journal.read_bytes().count(b"\n")
-    assert 5 <= kept < N_CELLS * 50
+    assert 5 <= kept < N_CELLS * 30
     done = subprocess.run([*program, "resume", str(out), "--no-plot"], capture_output=True, check=False)
     assert done.returncode == 0
     assert_same_bits(xr.open_zarr(out), scan(spec, tmp_path / "whole.zarr"))
