@@ -232,7 +232,11 @@ def scalar_path(t, values, sigma, **options):
     return solve_ivp(field, (0, t[-1]), values, "DOP853", t_eval=t, **options).y.T
 
 
-@given(st.floats(-2, 2), st.floats(-2, 2), st.floats(-2, 2))
+# SciPy's error norm is 0/0 where values are so small that their squares are not
+decimals = st.floats(-2, 2).map(lambda x: round(x, 9))
+
+
+@given(decimals, decimals, decimals)
 def test_scalar_two_layers_follow_the_logistic_curve(a, b, sigma):
     t = np.array([0.0, 0.3, 1.0, 4.0])
     assume(min(abs(a + b), abs(a - b)) > 1e-3)  # else SciPy leaves the line that the flow keeps to
