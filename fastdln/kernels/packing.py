@@ -25,7 +25,7 @@ def pack(e: Emit, transfer: ir.Value, first: ir.Value, last: ir.Value) -> None:
 
     def square(at: ir.Value) -> None:
         columns = [e.load(p, e.times(at, e.element_bytes)) for p in runs]
-        for i, row in enumerate(_transpose(e, columns)):
+        for i, row in enumerate(transpose(e, columns)):
             e.store(row, place, e.times(e.b.add(at, const(i)), e.entry_bytes))
 
     def single(at: ir.Value) -> None:
@@ -44,7 +44,7 @@ def unpack(e: Emit, transfer: ir.Value, first: ir.Value, last: ir.Value) -> None
 
     def square(at: ir.Value) -> None:
         rows = [e.load(place, e.times(e.b.add(at, const(i)), e.entry_bytes)) for i in range(e.lanes)]
-        for p, column in zip(runs, _transpose(e, rows), strict=True):
+        for p, column in zip(runs, transpose(e, rows), strict=True):
             e.store(column, p, e.times(at, e.element_bytes))
 
     def single(at: ir.Value) -> None:
@@ -83,13 +83,13 @@ def _cover(e: Emit, count: ir.Value, square: Callable[[ir.Value], None], single:
             square(final)
 
 
-def _transpose(e: Emit, rows: list[ir.Value]) -> list[ir.Value]:
+def transpose(e: Emit, rows: list[ir.Value]) -> list[ir.Value]:
     """Transpose a square, one vector a row, by exchanging blocks of 1, 2, 4, ... entries between pairs of rows."""
-    step = 1
-    while step < e.lanes:
-        low = [e.lanes + k - step if k & step else k for k in range(e.lanes)]
-        high = [e.lanes + k if k & step else k + step for k in range(e.lanes)]
-        picks = {pick: ir.Constant(ir.VectorType(I32, e.lanes), values) for pick, values in ((0, low), (step, high))}
-        rows = [e.b.shuffle_vector(rows[i & ~step], rows[i | step], picks[i & step]) for i in range(e.lanes)]
+    step, size = 1, len(rows)
+    while step < size:
+        low = [size + k - step if k & step else k for k in range(size)]
+        high = [size + k if k & step else k + step for k in range(size)]
+        picks = {pick: ir.Constant(ir.VectorType(I32, size), values) for pick, values in ((0, low), (step, high))}
+        rows = [e.b.shuffle_vector(rows[i & ~step], rows[i | step], picks[i & step]) for i in range(size)]
         step *= 2
     return rows

@@ -19,7 +19,8 @@ from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
 from fastdln.kernels.compile import emitted, kernel, part
-from fastdln.kernels.emit import I32, I64, PTR, VOID, Emit, const
+from fastdln.kernels.emit import I32, PTR, VOID, Emit, const
+from fastdln.kernels.masked import Tail, Whole
 from fastdln.kernels.vectors import addresses, emit_all, invoke
 
 # rows of a tile, columns of a thin matrix that are taken at once, vectors of a tile that is updated: what 32 registers
@@ -28,51 +29,6 @@ ROWS, FACTORS, VECTORS = (4, 5, 4) if binding.get_host_cpu_features().get("avx51
 PANEL = 16  # vectors of a row that are worked on before the next rows: what is needed of thin matrices stays in L1
 HEIGHTS = (ROWS, 1)
 VECTOR_BYTES = 64
-
-
-class Tail:
-    """Loads and stores of a last vector that is not whole; what lies behind reads as zero."""
-
-    def __init__(self, e: Emit, count: ir.Value) -> None:
-        self.e, kind = e, ir.VectorType(I64, e.stream)
-        self.mask_type = ir.VectorType(ir.IntType(1), e.stream)
-        none = ir.Constant(kind, ir.Undefined)
-        one = e.b.insert_element(none, count, ir.Constant(I32, 0))
-        every = e.b.shuffle_vector(one, none, ir.Constant(ir.VectorType(I32, e.stream), [0] * e.stream))
-        self.mask = e.b.icmp_signed("<", ir.Constant(kind, list(range(e.stream))), every)
-        self.suffix = f"v{e.stream}f{e.bits}.p0"
-
-    def load(self, p: ir.Value, offset: ir.Value) -> ir.Value:
-        e, kind = self.e, self.e.stream_type
-        function = ir.FunctionType(kind, [PTR, I32, self.mask_type, kind])
-        load = cgutils.get_or_insert_function(e.module, function, f"llvm.masked.load.{self.suffix}")
-        align = ir.Constant(I32, e.element_bytes)
-        return e.b.call(load, [e.at(p, offset), align, self.mask, e.zero(kind)])
-
-    def store(self, value: ir.Value, p: ir.Value, offset: ir.Value) -> None:
-        e = self.e
-        function = ir.FunctionType(VOID, [e.stream_type, PTR, I32, self.mask_type])
-        store = cgutils.get_or_insert_function(e.module, function, f"llvm.masked.store.{self.suffix}")
-        e.b.call(store, [value, e.at(p, offset), ir.Constant(I32, e.element_bytes), self.mask])
-
-    def only(self, value: ir.Value) -> ir.Value:
-        return self.e.b.select(self.mask, value, self.e.zero(value.type))
-
-
-class Whole:
-    """Loads and stores of a whole vector."""
-
-    def __init__(self, e: Emit) -> None:
-        self.e = e
-
-    def load(self, p: ir.Value, offset: ir.Value) -> ir.Value:
-        return self.e.load(p, offset, self.e.stream_type)
-
-    def store(self, value: ir.Value, p: ir.Value, offset: ir.Value) -> None:
-        self.e.store(value, p, offset)
-
-    def only(self, value: ir.Value) -> ir.Value:
-        return value
 
 
 def _rows(e: Emit, base: ir.Value, row: ir.Value, count: int) -> list[ir.Value]:
@@ -105,9 +61,7 @@ def forward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, f: ir.Value, f_r
         spot = lambda c: const(c * size)  # noqa: E731
         old = [[e.load(s, spot(c), e.stream_type) for c in range(width)] for s in s_at]
         first = b.icmp_signed("!=", fresh, const(0))
-        total = [
-            [cgutils.alloca_once_value(b, b.select(first, e.zero(e.stream_type), x)) for x in row] for row in old
-        ]
+        total = [[cgutils.alloca_once_value(b, b.select(first, e.zero(e.stream_type), x)) for x in row] for row in old]
 
         def add(part: Whole | Tail, o: ir.Value, w_at=w_at, f_at=f_at, total=total) -> None:
             x = [part.load(p, o) for p in f_at]
@@ -214,6 +168,7 @@ def collect(e: Emit, sums: ir.Value, y: ir.Value, y_row: ir.Value, rows: ir.Valu
 
 
 KERNELS = (forward, backward, add_product, collect)
+
 
 @intrinsic
 def _emit_library(context, like, lanes, out):
