@@ -122,10 +122,10 @@ def flow(
     certify : bool
         End each trajectory as soon as it provably can not move by more than its tolerance any more, see below.
     engine : {"auto", "lanes", "dense", "wide", "reduced"}
-        Lanes: many small networks side by side in the machine's vectors; dense: BLAS, one network a thread; wide: one
-        network after another on all threads, stages as thin factors, for networks whose input or output is narrow
-        beside their layers; reduced: each trajectory as a narrow network with the same flow, see below.  "auto" chooses
-        by widths, loss, method and precision alone.
+        Lanes: many small networks side by side in the machine's vectors; dense: one network a thread, vectors along
+        its rows; wide: one network after another on all threads, stages as thin factors, for networks whose input or
+        output is narrow beside their layers; reduced: each trajectory as a narrow network with the same flow, see
+        below.  "auto" chooses by widths, loss, method and precision alone.
     threads : int, optional
         By default one for each core this process may use.  Results do not depend on it.
     progress : bool or callable
@@ -150,8 +150,8 @@ def flow(
     The flow is that of the survey (arXiv 2511.10362, sections on gradient flow and on the adjacency matrix).  For two
     layers the step is also limited to follow modes that are still hidden below the tolerance: they grow at up to
     ||R||_2 while no error norm sees them.  Trajectories are bitwise the same whatever the batch they are in, its order,
-    and the number of threads; with the lanes engine also whatever the number of lanes.  With the dense and the wide
-    engine they depend on the BLAS library.
+    and the number of threads; with the lanes engine also whatever the number of lanes.  With the wide engine they
+    depend on the BLAS library.
 
     Stabilized methods take s stages in a step and reach h rho ~ 0.35 s^2 with them: "rock" is ROCK4 (A. Abdulle, SIAM
     J. Sci. Comput. 23, 2002) for steps at which what rounding leaves in its stages stays below the tolerance, and RKC2

@@ -61,4 +61,4 @@ def test_libraries_are_looked_for_once(monkeypatch):
     monkeypatch.setattr("threadpoolctl.ThreadpoolController.__init__", refuse)
     loss = Quadratic.from_singular_values((2.0, 1.0), shape=(2, 2), rng=0)
     w0 = inits.balanced(Network((2, 3, 2)), scale=0.5, size=2, rng=0)
-    assert flow(w0, loss, (0.0, 1.0), engine="dense").success.all()
+    assert flow(w0, loss, (0.0, 1.0), engine="wide").success.all()

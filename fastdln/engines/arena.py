@@ -32,6 +32,7 @@ class Arena:
             **dict.fromkeys(method.states, stride),
             "probe": stride if sizes["record_gradient"] >= 0 else 0,
             "scratch": recipe.program.n_scratch,
+            "buffer": recipe.buffer,
             "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.factors,
             "output_factors": method.sizes["output_terms"],
             "dense": method.dense.size,
@@ -59,7 +60,7 @@ class Arena:
             "observe": recipe.observe, **method.tables, "mix": np.zeros(method.mixed, np.int64),
             "layers": np.array(recipe.program.layers, np.int64), "sizes": layer_sizes,
             "layer_sizes": layer_sizes.astype(float), "rates": recipe.rates,
-            "bases": np.array([0, 0, places["scratch"], recipe.executor.gemm, 0, 0], np.int64),
+            "bases": np.array([0, 0, places["scratch"], places["buffer"], 0, 0], np.int64),
             "flags": np.zeros(3, np.int64), "states": np.zeros(3, np.int64),
             "traj": np.full(lanes, -1, np.int64), "output": np.zeros(lanes, np.int64),
         }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import Executor, Recipe, recipe
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.kernels import layout, loop, stabilized_loop, starting_loop
-from fastdln.linalg import one_blas_thread
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
 POLL_SECONDS = 0.1  # between looks at Ctrl-C and progress
@@ -62,11 +60,9 @@ def run(
                 continue
             worker.prepare(chunk, resumed=number > 0)
             shared = np.zeros(4, np.int64)
-            # trajectories run side by side, so each product gets one thread of BLAS
-            with one_blas_thread() if executor.gemm else contextlib.nullcontext():
-                for now in _threads(worker, shared):
-                    if progress is not None:
-                        progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
+            for now in _threads(worker, shared):
+                if progress is not None:
+                    progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
             done += int(shared[layout.DONE])
             failed += int(shared[layout.FAILURES])
         yield chunk

@@ -31,7 +31,7 @@ class Executor:
 
     lanes: int
     encode: Callable[[tuple[Product, ...], int], NDArray[np.int64]]
-    gemm: int = 0  # address of BLAS, where it is used
+    buffer: Callable[[tuple[Product, ...], int], int] = lambda products, entry_bytes: 0  # entries of its buffer
 
     def unit(self, dtype: DTypeLike) -> int:
         """Entries that loops over a state take at once, to which every matrix is padded."""
@@ -48,6 +48,7 @@ class Recipe:
     method: MethodLayout
     rhs: NDArray[np.int64]
     observe: NDArray[np.int64]
+    buffer: int  # entries
     sizes: dict[str, int]
     par: dict[str, float]
     rates: NDArray[Any]
@@ -68,6 +69,7 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     method = lay_out(problem.method, problem.rtol, dtype)
     entry_bytes = executor.lanes * dtype.itemsize
     rhs, observe = executor.encode(plan.rhs, entry_bytes), executor.encode(plan.observe, entry_bytes)
+    buffer = executor.buffer((*plan.rhs, *plan.observe), entry_bytes)
     rates = np.ones((network.depth, 2), dtype)
     rates[:, 0] = problem.layer_rates or 1.0
     rates[:, 1] = problem.weight_decay
@@ -79,7 +81,7 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     }
     constants, code = _constants(problem, plan), _straight(problem, executor, plan, method)
     return Recipe(
-        problem, executor, plan, method, rhs, observe, sizes, par, rates, constants, goals(problem), code
+        problem, executor, plan, method, rhs, observe, buffer, sizes, par, rates, constants, goals(problem), code
     )
 
 

@@ -97,7 +97,7 @@ ADDRESSES = (
     "thresholds_at",
     "ctl_at",
     "par_at",
-    "bases_at",  # table of addresses: state, derivative, scratch; gemm
+    "bases_at",  # table of addresses: state, derivative, scratch, buffer
     "flags_at",
     "states_at",  # table of addresses: y, z, tolerances
     "traj_at",  # trajectory in each lane, or -1

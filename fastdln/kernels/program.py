@@ -1,7 +1,7 @@
 """The products of a network: which ones, in which order, as data.
 
 The right-hand side  dW_i/dt = W_{>i}' R W_{<i}'  and the loss need nothing but products of small matrices.  A
-*program* is their list.  The engines encode it for what executes it (register tiles over lanes, or BLAS) and never
+*program* is their list.  The engines encode it for what executes it (over lanes, or one network) and never
 see a width again.
 
 Two families of orders, the cheapest by flops is taken:

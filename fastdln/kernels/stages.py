@@ -27,7 +27,7 @@ def _slopes(e: Emit, table: ir.Value, index: ir.Value, n: int) -> list[ir.Value]
 
 
 def execute(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
-    """Run a program of products: register tiles for many lanes, BLAS for one."""
+    """Run a program of products: of many lanes, or of one network."""
     (tiles if e.lanes > 1 else gemm).interpret(e, bases, rows, count)
 
 

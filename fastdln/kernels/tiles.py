@@ -22,7 +22,7 @@ from fastdln.kernels.program import DERIVATIVE, NN, NT, TN, Product
 (KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, USE_D, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
 COLUMNS = 20
 
-CLOSED = 4  # in the table of bases, behind the address of gemm
+CLOSED = 4  # in the table of bases, behind the buffer of `gemm`
 
 REGISTERS = 16  # of AVX2; with more of them larger tiles were no faster
 TILES = [(m, n) for m in range(1, 5) for n in range(1, 5) if m * n + min(m, n) + 1 <= REGISTERS]
