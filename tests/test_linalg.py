@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+import scipy.linalg.cython_blas  # noqa: F401  a library that is loaded within a test has no setting before
 from numpy.testing import assert_allclose
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -26,6 +29,13 @@ def target_of_data(make):
     return np.concatenate([loss.target, loss.cross, *(m.T for m in loss.modes)], axis=None)
 
 
+def strengths_at_the_end(engine):
+    """Integrate in two threads of our own."""
+    w0 = inits.gaussian(Network((8, 150, 150, 8)), 0.7, size=3, rng=0)
+    loss = Quadratic.from_singular_values(np.arange(1, 9), (8, 8), rng=0)
+    return flow(w0, loss, (0.0, 0.5), engine=engine, record=("strengths",), threads=2).strengths
+
+
 @pytest.mark.parametrize(
     "compute",
     [
@@ -38,6 +48,7 @@ def target_of_data(make):
         lambda: inits.orthogonal(Network((400, 300)), rng=0)[0],
         lambda: inits.aligned(Network((200, 150, 100)), 0.5, rng=0)[0],
         lambda: inits.decoupled(Network((200, 100)), Quadratic(np.eye(100, 200)), 0.5)[0],
+        *(partial(strengths_at_the_end, engine) for engine in ("dense", "wide")),
     ],
 )
 def test_threads_of_blas_change_no_bit_and_keep_their_setting(compute):
@@ -48,6 +59,21 @@ def test_threads_of_blas_change_no_bit_and_keep_their_setting(compute):
             results.append(compute())
             assert threadpool_info() == before
     assert np.array_equal(*results)
+
+
+def fail(error):
+    with one_blas_thread():
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_the_setting_of_blas_comes_back_after_an_error(error):
+    with threadpool_limits(2, user_api="blas"):
+        before = threadpool_info()
+        with pytest.raises(error):
+            fail(error)
+        assert threadpool_info() == before
 
 
 def test_libraries_are_looked_for_once(monkeypatch):

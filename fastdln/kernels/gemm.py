@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numpy.typing import NDArray
 
 from fastdln.kernels.emit import I64, Emit, const
-from fastdln.kernels.masked import Tail
+from fastdln.kernels.masked import Tail, Whole
 from fastdln.kernels.packing import transpose
 from fastdln.kernels.program import NT, TN, Product
 
@@ -126,26 +126,20 @@ def _tile(
         e.b.store(e.at(xa, field[ALONG_A]), at_a)
         e.b.store(e.at(xb, along_b), at_b)
 
-    tail = Tail(e, field[REST])
-
-    def spots() -> Iterator[tuple[ir.Value, ir.Value, bool]]:
+    def spots(last: Whole | Tail) -> Iterator[tuple[ir.Value, ir.Value, Whole | Tail]]:
         for i, row in enumerate(total):
             for v, place in enumerate(row):
-                yield e.b.add(e.times(field[LC], i), const(v * VECTOR_BYTES)), e.b.load(place), v == vectors - 1
+                o = e.b.add(e.times(field[LC], i), const(v * VECTOR_BYTES))
+                yield o, place, last if v == vectors - 1 else Whole(e)
 
-    def put(x: ir.Value, o: ir.Value, last: bool) -> None:
-        if last:
-            tail.store(x, c, o)
-        else:
-            e.store(x, c, o)
-
-    with e.b.if_else(e.b.icmp_signed("!=", field[SUB], const(0))) as (yes, no):
-        with yes:
-            for o, x, last in spots():
-                put(e.b.fsub(e.load(d, o, e.stream_type), x), o, last)
-        with no:
-            for o, x, last in spots():
-                put(x, o, last)
+    with e.b.if_then(e.b.icmp_signed("!=", field[SUB], const(0))):
+        for o, place, part in spots(Whole(e)):
+            e.b.store(e.b.fsub(part.load(d, o), e.b.load(place)), place)
+    with e.b.if_else(e.b.icmp_signed("==", field[REST], const(e.stream))) as branches:
+        for branch, kind in zip(branches, (Whole(e), None), strict=True):  # stores of a part of a vector may be slow
+            with branch:
+                for o, place, part in spots(kind or Tail(e, field[REST])):
+                    part.store(e.b.load(place), c, o)
 
 
 def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
