@@ -7,16 +7,24 @@ import os
 
 import numpy as np
 from llvmlite import binding
+from numba.core import config
 from numpy.typing import DTypeLike
 
 LANES_VARIABLE = "FASTDLN_LANES"
 
 
 @functools.cache
+def cpu_features() -> frozenset[str]:
+    """Features of the processor that code is made for: this one's, or what ``NUMBA_CPU_FEATURES`` says."""
+    if config.CPU_FEATURES is None:
+        return frozenset(name for name, there in binding.get_host_cpu_features().items() if there)
+    return frozenset(name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+"))
+
+
 def _native_lanes() -> int:
     """f64 numbers in a vector of this machine."""
-    features = binding.get_host_cpu_features()
-    return 8 if features.get("avx512f") else 4 if features.get("avx") else 2
+    features = cpu_features()
+    return 8 if "avx512f" in features else 4 if "avx" in features else 2
 
 
 def lane_count(dtype: DTypeLike = np.float64) -> int:

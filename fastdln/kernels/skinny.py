@@ -1,8 +1,8 @@
 """A large matrix times thin ones: it is read once, whatever is asked of it.
 
 Thin matrices are held transposed, each of their columns contiguous ("row" below is the distance in bytes from one to
-the next).  The large matrix W is row-major and passes through the registers in tiles of a few rows; of one tile both
-products, W F and W' G, are taken while it lies in the first-level cache.
+the next).  The large matrix W is row-major and passes through the registers in tiles of a few rows; of a block of
+tiles both products, W F and W' G, are taken while it lies in a cache near by, and meanwhile the next block is fetched.
 
 Vectors run along the rows of W.  A sum over k has as many partial sums as a vector has numbers, each ascending in k; a
 sum over i ascends within the rows that one call is given.
@@ -11,8 +11,9 @@ sum over i ascends within the rows that one call is given.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -20,13 +21,17 @@ from numpy.typing import DTypeLike
 
 from fastdln.kernels.compile import emitted, kernel, part
 from fastdln.kernels.emit import I32, PTR, VOID, Emit, const
+from fastdln.kernels.lanes import cpu_features
 from fastdln.kernels.masked import Tail, Whole
 from fastdln.kernels.vectors import addresses, emit_all, invoke
 
-# rows of a tile, columns of a thin matrix that are taken at once, vectors of a tile that is updated: what 32 registers
-# of 64 bytes hold, or 16 of 32; no sum depends on them
-ROWS, FACTORS, VECTORS = (4, 5, 4) if binding.get_host_cpu_features().get("avx512f") else (2, 3, 3)
-PANEL = 16  # vectors of a row that are worked on before the next rows: what is needed of thin matrices stays in L1
+# What the registers hold: 32 of 64 bytes each, or 16 of 32.  No sum depends on it.
+AVX512 = "avx512f" in cpu_features()
+TALL = (8, 8, 8, 6, 4) if AVX512 else (4, 3, 2)  # rows of a tile for so many columns of a thin matrix at once
+FACTORS = len(TALL)
+ROWS, VECTORS = (4, 4) if AVX512 else (2, 3)  # of a tile that is updated
+BLOCK = 24  # rows that are worked on before the next columns
+PANEL = 768  # vectors of all columns of a block, F and Z; the fewer the shorter are the runs in which W is read
 HEIGHTS = (ROWS, 1)
 VECTOR_BYTES = 64
 
@@ -41,22 +46,36 @@ def _prefetch(e: Emit, p: ir.Value, offset: ir.Value) -> None:
     e.b.call(prefetch, [e.at(p, offset), *(ir.Constant(I32, x) for x in (0, 2, 1))])
 
 
+def _fetch(e: Emit, rows: list[ir.Value], offset: ir.Value, ahead: ir.Value, slowly: ir.Value) -> None:
+    """Fetch what lies ``ahead`` bytes behind the beginning of rows, 2^slowly times as slowly as ``offset`` goes on."""
+    line = e.b.and_(e.b.lshr(offset, slowly), const(-VECTOR_BYTES))
+    for p in rows:
+        _prefetch(e, p, e.b.add(line, ahead))
+
+
+def _shapes(e: Emit, m: ir.Value, n: ir.Value) -> Iterator[tuple[int, int]]:
+    """Tiles of TALL[n - 1] rows or of one, for n <= FACTORS columns; the one that is asked for is taken."""
+    b = e.b
+    shape = b.add(b.select(b.icmp_signed("==", m, const(1)), const(FACTORS), const(0)), b.sub(n, const(1)))
+    for case in e.cases(shape, range(2 * FACTORS)):
+        width = case % FACTORS
+        yield TALL[width] if case < FACTORS else 1, width + 1
+
+
 def forward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, f: ir.Value, f_row: ir.Value, n: ir.Value,
             sums: ir.Value, sums_row: ir.Value, columns: ir.Value, fresh: ir.Value,
-            ahead: ir.Value) -> None:  # fmt: skip
-    """sums[i, c] += the partial sums of W[i, k] F[k, c] over ``columns`` k; m = ROWS or 1 rows, n <= FACTORS columns.
+            ahead: ir.Value, slowly: ir.Value) -> None:  # fmt: skip
+    """sums[i, c] += the partial sums of W[i, k] F[k, c] over ``columns`` k, for m rows and n columns of `_shapes`.
 
     ``sums`` holds a vector for each c, and ``sums_row`` bytes further those of the next row; where ``fresh`` is not 0
-    they count as zero.  What lies ``ahead`` bytes further in W is fetched.
+    they count as zero.  W is fetched ``ahead``, see `_fetch`.
     """
     b = e.b
     w, f, sums = map(e.pointer, (w, f, sums))
     size = e.stream * e.element_bytes
     whole = b.and_(e.times(columns, e.element_bytes), const(-size))
     rest = b.and_(columns, const(e.stream - 1))
-    shape = b.add(b.select(b.icmp_signed("==", m, const(1)), const(FACTORS), const(0)), b.sub(n, const(1)))
-    for case in e.cases(shape, range(2 * FACTORS)):
-        height, width = HEIGHTS[case // FACTORS], case % FACTORS + 1
+    for height, width in _shapes(e, m, n):
         w_at, f_at, s_at = _rows(e, w, w_row, height), _rows(e, f, f_row, width), _rows(e, sums, sums_row, height)
         spot = lambda c: const(c * size)  # noqa: E731
         old = [[e.load(s, spot(c), e.stream_type) for c in range(width)] for s in s_at]
@@ -71,8 +90,7 @@ def forward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, f: ir.Value, f_r
                     e.b.store(e.fma(v, xc, e.b.load(slot)), slot)
 
         with e.over(const(0), whole) as (o,):
-            for p in w_at:
-                _prefetch(e, p, b.add(o, ahead))
+            _fetch(e, w_at, o, ahead, slowly)
             add(Whole(e), o)
         with b.if_then(b.icmp_signed(">", rest, const(0))):
             add(Tail(e, rest), whole)
@@ -82,16 +100,17 @@ def forward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, f: ir.Value, f_r
 
 
 def backward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, g: ir.Value, g_row: ir.Value, n: ir.Value,
-             z: ir.Value, z_row: ir.Value, columns: ir.Value) -> None:  # fmt: skip
-    """Z[k, c] += sum over m = ROWS or 1 rows i of W[i, k] G[i, c], for ``columns`` k and n <= FACTORS columns c."""
+             z: ir.Value, z_row: ir.Value, columns: ir.Value, ahead: ir.Value, slowly: ir.Value) -> None:  # fmt: skip
+    """Z[k, c] += sum over i of W[i, k] G[i, c], for ``columns`` k, m rows i and n columns c of `_shapes`.
+
+    W is fetched ``ahead``, see `_fetch`.
+    """
     b = e.b
     w, g, z = map(e.pointer, (w, g, z))
     size = e.stream * e.element_bytes
     whole = b.and_(e.times(columns, e.element_bytes), const(-size))
     rest = b.and_(columns, const(e.stream - 1))
-    shape = b.add(b.select(b.icmp_signed("==", m, const(1)), const(FACTORS), const(0)), b.sub(n, const(1)))
-    for case in e.cases(shape, range(2 * FACTORS)):
-        height, width = HEIGHTS[case // FACTORS], case % FACTORS + 1
+    for height, width in _shapes(e, m, n):
         w_at, g_at, z_at = _rows(e, w, w_row, height), _rows(e, g, g_row, width), _rows(e, z, z_row, width)
         factor = [[e.scalar(p, i * e.element_bytes, e.stream_type) for p in g_at] for i in range(height)]
 
@@ -104,6 +123,7 @@ def backward(e: Emit, w: ir.Value, w_row: ir.Value, m: ir.Value, g: ir.Value, g_
                 part.store(x, p, o)
 
         with e.over(const(0), whole) as (o,):
+            _fetch(e, w_at, o, ahead, slowly)
             add(Whole(e), o)
         with b.if_then(b.icmp_signed(">", rest, const(0))):
             add(Tail(e, rest), whole)
@@ -202,23 +222,40 @@ def multiply(tiles, item, w, w_row, rows, columns, f, f_row, f_count, sums, y, y
 
     ``sums`` is scratch: a vector for each row and column of F.  All are addresses and bytes but the
     counts and ``item``, the bytes of a number.  2 rows columns (f_count + g_count) flops.
+
+    W goes by in blocks.  Each call of a tile fetches a part of the block that comes next: all at once would be more
+    than the processor waits for, and the rest would be forgotten.
     """
-    panel, f_chunk, g_chunk = PANEL * VECTOR_BYTES // item, share(f_count), share(g_count)
-    for k in range(0, columns, panel):
-        width = min(panel, columns - k)
-        i = 0
-        while i < rows:
-            m = ROWS if rows - i >= ROWS else 1
-            tile = w + i * w_row + k * item
-            for c in range(0, f_count, f_chunk):
-                ahead = m * w_row if c == 0 and rows - i > m else 0
-                invoke(tiles[0], tile, w_row, m, f + c * f_row + k * item, f_row, min(f_chunk, f_count - c),
-                       sums + (i * f_count + c) * VECTOR_BYTES, f_count * VECTOR_BYTES, width, 1 if k == 0 else 0,
-                       ahead)  # fmt: skip
-            for c in range(0, g_count, g_chunk):
-                invoke(tiles[1], tile, w_row, m, g + c * g_row + i * item, g_row, min(g_chunk, g_count - c),
-                       z + c * z_row + k * item, z_row, width)  # fmt: skip
-            i += m
+    f_chunk, g_chunk = share(f_count), share(g_count)
+    f_calls = (f_count + f_chunk - 1) // f_chunk
+    calls = f_calls + (g_count + g_chunk - 1) // g_chunk
+    slowly = 0 if calls == 1 else 1 if calls <= 3 else 2
+    panel = max(PANEL // (f_count + g_count + 4), 4) * VECTOR_BYTES // item
+    for block in range(0, rows, BLOCK):
+        end = min(rows, block + BLOCK)
+        for k in range(0, columns, panel):
+            width = min(panel, columns - k)
+            if k + panel < columns:
+                following = panel * item
+            else:
+                following = BLOCK * w_row - k * item if end + BLOCK <= rows else 0
+            for call in range(calls):
+                turned = call >= f_calls
+                c = (call - f_calls) * g_chunk if turned else call * f_chunk
+                n = min(g_chunk, g_count - c) if turned else min(f_chunk, f_count - c)
+                ahead = following + (min(call, (1 << slowly) - 1) * width * item >> slowly) // VECTOR_BYTES * VECTOR_BYTES
+                i, tall = block, TALL[n - 1]
+                while i < end:
+                    m = tall if end - i >= tall else 1
+                    tile = w + i * w_row + k * item
+                    if turned:
+                        invoke(tiles[1], tile, w_row, m, g + c * g_row + i * item, g_row, n,
+                               z + c * z_row + k * item, z_row, width, ahead, slowly)  # fmt: skip
+                    else:
+                        invoke(tiles[0], tile, w_row, m, f + c * f_row + k * item, f_row, n,
+                               sums + (i * f_count + c) * VECTOR_BYTES, f_count * VECTOR_BYTES, width,
+                               1 if k == 0 else 0, ahead, slowly)  # fmt: skip
+                    i += m
     invoke(tiles[3], sums, y, y_row, rows, f_count)
 
 
