@@ -12,7 +12,11 @@ nor on threads.
 from __future__ import annotations
 
 import math
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +32,7 @@ from fastdln.linalg import one_blas_thread
 
 
 class Wide:
-    """The engine of wide networks; each trajectory has all threads."""
+    """The engine of wide networks: trajectories side by side, one in each thread; the last ones have all threads."""
 
     def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
         """Bytes that a call takes at most: what is recorded, starts and finals, one trajectory with its factors."""
@@ -44,17 +48,42 @@ class Wide:
                 working += (stacks + rank * (2 * PARTS * columns + rows * VECTOR_BYTES)) * item
             else:
                 working += (slopes + 6) * rows * columns * item
-        return kept + records + histories + 2 * problem.start.nbytes + working
+        return kept + records + histories + 2 * problem.start.nbytes + working * min(problem.threads, problem.n)
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
-        """Integrate the trajectories one by one."""
+        """Integrate the trajectories, in their order."""
         failed = 0
-        with Workers(problem.threads) as workers:
-            for k in range(problem.n):
-                results = Results(problem, slice(k, k + 1))
-                with one_blas_thread(), np.errstate(all="ignore"):
-                    Trajectory(problem, k, results, workers).run()
-                failed += int(results.status[0] > STOPPED_EARLY)
-                if progress is not None:
-                    progress(k + 1, failed, problem.n)
+        for k, results in enumerate(_results(problem)):
+            failed += int(results.status[0] > STOPPED_EARLY)
+            if progress is not None:
+                progress(k + 1, failed, problem.n)
+            yield results
+
+
+def _results(problem: Problem) -> Iterator[Results]:
+    """What became of the trajectories: as many side by side as there are threads, those that remain one by one."""
+    threads, stopped = problem.threads, threading.Event()
+    side_by_side = problem.n - problem.n % threads if threads > 1 else 0
+
+    def integrate(k: int, workers: Workers) -> Results:
+        results = Results(problem, slice(k, k + 1))
+        with np.errstate(all="ignore"):
+            Trajectory(problem, k, results, workers).run(stopped)
+        return results
+
+    with Workers(threads) as workers, Workers(1) as alone:
+        begun: deque[Future[Results]] = deque()
+        try:
+            with one_blas_thread():
+                for k in range(side_by_side):
+                    begun.append(workers.begin(partial(integrate, k, alone)))
+                    if len(begun) >= threads:
+                        yield begun.popleft().result()
+                while begun:
+                    yield begun.popleft().result()
+            for k in range(side_by_side, problem.n):
+                with one_blas_thread():
+                    results = integrate(k, workers)
                 yield results
+        finally:
+            stopped.set()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.linalg import get_lapack_funcs
 
 from fastdln.engines.wide.terms import START, Mix
 from fastdln.engines.wide.workers import Workers
@@ -22,18 +23,51 @@ PARTS, LEAST_ROWS = 8, 256  # into how many parts a product falls at most, and h
 ALONE = 1 << 18  # entries up to which a product is not worth sharing
 MOST_SPREAD = 1e3
 TINY = 1e-300, 1e-37  # the least error scale, f64 and f32, as in the lanes
-STAGGER = 448  # bytes modulo a page by which columns are apart, lest all of them fall into the same sets of a cache
+# Bytes modulo STAGGER_FROM by which columns are apart: a few of them must neither fall into the same sets of a cache nor
+# lie at distances of 4096 bytes, at which processors take loads and stores for the same.
+STAGGER, STAGGER_FROM = 448, 1024
 
 
 def thin(columns: int, length: int, dtype: DTypeLike) -> Matrix:
     """Memory for a thin matrix, transposed: aligned to vectors, its columns staggered."""
     item = np.dtype(dtype).itemsize
     row = -(-length * item // skinny.VECTOR_BYTES) * skinny.VECTOR_BYTES
-    if row > 2048:
-        row += (STAGGER - row) % 4096
+    if row >= STAGGER_FROM:
+        row += (STAGGER - row) % STAGGER_FROM
     memory = np.empty(columns * row // item + skinny.VECTOR_BYTES // item, dtype)
     first = -memory.ctypes.data % skinny.VECTOR_BYTES // item
     return memory[first : first + columns * row // item].reshape(columns, row // item)[:, :length]
+
+
+def _triangle(columns: Matrix) -> Matrix:
+    """R of columns = Q R, in f64; LAPACK given its workspace is up to twice as fast as `numpy.linalg.qr`."""
+    n, rank = columns.shape[1], min(columns.shape)
+    (factorize,) = get_lapack_funcs(("geqrf",), (columns,))
+    return np.triu(factorize(columns, lwork=64 * max(n, 1))[0][:rank]).astype(np.float64)
+
+
+class _Multiplication:
+    """Y = W F, and Z = W' G over some rows of W, in scratch ``sums``; addresses are taken once for all parts."""
+
+    def __init__(
+        self, tiles: NDArray[np.int64], W: Matrix, f: Matrix, g: Matrix, y: Matrix, z: Matrix, sums: Matrix
+    ) -> None:  # fmt: skip
+        self._arrays = W, f, g, y, z, sums
+        self._places = [x.ctypes.data for x in self._arrays]
+        self._tiles, self._item = tiles, W.itemsize
+        self._vectors = len(f) * skinny.VECTOR_BYTES
+
+    def run(self, rows: slice, first: int = 0) -> None:
+        """Do these rows; Z is written from its column number ``first`` on."""
+        W, f, g, y, z, _ = self._arrays
+        w_at, f_at, g_at, y_at, z_at, sums_at = self._places
+        at = rows.start * self._item
+        z[first : first + len(g)] = 0
+        skinny.multiply(
+            self._tiles, self._item, w_at + rows.start * W.strides[0], W.strides[0], rows.stop - rows.start, W.shape[1],
+            f_at, f.strides[0], len(f), sums_at + rows.start * self._vectors, y_at + at, y.strides[0],
+            g_at + at, g.strides[0], len(g), z_at + first * z.strides[0], z.strides[0],
+        )  # fmt: skip
 
 
 class Layer(Protocol):
@@ -140,6 +174,7 @@ class Factored:
         self._parts = [slice(a, b) for a, b in zip(edges, [*edges[1:], rows], strict=True)]
         self._inner, self._inner_at_stage = np.zeros(slopes), np.zeros(slopes)  # <W, P Q'>
         self._images: list[tuple[Matrix, Matrix]] = [(weights, weights)] * 2
+        self._kept: dict[str, Matrix] = {}
         self._stage = START
         self._norm = np.float64(np.linalg.norm(weights))
         self._norm, self._spread = self._update(weights, START)
@@ -148,52 +183,58 @@ class Factored:
         self._stage = stage
 
     def product(self, right: Matrix | None, left: Matrix | None) -> tuple[Matrix, Matrix]:
-        W, dtype = self._weights, self._weights.dtype
-        f, g = (thin(0, n, dtype) if x is None else x for x, n in zip((right, left), W.shape[::-1], strict=True))
-        none = thin(0, 0, dtype)
-        y, z = thin(len(f), W.shape[0], dtype), [thin(len(g), W.shape[1], dtype) for _ in self._parts]
-        more: list[Matrix | None] = [None, None]
-        found = [y, z[0]]
+        W, (rows, columns) = self._weights, self._weights.shape
+        none = thin(0, 0, W.dtype)
+        f, g = (none if x is None else x for x in (right, left))
+        y, z = self._memory("y", len(f), rows), self._memory("z", len(self._parts) * len(g), columns)
+        sums = self._memory("sums", len(f), rows * self._vector)
+        task = _Multiplication(self._tiles, W, f, g, y, z, sums)
 
-        def multiply(part: slice, z: Matrix) -> None:
-            self._multiply(W[part], f, g[:, part], y[:, part], z)
+        def multiply(p: int, part: slice) -> None:
+            task.run(part, p * len(g))
+
+        more: list[Matrix | None] = [None, None]
 
         def correct(side: int, x: Matrix, near: Matrix, far: Matrix) -> None:
             factors = self._factors(self._stage)
-            inner, addition = thin(len(x), len(factors), dtype), thin(len(x), far.shape[1], dtype)
-            self._multiply(near[: len(factors)], x, none, inner, none)
+            inner = self._memory(f"inner{side}", len(x), len(near))[:, : len(factors)]
+            addition = more[side] = self._memory(f"addition{side}", len(x), far.shape[1])
+            sums = self._memory(f"sums{side}", len(x), len(near) * self._vector)
+            every = slice(0, len(factors))
+            _Multiplication(self._tiles, near, x, none, inner, none, sums).run(every)
             inner *= factors
-            self._multiply(far[: len(factors)], none, inner, none, addition)
-            more[side] = addition
+            _Multiplication(self._tiles, far, none, inner, none, addition, none).run(every)
 
-        tasks = [partial(multiply, part, zp) for part, zp in zip(self._parts, z, strict=True)]
+        tasks = []
         if len(self._stage) > 1:
             if right is not None:
                 tasks.append(partial(correct, 0, f, self._right, self._left))
             if left is not None:
                 tasks.append(partial(correct, 1, g, self._left, self._right))
+        tasks += [partial(multiply, p, part) for p, part in enumerate(self._parts)]
         self._workers.each(tasks, alone=W.size < ALONE)
-        for zp in z[1:]:
-            z[0] += zp
-        for side, (image, addition) in enumerate(zip((y, z[0]), more, strict=True)):
-            at_stage = thin(len(image), image.shape[1], dtype)
-            np.multiply(image, dtype.type(self._stage[0]), out=at_stage)
+        total = z[: len(g)]
+        np.add.reduce(z.reshape(len(self._parts), len(g), columns), axis=0, out=total)
+        found = []
+        for side, (image, addition) in enumerate(zip((y, total), more, strict=True)):
+            at_stage = self._memory(f"at stage{side}", len(image), image.shape[1])
+            np.multiply(image, W.dtype.type(self._stage[0]), out=at_stage)
             if addition is not None:
                 at_stage += addition
             if len(image):
                 self._images[side] = image, at_stage
-            found[side] = at_stage
+            found.append(at_stage)
         return found[0], found[1]
 
-    def _multiply(self, W: Matrix, f: Matrix, g: Matrix, y: Matrix, z: Matrix) -> None:
-        """Y = W F and Z = W' G."""
-        sums = np.empty(len(W) * len(f) * self._vector, W.dtype)
-        z[...] = 0
-        skinny.multiply(
-            self._tiles, W.itemsize, W.ctypes.data, W.strides[0], *W.shape, f.ctypes.data, f.strides[0], len(f),
-            sums.ctypes.data, y.ctypes.data, y.strides[0],
-            g.ctypes.data, g.strides[0], len(g), z.ctypes.data, z.strides[0],
-        )  # fmt: skip
+    def _memory(self, name: str, columns: int, length: int) -> Matrix:
+        """A thin matrix whose memory is kept for the next call: what a step asks for anew comes in pages to be cleared.
+
+        So products are overwritten by the next ones of the same layer.
+        """
+        kept = self._kept.get(name)
+        if kept is None or len(kept) < columns or kept.shape[1] != length:
+            kept = self._kept[name] = thin(columns, length, self._weights.dtype)
+        return kept[:columns]
 
     def keep(self, l: int, left: Matrix, right: Matrix) -> None:
         place = slice(l * self._rank, (l + 1) * self._rank)
@@ -204,8 +245,7 @@ class Factored:
 
     def gradient_square(self, l: int) -> float:
         place = slice(l * self._rank, (l + 1) * self._rank)
-        triangle = np.linalg.qr(self._right[place].T, mode="r")
-        return float(np.square(triangle @ self._left[place]).sum(dtype=np.float64))
+        return float(np.square(_triangle(self._right[place].T) @ self._left[place]).sum(dtype=np.float64))
 
     def size(self) -> float:
         return float((self._norm / self._scale(self._norm)) ** 2)
@@ -215,7 +255,7 @@ class Factored:
         triangles: list[Matrix] = [self._left, self._right]
 
         def triangle(side: int) -> None:
-            triangles[side] = np.asarray(np.linalg.qr(triangles[side][:count].T, mode="r"), np.float64)
+            triangles[side] = _triangle(triangles[side][:count].T)
 
         self._workers.each([partial(triangle, side) for side in (0, 1)], alone=self._weights.size < ALONE)
 
@@ -248,10 +288,12 @@ class Factored:
         """Write the weights at a stage to ``out``; their norm and spread."""
         W, dtype = self._weights, self._weights.dtype
         factors = self._factors(stage)
-        used = np.flatnonzero(factors)
-        p, q = (thin(len(used), n, dtype) for n in W.shape)
+        used: NDArray[np.intp] | slice = np.flatnonzero(factors)
+        count = len(used)
+        if count and used[-1] - used[0] < count:  # so nothing is copied
+            used = slice(used[0], used[-1] + 1)
+        p, q = self._memory("p", count, W.shape[0]), self._right[used]
         np.multiply(self._left[used], factors[used, None], out=p)
-        q[...] = self._right[used]
         typical = self._atol + self._rtol * self._norm / W.size**0.5 or 1.0
         tolerance = (np.array([self._rtol, self._atol]) / typical).astype(dtype)
         scale = np.array([stage[0]], dtype)
@@ -261,7 +303,7 @@ class Factored:
             skinny.update(
                 self._tiles, dtype.itemsize, out[part].ctypes.data, out.strides[0], W[part].ctypes.data, W.strides[0],
                 scale.ctypes.data, part.stop - part.start, W.shape[1], p[:, part].ctypes.data, p.strides[0],
-                q.ctypes.data, q.strides[0], len(used), tolerance.ctypes.data, sums.ctypes.data,
+                q.ctypes.data, q.strides[0], count, tolerance.ctypes.data, sums.ctypes.data,
             )  # fmt: skip
 
         tasks = [partial(update, part, own) for part, own in zip(self._parts, sums, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +48,11 @@ class Trajectory:
         self._outputs = 0
         self._next_output()
 
-    def run(self) -> None:
-        """Integrate it, and write what became of it."""
+    def run(self, stopped: threading.Event) -> None:
+        """Integrate it, until that is ``stopped`` from outside, and write what became of it."""
         control, results = self._control, self._results
         over = not self.begin()
-        while not over:
+        while not (over or stopped.is_set()):
             accepted, over = self.step()
             if not accepted and over:
                 self._output_at_start()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
+
+R = TypeVar("R")
 
 
 class Workers:
@@ -13,7 +16,7 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self._helpers = threads - 1
-        self._pool = ThreadPoolExecutor(max(self._helpers, 1), "fastdln-wide")  # starts threads when they are needed
+        self._pool = ThreadPoolExecutor(threads, "fastdln-wide")  # starts threads when they are needed
 
     def __enter__(self) -> Workers:
         return self
@@ -22,6 +25,10 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown()
+
+    def begin(self, task: Callable[[], R]) -> Future[R]:
+        """Begin a task in a thread of its own, at most as many at once as there are threads."""
+        return self._pool.submit(task)
 
     def each(self, parts: Iterable[Callable[[], None]], alone: bool = False) -> None:
         """Do all parts; ``alone``: in the calling thread, where they are too small to share."""
