@@ -1,17 +1,22 @@
 """Wide networks: the factored engine against a direct Runge-Kutta: ``python -m bench.wide``.
 
 Both take the same fixed steps of Tsit5 from the same start, both estimate the error of every step (`bench.direct`).
-Rounds are interleaved; what is given is medians of ratios, in CPU seconds for one thread.  CPU/wall tells how many
-cores the factored engine had: with two threads the figures mean something only where it is near two.
+Rounds are interleaved; what is given is medians of ratios, in CPU seconds for one thread, else in wall seconds.
+CPU/wall tells how many cores the factored engine had: with two threads figures mean something only where it is near two.
 
-What a step of the factored engine must read and write of the large layer, and how many multiply-adds it takes, is
-counted.  Its best step is given as a share of the best rates at which the machine read memory, and multiplied, in the
-same rounds; the greater one is the bound that holds.
+What a step must read and write of the large layer, and how many multiply-adds it takes, is counted.  The roofline is
+the time that these would take, each pass over the layer for itself, at the best rates at which the machine read memory
+and multiplied in the same rounds; the best step is given as a share of it.
+
+``--roofline``: the products with the large layer alone, one at a time and both in one pass, for every rank.
+``--scaling``: what a second thread gains for one trajectory, for two, for the direct method and for the machine.
+``--deferred``: what updates of several steps at once would cost; nothing is gained, see `deferred`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,30 +36,36 @@ from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.tableaus import TSIT5
 from fastdln.linalg import one_blas_thread
 
-END = 10  # width of input and output
 STEP = 0.01
 
 
-def problem(width: int, depth: int = 3) -> tuple[dln.Quadratic, tuple[np.ndarray, ...]]:
-    """A target with modes between 4 and 1, and a gaussian start."""
-    network = dln.Network((END, *[width] * (depth - 1), END))
-    loss = dln.Quadratic.from_singular_values(np.linspace(4.0, 1.0, END), shape=(END, END), rng=0)
+def problem(width: int, rank: int) -> tuple[dln.Quadratic, tuple[np.ndarray, ...]]:
+    """A target with modes between 4 and 1, and a gaussian start; ``rank`` is the width of input and output."""
+    network = dln.Network((rank, width, width, rank))
+    loss = dln.Quadratic.from_singular_values(np.linspace(4.0, 1.0, rank), shape=(rank, rank), rng=0)
     return loss, dln.inits.gaussian(network, 0.7, rng=0)
 
 
-def seconds(call: Callable[[], object], threads: int) -> float:
-    """Wall seconds of a call; of one thread CPU seconds, which neighbours on the same core do not touch."""
-    clock = time.process_time if threads == 1 else time.perf_counter
+Clock = Callable[[], float]
+
+
+def clock_of(threads: int) -> Clock:
+    """Of one thread CPU seconds, which neighbours on the same core touch least; else wall seconds."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def seconds(call: Callable[[], object], clock: Clock) -> float:
+    """How long a call takes."""
     start = clock()
     call()
     return clock() - start
 
 
-def multiply_rate(threads: int, rounds: int = 50_000) -> float:
-    """Floating-point operations per second of nothing but multiply-adds, by the clock of `seconds`."""
-    loop, lanes = fma_loop(LANES[-1]), LANES[-1]
-    calls = [lambda: loop(rounds)] * threads
-    return 2 * lanes * CHAINS * rounds * threads / seconds(lambda: shared(calls), threads)
+def multiply_rate(threads: int, clock: Clock, rounds: int = 50_000) -> float:
+    """Floating-point operations per second of nothing but multiply-adds."""
+    lanes = LANES[-1]
+    calls = [partial(fma_loop(lanes), rounds)] * threads
+    return 2 * lanes * CHAINS * rounds * threads / seconds(lambda: shared(calls), clock)
 
 
 @numba.njit(nogil=True, fastmath=True)
@@ -65,16 +76,16 @@ def _total(out, x):  # type: ignore[no-untyped-def]
     out[0] = total
 
 
-def read_rate(numbers: np.ndarray, threads: int) -> float:
+def read_rate(numbers: np.ndarray, threads: int, clock: Clock) -> float:
     """Bytes per second of a sum, the best of some."""
     pieces = np.array_split(numbers, threads)
     calls = [partial(_total, np.zeros(1), piece) for piece in pieces]
-    return numbers.nbytes / min(seconds(lambda: shared(calls), threads) for _ in range(4))
+    return numbers.nbytes / min(seconds(lambda: shared(calls), clock) for _ in range(4))
 
 
-def measure(width: int, threads: int, rounds: int, steps: int) -> None:
+def measure(width: int, rank: int, threads: int, rounds: int, steps: int) -> None:
     """Print one line."""
-    loss, start = problem(width)
+    clock, (loss, start) = clock_of(threads), problem(width, rank)
     direct, numbers = Direct(loss, start, threads), np.concatenate([W.ravel() for W in start])
 
     found = []
@@ -84,27 +95,100 @@ def measure(width: int, threads: int, rounds: int, steps: int) -> None:
             trajectory.begin()
             trajectory.step()
         direct.step(STEP)
-        read_rate(numbers, threads)
+        read_rate(numbers, threads, clock)
         for _ in range(rounds):
             with threadpoolctl.threadpool_limits(threads):
-                slow = seconds(lambda: [direct.step(STEP) for _ in range(steps)], threads) / steps
+                slow = seconds(lambda: [direct.step(STEP) for _ in range(steps)], clock) / steps
             cpu, wall = time.process_time(), time.perf_counter()
             with one_blas_thread():
-                fast = seconds(lambda: [trajectory.step() for _ in range(steps)], threads) / steps
+                fast = seconds(lambda: [trajectory.step() for _ in range(steps)], clock) / steps
             cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
-            found.append((slow, fast, read_rate(numbers, threads), multiply_rate(threads), cores))
+            found.append((slow, fast, read_rate(numbers, threads, clock), multiply_rate(threads, clock), cores))
     change = np.abs(direct.state - numbers).max()
     error = np.abs(direct.state - results.final[0]).max() / change
     slow, fast, bandwidth, multiply, cores = np.array(found).T
-    traffic, flops = step_cost(width)
-    memory, arithmetic = traffic / bandwidth.max() / fast.min(), flops / multiply.max() / fast.min()
+    best = step_seconds(width, rank, bandwidth.max(), multiply.max())
     print(
-        f"N = {width:5d}, {threads} threads: {np.median(slow / fast):5.2f}x the direct method "
-        f"({np.median(slow) * 1e3:.1f} and {np.median(fast) * 1e3:.1f} ms a step), "
-        f"bandwidth {memory:.0%}, multiply-adds {arithmetic:.0%}, CPU/wall {np.median(cores):.2f}; "
-        f"difference of the weights' change {error:.1e}",
+        f"N = {width:5d}, rank {rank:2d}, {threads} threads: {np.median(slow / fast):5.2f}x the direct method "
+        f"({np.median(slow) * 1e3:.1f} and {np.median(fast) * 1e3:.1f} ms a step), roofline {best / fast.min():.0%}, "
+        f"CPU/wall {np.median(cores):.2f}; difference of the weights' change {error:.1e}",
         flush=True,
     )
+
+
+def step_seconds(width: int, rank: int, bandwidth: float, multiply: float) -> float:
+    """What a step of Tsit5 takes at these rates on the large layer: passes of both products, and one that updates."""
+    evaluations, terms = TSIT5.stages - 1, rank * sum(b != 0 for b in TSIT5.b)
+    read, twice = 8 * width**2 / bandwidth, 2 * width**2 / multiply
+    return evaluations * max(read, twice * 2 * rank) + max(2 * read, twice * terms)
+
+
+def roofline(width: int, rank: int, threads: int, rounds: int) -> None:
+    """Print one line: rates of W F, of W' G and of both, and their shares of what the machine can."""
+    clock, (loss, start) = clock_of(threads), problem(width, rank)
+    numbers, network = np.concatenate([W.ravel() for W in start]), dln.Network((rank, width, width, rank))
+    times: dict[str, list[float]] = {"W F": [], "W' G": [], "both": []}
+    bandwidth, multiply, repeats = 0.0, 0.0, max(1, 2**22 // width**2)
+    with Workers(threads) as workers, one_blas_thread():
+        trajectory, _ = factored(loss, numbers, network, workers)
+        layer = trajectory._field.layers[1]
+        F, G = thin(rank, width, np.float64), thin(rank, width, np.float64)
+        F[...], G[...] = np.random.default_rng(0).standard_normal((2, rank, width))
+        sides = {"W F": (F, None), "W' G": (None, G), "both": (F, G)}
+        for side in sides.values():
+            layer.product(*side)
+        for _ in range(rounds):
+            bandwidth, multiply = max(bandwidth, read_rate(numbers, threads, clock)), max(multiply, multiply_rate(threads, clock))
+            for name, side in sides.items():
+                call = partial(layer.product, *side)
+                times[name].append(seconds(lambda call=call: [call() for _ in range(repeats)], clock) / repeats)
+    parts = []
+    for name, found in times.items():
+        traffic, flops = 8 * width**2, 2 * width**2 * rank * (2 if name == "both" else 1)
+        best, shares = min(found), (traffic / bandwidth / min(found), flops / multiply / min(found))
+        bound = "memory" if shares[0] > shares[1] else "multiply-adds"
+        parts.append(f"{name} {traffic / best / 1e9:5.1f} GB/s {flops / best / 1e9:5.1f} GF/s {max(shares):4.0%} ({bound})")
+    print(
+        f"N = {width:5d}, rank {rank:2d}, {threads} threads; machine {bandwidth / 1e9:5.1f} GB/s "
+        f"{multiply / 1e9:5.1f} GF/s; {'; '.join(parts)}",
+        flush=True,
+    )
+
+
+def scaling(width: int, rank: int, rounds: int, steps: int) -> None:
+    """Print one line: how much faster two threads are than one, in wall seconds, each at its best."""
+    loss, start = problem(width, rank)
+    numbers, network = np.concatenate([W.ravel() for W in start]), dln.Network((rank, width, width, rank))
+    times: dict[str, dict[int, list[float]]] = {}
+
+    wall = time.perf_counter
+
+    def note(name: str, threads: int, time: float) -> None:
+        times.setdefault(name, {1: [], 2: []})[threads].append(time)
+
+    batch = tuple(np.stack([W, W]) for W in start)
+    with Workers(1) as one, Workers(2) as two:
+        trajectories = {t: factored(loss, numbers, network, w)[0] for t, w in ((1, one), (2, two))}
+        directs = {t: Direct(loss, start, t) for t in (1, 2)}
+        with one_blas_thread():
+            for trajectory in trajectories.values():
+                trajectory.begin()
+                trajectory.step()
+        for _ in range(rounds):
+            for t in (1, 2):
+                with one_blas_thread():
+                    note("one trajectory", t, seconds(lambda t=t: [trajectories[t].step() for _ in range(steps)], wall))
+                several = partial(
+                    dln.flow, batch, loss, (0.0, STEP * steps), [], step=STEP, engine="wide", threads=t, max_steps=steps
+                )
+                note("two trajectories", t, seconds(several, wall))
+                with threadpoolctl.threadpool_limits(t):
+                    note("direct", t, seconds(lambda t=t: [directs[t].step(STEP) for _ in range(steps)], wall))
+                note("reading", t, 1 / read_rate(numbers, t, wall))
+                note("multiply-adds", t, 1 / multiply_rate(t, wall))
+    gains = ", ".join(f"{name} {min(found[1]) / min(found[2]):.2f}" for name, found in times.items())
+    ratio = min(times["direct"][2]) / min(times["one trajectory"][2])
+    print(f"N = {width:5d}, rank {rank:2d}: {gains}; {ratio:.2f}x the direct method with two threads", flush=True)
 
 
 def factored(
@@ -119,35 +203,28 @@ def factored(
     return Trajectory(problem, 0, results, workers), results
 
 
-def step_cost(width: int) -> tuple[float, float]:
-    """Bytes and floating-point operations that a step of Tsit5 takes on the large layer."""
-    evaluations = TSIT5.stages - 1
-    terms = END * sum(b != 0 for b in TSIT5.b)
-    return 8 * width**2 * (evaluations + 2), 2 * width**2 * (evaluations * 2 * END + terms)
-
-
-def deferred(width: int, k: int, rounds: int) -> None:
+def deferred(width: int, rank: int, k: int, rounds: int) -> None:
     """What a step costs when the updates of k steps wait and are done at once.
 
-    A step's update has rank 60; while others wait, every product must be corrected by them.
+    A step's update has rank 6 r; while others wait, every product must be corrected by them.
     """
     rng, per_step = np.random.default_rng(0), TSIT5.stages - 1
     W, slopes = rng.standard_normal((width, width)) / width**0.5, per_step * k
     with Workers(1) as workers, one_blas_thread():
-        layer = Factored(W, slopes, END, 1.0, 1e-6, 1e-9, True, workers)
-        F, G = thin(END, width, np.float64), thin(END, width, np.float64)
-        F[...], G[...] = rng.standard_normal((2, END, width)) * 1e-3
+        layer = Factored(W, slopes, rank, 1.0, 1e-6, 1e-9, True, workers)
+        F, G = thin(rank, width, np.float64), thin(rank, width, np.float64)
+        F[...], G[...] = rng.standard_normal((2, rank, width)) * 1e-3
         layer.product(F, G)
         for l in range(slopes):
             layer.keep(l, F, G)
 
         def product(waiting: int) -> float:
             layer.at(np.ones(1 + per_step * waiting))
-            return seconds(lambda: layer.product(F, G), 1)
+            return seconds(lambda: layer.product(F, G), time.process_time)
 
         found = []
         for _ in range(rounds):
-            update = seconds(lambda: layer.form(np.ones(1 + slopes), W), 1) / k
+            update = seconds(lambda: layer.form(np.ones(1 + slopes), W), time.process_time) / k
             # every product of a step; at most k - 1 others wait, on average half of them
             found.append((update, per_step * (product(k - 1) - product(0)) / 2))
     update, more = 1e3 * np.median(found, axis=0)
@@ -157,18 +234,26 @@ def deferred(width: int, k: int, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", nargs="+", type=int, default=[512, 1024, 2048])
+    parser.add_argument("--ranks", nargs="+", type=int, help="default: 10, with --roofline 2, 4, 10 and 16")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--deferred", action="store_true", help="only what deferred updates would cost")
+    for name in ("roofline", "scaling", "deferred"):
+        parser.add_argument(f"--{name}", action="store_true")
     arguments = parser.parse_args()
-    for width in arguments.widths:
+    ranks = arguments.ranks or ([2, 4, 10, 16] if arguments.roofline else [10])
+    for width, rank in itertools.product(arguments.widths, ranks):
         if arguments.deferred:
             for k in (1, 2, 4):
-                deferred(width, k, arguments.rounds)
+                deferred(width, rank, k, arguments.rounds)
+        elif arguments.scaling:
+            scaling(width, rank, arguments.rounds, arguments.steps)
         else:
             for threads in arguments.threads:
-                measure(width, threads, arguments.rounds, arguments.steps)
+                if arguments.roofline:
+                    roofline(width, rank, threads, arguments.rounds)
+                else:
+                    measure(width, rank, threads, arguments.rounds, arguments.steps)
 
 
 if __name__ == "__main__":

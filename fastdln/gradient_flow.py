@@ -170,8 +170,9 @@ def flow(
     tolerance up to 1000 times tighter: what stability-limited ones leave in the fast modes would hide the end. Nothing
     can be certified where all layers are such that those below them do not reach all inputs or those above not all
     outputs (hidden layers narrower than both ends), and with a tolerance near the rounding errors (about 1e-13; 1e-6 in
-    float32) not all trajectories are; the wide engine certifies nothing, and "auto" does without it. With
-    ``engine="reduced"`` it is the narrow network that is certified, which moves exactly as the wide one does; its
+    float32) not all trajectories are. The wide engine bounds rounding by the norms of whole layers, in float32 too, and
+    so certifies with looser tolerances only: of widths of thousands, from about 1e-7 on. With ``engine="reduced"`` it is
+    the narrow network that is certified, which moves exactly as the wide one does; its
     norms, which are not larger, stand for those of the wide layers.
 
     With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
@@ -238,7 +239,6 @@ def flow(
 def _check_certify(options: Options, loss: Loss, forward: bool) -> None:
     """Refuse what no certificate speaks of."""
     stop = None if options.stop_gradient is None and options.stop_loss is None else "a Stop"
-    wide = "'wide', which writes its weights as factors" if options.engine == "wide" else None
     for argument, given, expected in (
         ("loss", None if isinstance(loss, Quadratic) else type(loss).__name__, "Quadratic"),
         ("span", None if forward else "a decreasing one", "an increasing one"),
@@ -246,7 +246,6 @@ def _check_certify(options: Options, loss: Loss, forward: bool) -> None:
         ("stop", stop, "None"),
         ("step", options.step, "None"),
         ("history", options.history or None, "False"),
-        ("engine", wide, "another one"),
     ):
         if given is not None:
             raise ValueError(f"certify=True needs {argument} to be {expected}, not {given}")
@@ -275,7 +274,7 @@ def integrate(
         n_bytes = reduced.memory(problem, shapes)
         run = functools.partial(reduced.run, problem, origin, options.engine == reduced.NAME)
     else:
-        chosen = choose(options.engine, network, loss, options.method, start.dtype, options.certify)
+        chosen = choose(options.engine, network, loss, options.method, start.dtype)
         n_bytes = chosen.memory(problem, shapes)
         run = functools.partial(chosen.run, problem)
     require_memory(n_bytes, "this flow")

@@ -350,7 +350,6 @@ def test_scan(tmp_path):
         ({"stop": dln.Stop(grad_norm=0.0)}, "stop to be None, not a Stop"),
         ({"step": 0.1}, r"step to be None, not 0\.1"),
         ({"history": True}, "history to be False, not True"),
-        ({"engine": "wide"}, "engine to be another one, not 'wide'"),
     ],
 )
 def test_refusals(changes, message):

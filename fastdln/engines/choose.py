@@ -1,7 +1,6 @@
 """Which engine advances a batch as it is; whether it is narrowed before, `fastdln.engines.reduced` says.
 
-The choice depends on widths, loss, method, precision and whether trajectories are certified alone, never on the batch
-or the machine: nor do results.
+The choice depends on widths, loss, method and precision alone, never on the batch or the machine: nor do results.
 """
 
 from __future__ import annotations
@@ -54,19 +53,17 @@ LANES_BYTES = 2 << 20
 WIDE_FROM, PER_RANK = 512, 32
 
 
-def choose(
-    name: str, network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike, certify: bool = False
-) -> Engine:
+def choose(name: str, network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> Engine:
     """The engine ``name``, or the one that suits the network where it is ``auto``."""
-    return ENGINES[_best(network, loss, method, dtype, certify) if name == "auto" else name](dtype)
+    return ENGINES[_best(network, loss, method, dtype) if name == "auto" else name](dtype)
 
 
-def _best(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike, certify: bool) -> str:
+def _best(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> str:
     plan = program(network.widths, loss.input_gram is not None)
     entry = 4 * np.dtype(dtype).itemsize
     if arena_bytes(plan.layers[-1], vectors(method), plan.n_scratch, entry) <= LANES_BYTES:
         return "lanes"
-    if isinstance(method, Stabilized) or certify:  # the wide engine has explicit methods only, and no certificates
+    if isinstance(method, Stabilized):  # the wide engine has explicit methods only
         return "dense"
     rank = min(network.widths[0], network.widths[-1])
     side = max(min(shape) for shape in network.shapes)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import Recipe
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.kernels import certificate
@@ -47,14 +48,13 @@ class Finish:
             "gram": np.empty(largest),
             "factor": np.empty(largest),
         }
-        stabilized = isinstance(problem.method, Stabilized)
         eps = float(np.finfo(recipe.dtype).eps)
         inner = sum(widths) + 2 * h
         self.task = np.zeros(1, certificate.TASK)
         for name, value in {
             "rtol": problem.rtol,
             "fastest": rates.max(),
-            "tight": 1.0 if stabilized else min(1.0, max(TIGHT, ROUNDING * eps / problem.rtol)),
+            "tight": tightest(problem),
             "reach2": REACH**2 * problem.network.n_parameters,
             "noise": eps * inner,
             "rounding": 2 * certificate.UNIT * inner,
@@ -68,18 +68,28 @@ class Finish:
 
 
 def finish(recipe: Recipe) -> Finish | None:
-    """The certified finish, where it is wanted and the widths do not rule it out.
-
-    Nothing bounds the path of a network in which, whatever the layer, those below it can not reach all inputs or those
-    above it not all outputs: such a network may rest in saddles.
-    """
+    """The certified finish, where it is wanted and the widths do not rule it out."""
     if recipe.problem.certify is None:
         return None
-    widths = recipe.problem.network.widths
+    usable = reachable(recipe.problem.network.widths)
+    return Finish(recipe, usable) if usable.any() else None
+
+
+def reachable(widths: tuple[int, ...]) -> NDArray[np.int64]:
+    """Whether the layers below a layer can reach all inputs, and those above it all outputs.
+
+    Nothing bounds the path of a network in which this is true of no layer: it may rest in saddles.
+    """
     below = [d >= widths[0] for d in accumulate(widths[:-1], min)]
     above = [d >= widths[-1] for d in accumulate(widths[:0:-1], min)][::-1]
-    usable = np.array([a and b for a, b in zip(below, above, strict=True)], np.int64)
-    return Finish(recipe, usable) if usable.any() else None
+    return np.array([a and b for a, b in zip(below, above, strict=True)], np.int64)
+
+
+def tightest(problem: Problem) -> float:
+    """By what the tolerance of steps is scaled near the end."""
+    if isinstance(problem.method, Stabilized):
+        return 1.0
+    return min(1.0, max(TIGHT, ROUNDING * float(np.finfo(problem.start.dtype).eps) / problem.rtol))
 
 
 def _addresses(arrays: list[NDArray[np.float64]]) -> NDArray[np.int64]:

@@ -77,7 +77,7 @@ def _results(problem: Problem) -> Iterator[Results]:
             with one_blas_thread():
                 for k in range(side_by_side):
                     begun.append(workers.begin(partial(integrate, k, alone)))
-                    if len(begun) >= threads:
+                    if len(begun) > threads:
                         yield begun.popleft().result()
                 while begun:
                     yield begun.popleft().result()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fastdln.engines.problem import Problem
 from fastdln.engines.wide.layers import Factored, Formed, Layer, Matrix, thin
-from fastdln.engines.wide.terms import Mix
+from fastdln.engines.wide.terms import START, Mix
 from fastdln.engines.wide.workers import Workers
 from fastdln.network import Network
 
@@ -97,6 +97,22 @@ class Field:
         """Write the weights at a stage to a flat array."""
         for layer, W in zip(self.layers, network.unpack(out), strict=True):
             layer.form(stage, W)
+
+    def below(self) -> list[Matrix]:
+        """W_i ... W_1 for i = 0..h, transposed, at the beginning of the step."""
+        products = [np.eye(self.product.shape[1], dtype=self.product.dtype)]
+        for layer in self.layers:
+            layer.at(START)
+            products.append(layer.product(products[-1], None)[0])
+        return products
+
+    def above(self) -> list[Matrix]:
+        """(W_h ... W_{i+1})' for i = 0..h, transposed, at the beginning of the step."""
+        products = [np.eye(len(self.product), dtype=self.product.dtype)]
+        for layer in reversed(self.layers):
+            layer.at(START)
+            products.append(layer.product(None, products[-1])[1])
+        return products[::-1]
 
     def _meet(self, stage: Mix, whole: bool) -> tuple[dict[int, Matrix], dict[int, Matrix]]:
         """W_{<=i} and W_{>i}' (transposed) from both ends to where they meet; ``whole``: and one beyond it."""

@@ -71,7 +71,15 @@ class _Multiplication:
 
 
 class Layer(Protocol):
-    """A layer at a stage of a step; ``slopes`` are numbered, `Mix` says what a stage is made of."""
+    """A layer at a stage of a step; ``slopes`` are numbered, `Mix` says what a stage is made of.
+
+    Attributes
+    ----------
+    tight : float
+        By what its tolerance is scaled.
+    """
+
+    tight: float
 
     def at(self, stage: Mix) -> None:
         """Go to a stage."""
@@ -84,6 +92,9 @@ class Layer(Protocol):
 
     def gradient_square(self, l: int) -> float:
         """||P Q'||_F^2 of slope l."""
+
+    def norm(self) -> float:
+        """||W||_F at the beginning of the step."""
 
     def size(self) -> float:
         """Mean square of the weights relative to their tolerance."""
@@ -106,6 +117,7 @@ class Formed:
         self._slopes = np.empty((slopes, *weights.shape), weights.dtype)
         self._tiny = TINY[weights.dtype == np.float32]
         self._stage = weights
+        self.tight = 1.0
 
     def at(self, stage: Mix) -> None:
         self._stage = self._mix(stage)
@@ -124,6 +136,9 @@ class Formed:
 
     def gradient_square(self, l: int) -> float:
         return float(np.square(self._slopes[l]).sum(dtype=np.float64))
+
+    def norm(self) -> float:
+        return float(np.sqrt(np.square(self._weights, dtype=np.float64).sum()))
 
     def size(self) -> float:
         return self._mean_square(self._weights, np.abs(self._weights))
@@ -147,7 +162,8 @@ class Formed:
         return mixed
 
     def _mean_square(self, error: Matrix, size: Matrix) -> float:
-        return float(np.square(error / np.maximum(self._atol + self._rtol * size, self._tiny)).mean(dtype=np.float64))
+        scale = np.maximum(self.tight * (self._atol + self._rtol * size), self._tiny)
+        return float(np.square(error / scale).mean(dtype=np.float64))
 
 
 class Factored:
@@ -175,6 +191,7 @@ class Factored:
         self._inner, self._inner_at_stage = np.zeros(slopes), np.zeros(slopes)  # <W, P Q'>
         self._images: list[tuple[Matrix, Matrix]] = [(weights, weights)] * 2
         self._kept: dict[str, Matrix] = {}
+        self.tight = 1.0
         self._stage = START
         self._norm = np.float64(np.linalg.norm(weights))
         self._norm, self._spread = self._update(weights, START)
@@ -247,6 +264,9 @@ class Factored:
         place = slice(l * self._rank, (l + 1) * self._rank)
         return float(np.square(_triangle(self._right[place].T) @ self._left[place]).sum(dtype=np.float64))
 
+    def norm(self) -> float:
+        return float(self._norm)
+
     def size(self) -> float:
         return float((self._norm / self._scale(self._norm)) ** 2)
 
@@ -315,4 +335,4 @@ class Factored:
     def _scale(self, norm: np.float64) -> np.float64:
         """What an error of the layer is compared with."""
         tiny = TINY[self._weights.dtype == np.float32]
-        return np.float64(np.maximum(self._weights.size**0.5 * self._atol + self._rtol * norm, tiny))
+        return np.float64(np.maximum(self.tight * (self._weights.size**0.5 * self._atol + self._rtol * norm), tiny))

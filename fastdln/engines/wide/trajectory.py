@@ -13,10 +13,12 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import goals, hides_growth
 from fastdln.engines.wide.control import Control
 from fastdln.engines.wide.field import Field
+from fastdln.engines.wide.finish import Finish
 from fastdln.engines.wide.passing import first_passing
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.control import growth_cap
+from fastdln.kernels.certificate import EVERY
 from fastdln.kernels.control import NEAR
 
 
@@ -45,17 +47,20 @@ class Trajectory:
         self._goals = goals(problem)[self._target].astype(np.float64)
         modes = self._loss[k].modes if self._loss.batch_shape else self._loss.modes
         self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
+        self._finish = Finish(problem, self._target, problem.atol[k], self._field) if problem.certify else None
         self._outputs = 0
         self._next_output()
 
     def run(self, stopped: threading.Event) -> None:
         """Integrate it, until that is ``stopped`` from outside, and write what became of it."""
         control, results = self._control, self._results
-        over = not self.begin()
+        over = not self.begin() or self._settled()
         while not (over or stopped.is_set()):
             accepted, over = self.step()
             if not accepted and over:
                 self._output_at_start()
+            elif accepted and not over:
+                over = self._settled()
         results.status[0] = control.status()
         results.reached[0] = control.reached
         results.counts[0] = control.counts()
@@ -154,6 +159,24 @@ class Trajectory:
             control.loss_square = self._square_distance()
         if self._cap > 0:
             control.residual_square = float(np.square(field.residual).sum(dtype=np.float64))
+
+    def _settled(self) -> bool:
+        """Whether a certificate ends it here; what is still to be recorded is the state then."""
+        control, results = self._control, self._results
+        accepted = int(control.attempts - control.rejections)
+        if self._finish is None or accepted % EVERY:
+            return False
+        settled, tight = self._finish.check(accepted, int(np.count_nonzero(self._goals < np.inf)))
+        for layer in self._field.layers:
+            layer.tight = tight
+        if settled:
+            results.certified[0] = 1
+            control.reached = self._problem.duration
+            first = self._outputs
+            if math.isfinite(control.next_output):
+                self._record(START)
+                results.records[0, first:] = results.records[0, first]
+        return settled
 
     # ---- observables, of the product that the field has at hand
     def _square_distance(self) -> float:
