@@ -2,7 +2,7 @@
 
 Both take the same fixed steps of Tsit5 from the same start, both estimate the error of every step (`bench.direct`).
 Rounds are interleaved; what is given is medians of ratios, in CPU seconds for one thread, else in wall seconds.
-CPU/wall tells how many cores the factored engine had: with two threads figures mean something only where it is near two.
+CPU/wall tells how many cores the factored engine had: with two threads figures mean something only near two.
 
 What a step must read and write of the large layer, and how many multiply-adds it takes, is counted.  The roofline is
 the time that these would take, each pass over the layer for itself, at the best rates at which the machine read memory
@@ -138,7 +138,8 @@ def roofline(width: int, rank: int, threads: int, rounds: int) -> None:
         for side in sides.values():
             layer.product(*side)
         for _ in range(rounds):
-            bandwidth, multiply = max(bandwidth, read_rate(numbers, threads, clock)), max(multiply, multiply_rate(threads, clock))
+            bandwidth = max(bandwidth, read_rate(numbers, threads, clock))
+            multiply = max(multiply, multiply_rate(threads, clock))
             for name, side in sides.items():
                 call = partial(layer.product, *side)
                 times[name].append(seconds(lambda call=call: [call() for _ in range(repeats)], clock) / repeats)
@@ -147,7 +148,8 @@ def roofline(width: int, rank: int, threads: int, rounds: int) -> None:
         traffic, flops = 8 * width**2, 2 * width**2 * rank * (2 if name == "both" else 1)
         best, shares = min(found), (traffic / bandwidth / min(found), flops / multiply / min(found))
         bound = "memory" if shares[0] > shares[1] else "multiply-adds"
-        parts.append(f"{name} {traffic / best / 1e9:5.1f} GB/s {flops / best / 1e9:5.1f} GF/s {max(shares):4.0%} ({bound})")
+        rates = f"{traffic / best / 1e9:5.1f} GB/s {flops / best / 1e9:5.1f} GF/s"
+        parts.append(f"{name} {rates} {max(shares):4.0%} ({bound})")
     print(
         f"N = {width:5d}, rank {rank:2d}, {threads} threads; machine {bandwidth / 1e9:5.1f} GB/s "
         f"{multiply / 1e9:5.1f} GF/s; {'; '.join(parts)}",

@@ -170,10 +170,10 @@ def flow(
     tolerance up to 1000 times tighter: what stability-limited ones leave in the fast modes would hide the end. Nothing
     can be certified where all layers are such that those below them do not reach all inputs or those above not all
     outputs (hidden layers narrower than both ends), and with a tolerance near the rounding errors (about 1e-13; 1e-6 in
-    float32) not all trajectories are. The wide engine bounds rounding by the norms of whole layers, in float32 too, and
-    so certifies with looser tolerances only: of widths of thousands, from about 1e-7 on. With ``engine="reduced"`` it is
-    the narrow network that is certified, which moves exactly as the wide one does; its
-    norms, which are not larger, stand for those of the wide layers.
+    float32) not all trajectories are; the wide engine, which works in the precision of the weights and whose bounds of
+    rounding grow with the widths, needs looser ones. With ``engine="reduced"`` it is the narrow network that is
+    certified, which moves exactly as the wide one does; its norms, which are not larger, stand for those of the wide
+    layers.
 
     With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
     (`fastdln.theory.reduction.reduce`), by whichever other engine suits that, and lifted: what is recorded, the final

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import fastdln as dln
@@ -14,12 +17,14 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.wide import Wide
 from fastdln.engines.wide import field as field_module
 from fastdln.engines.wide.field import Field, factored, meeting
+from fastdln.engines.wide.finish import least_value
 from fastdln.engines.wide.layers import Factored, Formed
 from fastdln.engines.wide.passing import first_passing
 from fastdln.engines.wide.terms import START, Terms
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.tableaus import METHODS, TSIT5
 from fastdln.theory import exact
+from fastdln.theory.rates import remaining_path
 from tests.test_flow import OBSERVABLES, TIMES, assert_close, random_problem, reference
 
 # narrow input and output, equal or not; three large layers; a wide output, a wide input; a bottleneck
@@ -329,12 +334,129 @@ def test_a_backward_flow_that_blows_up_ends_there():
     assert here.t_final[0] == pytest.approx(there.t_final[0], rel=1e-4)
 
 
+# ---- the certified finish
+
+
+def end_tolerance(sol):
+    """What the path that is left may be at the end."""
+    sizes = [np.sqrt(np.mean(np.square(W, dtype=float), axis=(-2, -1))) for W in sol.final]
+    return sol._atol + sol.options.rtol * np.min(sizes, axis=0)
+
+
+def far(a, b):
+    """Frobenius norm of the difference over all layers."""
+    return np.sqrt(sum(np.square(V - W).sum(axis=(-2, -1)) for V, W in zip(a, b, strict=True)))
+
+
+@pytest.mark.parametrize("rates", [None, True])
+@pytest.mark.parametrize("widths", [(2, 19, 18, 2), (3, 16, 17, 2), (2, 14, 9, 12), (15, 17, 16, 2)], ids=str)
+def test_certified_trajectories_are_at_their_end(widths, rates):
+    """Narrow ends, a wide output, a wide input."""
+    rng = np.random.default_rng(0)
+    loss = dln.Quadratic(rng.standard_normal((widths[-1], widths[0])))
+    w0 = dln.inits.gaussian(dln.Network(widths), 0.7, size=2, rng=0)
+    rates = np.linspace(0.5, 2.0, len(widths) - 1) if rates else None
+    options = {"rtol": 1e-5, "layer_rates": rates}
+    sol = dln.flow(w0, loss, (0.0, 1e3), certify=True, **options, **WIDE)
+    assert sol.success.all()
+    assert sol.certified.all()
+    assert (sol.t_final == 1e3).all()
+    delta = end_tolerance(sol)
+    assert (remaining_path(sol.final, loss, rates) <= delta).all()
+    later = dln.flow(sol.final, loss, (0.0, 20.0), method="dop853", rtol=1e-11, layer_rates=rates, engine="dense")
+    assert (far(later.final, sol.final) <= delta + 1e-11).all()
+    whole = dln.flow(w0, loss, (0.0, 20.0), [], engine="dense", **options)
+    assert (far(sol.final, whole.final) <= 30 * delta).all()  # both have errors of their own
+    assert (sol.n_rhs < 1000).all()  # some tens of thousands without a certificate
+
+
+@pytest.mark.parametrize("widths", [(3, 9, 10, 3), (2, 9, 10, 70), (70, 10, 9, 2)], ids=str)
+def test_the_decision_at_the_start_is_that_of_singular_values(widths):
+    """Starts whose path is between a third and three times the tolerance; of a wide end, one layer's term is taken."""
+    n, rtol = 60, 1e-6
+    rng = np.random.default_rng(7)
+    net = dln.Network(widths)
+    w0 = tuple(rng.standard_normal((n, *shape)) for shape in net.shapes)
+    product = w0[2] @ w0[1] @ w0[0]
+    off = rng.standard_normal(product.shape)
+    path = remaining_path(w0, dln.Quadratic(product + 1e-9 * off)) / 1e-9
+    path = np.where(np.isfinite(path), path, 1.0)
+    sizes = np.min([np.sqrt(np.mean(W**2, axis=(1, 2))) for W in w0], axis=0)
+    off *= (rtol * sizes * np.geomspace(1 / 3, 3, n) / path)[:, None, None]
+    loss = dln.Quadratic(product + off)
+    sol = dln.flow(w0, loss, (0.0, 1e-9), [], rtol=rtol, atol=0.0, certify=True, **WIDE)
+    length = remaining_path(w0, loss) / (rtol * sizes)
+    assert (length[sol.certified] <= 1.0).all()
+    if max(widths) < 64:
+        assert sol.certified[length <= 0.8].all()
+        assert 10 < sol.certified.sum() < n - 10
+
+
+def test_records_hold_a_certified_state_and_learning_times_are_those_of_the_plain_flow():
+    loss = dln.Quadratic.from_singular_values((4.0, 2.0), shape=(2, 3), rng=0)
+    w0 = dln.inits.gaussian(dln.Network((3, 14, 13, 2)), 0.5, size=2, rng=0)
+    times = np.concatenate([[0.0], np.linspace(0.5, 40.0, 12)])
+    options = {"record": (*OBSERVABLES, "learning_times"), **WIDE}
+    sol = dln.flow(w0, loss, (0.0, 40.0), times, certify=True, **options)
+    plain = dln.flow(w0, loss, (0.0, 40.0), times, **options)
+    assert sol.certified.all()
+    assert not plain.certified.any()
+    assert np.array_equal(sol.learning_times, plain.learning_times)
+    for name in OBSERVABLES[:-1]:
+        assert_allclose(getattr(sol, name), getattr(plain, name), atol=1e-4)
+    for W, last in zip(sol.weights, sol.final, strict=True):
+        assert np.array_equal(W[:, -1], last)
+        assert np.array_equal(W[:, -4], last)
+    assert_allclose(sol.loss[:, -1], dln.value(sol.final, loss), rtol=1e-6)
+    again = sol.extend(1e9, [1e9])
+    assert again.certified.all()
+    assert all(np.array_equal(a, b) for a, b in zip(again.final, sol.final, strict=True))
+
+
+def test_what_can_still_move_is_not_certified():
+    loss = dln.Quadratic.from_singular_values((3.0, 1.0), shape=(2, 2), rng=0)
+    starts = dln.inits.gaussian(dln.Network((2, 12, 11, 2)), 1e-3, size=2, rng=0)  # near the saddle at the origin
+    starts[0][1] = 0.0
+    sol = dln.flow(starts, loss, (0.0, 5.0), [], certify=True, **WIDE)
+    assert not sol.certified.any()
+    narrow = dln.inits.gaussian(dln.Network((2, 9, 1, 9, 2)), 0.7, size=1, rng=0)
+    assert not dln.flow(narrow, loss, (0.0, 30.0), [], rtol=1e-4, certify=True, **WIDE).certified.any()
+    w0, target = random_problem((2, 12, 11, 2))
+    w0[1][1, 0, 0] = np.nan
+    sol = dln.flow(w0, target, (0.0, 300.0), [], rtol=1e-4, certify=True, **WIDE)
+    assert sol.certified.tolist() == [True, False, True]
+    assert sol.status[1] == dln.Status.NONFINITE
+
+
+def test_single_precision_is_certified_with_loose_tolerances():
+    w0, loss = random_problem((2, 12, 11, 2), n=1)
+    small = tuple(W.astype(np.float32) for W in w0)
+    sol = dln.flow(small, loss, (0.0, 1e3), rtol=1e-3, certify=True, **WIDE)
+    assert sol.certified.all()
+    double = tuple(W.astype(float) for W in sol.final)
+    assert (remaining_path(double, loss) <= end_tolerance(sol)).all()
+
+
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(6, 40)), decades=st.floats(0, 12), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_lower_bounds_of_singular_values(shape, decades, seed):
+    rng = np.random.default_rng(seed)
+    columns = np.geomspace(1, 10**-decades, shape[0])[:, None] * rng.standard_normal(shape)
+    columns = np.linalg.qr(rng.standard_normal((shape[0], shape[0])))[0] @ columns
+    least = np.linalg.svd(columns, compute_uv=False)[-1]
+    bound = least_value(columns)
+    assert bound <= least * (1 + 1e-9)
+    assert bound >= 0.99 * least or least < 1e-5 * np.linalg.norm(columns)  # the Gram matrix knows half the digits
+
+
 # ---- bits, memory, choice
 
 
 def test_bits_do_not_depend_on_threads_or_batch():
     w0, loss = random_problem((2, 520, 516, 3), n=2)
     options = {"record": ("weights", "grad_norm"), "max_steps": 4, **WIDE}
+    # in turn, side by side, one by one in three threads
     found = [dln.flow(w0, loss, (0.0, 1.0), [0.0, 1e-3], threads=threads, **options) for threads in (1, 2, 3)]
     found.append(dln.flow(tuple(W[1:] for W in w0), loss, (0.0, 1.0), [0.0, 1e-3], **options))
     assert len(Factored(w0[1][0], 1, 2, 1.0, 1e-6, 1e-9, True, Workers(1))._parts) > 1
@@ -376,6 +498,19 @@ def test_an_error_in_a_thread_is_raised_after_the_others():
         done.clear()
         workers.each([lambda: done.append(1)] * 20)
     assert len(done) == 20
+
+
+def test_trajectories_side_by_side_end_when_the_call_is_interrupted():
+    w0, loss = random_problem((2, 12, 11, 2), n=4)
+    w0[0][0] = np.nan  # the first one is over at once, the others would take for ever
+
+    def interrupt(done, failed, total):
+        assert (done, failed, total) == (1, 1, 4)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dln.flow(w0, loss, (0.0, 1e9), [], max_steps=10**9, threads=2, progress=interrupt, **WIDE)
+    assert not [t for t in threading.enumerate() if t.name.startswith("fastdln-wide")]
 
 
 def test_progress():

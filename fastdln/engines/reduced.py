@@ -158,8 +158,7 @@ def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reductio
 
 
 def _engine(problem: Problem) -> Engine:
-    certify = problem.certify is not None
-    return choose("auto", problem.network, problem.loss, problem.method, problem.start.dtype, certify)
+    return choose("auto", problem.network, problem.loss, problem.method, problem.start.dtype)
 
 
 def _block_size(problem: Problem) -> int:

@@ -243,7 +243,8 @@ def multiply(tiles, item, w, w_row, rows, columns, f, f_row, f_count, sums, y, y
                 turned = call >= f_calls
                 c = (call - f_calls) * g_chunk if turned else call * f_chunk
                 n = min(g_chunk, g_count - c) if turned else min(f_chunk, f_count - c)
-                ahead = following + (min(call, (1 << slowly) - 1) * width * item >> slowly) // VECTOR_BYTES * VECTOR_BYTES
+                begun = min(call, (1 << slowly) - 1) * width * item >> slowly
+                ahead = following + begun // VECTOR_BYTES * VECTOR_BYTES
                 i, tall = block, TALL[n - 1]
                 while i < end:
                     m = tall if end - i >= tall else 1

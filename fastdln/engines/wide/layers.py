@@ -1,5 +1,8 @@
 """The layers of one network: small ones as matrices, large ones as a matrix and thin factors of what is added to it.
 
+What is added goes into the matrix at every accepted step.  To let the factors of several steps wait was tried: the
+products are to be corrected by all that wait, which costs more than is saved (``python -m bench.wide --deferred``).
+
 A slope of layer i is  T = eta P Q',  P = W_{>i}' R and Q = W_{<i}',  or with R on the other side: of rank
 r <= min(d_0, d_h).  Thin matrices are held transposed, each of their columns contiguous.
 """
@@ -23,8 +26,8 @@ PARTS, LEAST_ROWS = 8, 256  # into how many parts a product falls at most, and h
 ALONE = 1 << 18  # entries up to which a product is not worth sharing
 MOST_SPREAD = 1e3
 TINY = 1e-300, 1e-37  # the least error scale, f64 and f32, as in the lanes
-# Bytes modulo STAGGER_FROM by which columns are apart: a few of them must neither fall into the same sets of a cache nor
-# lie at distances of 4096 bytes, at which processors take loads and stores for the same.
+# Bytes modulo STAGGER_FROM by which columns are apart: they must neither fall into the same sets of a cache nor lie at
+# distances of 4096 bytes, at which processors take loads and stores for the same.
 STAGGER, STAGGER_FROM = 448, 1024
 
 
@@ -43,7 +46,8 @@ def _triangle(columns: Matrix) -> Matrix:
     """R of columns = Q R, in f64; LAPACK given its workspace is up to twice as fast as `numpy.linalg.qr`."""
     n, rank = columns.shape[1], min(columns.shape)
     (factorize,) = get_lapack_funcs(("geqrf",), (columns,))
-    return np.triu(factorize(columns, lwork=64 * max(n, 1))[0][:rank]).astype(np.float64)
+    triangle: Matrix = np.triu(factorize(columns, lwork=64 * max(n, 1))[0][:rank]).astype(np.float64)
+    return triangle
 
 
 class _Multiplication:
@@ -308,10 +312,10 @@ class Factored:
         """Write the weights at a stage to ``out``; their norm and spread."""
         W, dtype = self._weights, self._weights.dtype
         factors = self._factors(stage)
-        used: NDArray[np.intp] | slice = np.flatnonzero(factors)
-        count = len(used)
-        if count and used[-1] - used[0] < count:  # so nothing is copied
-            used = slice(used[0], used[-1] + 1)
+        numbers = np.flatnonzero(factors)
+        count = len(numbers)
+        together = count > 0 and numbers[-1] - numbers[0] < count
+        used = slice(numbers[0], numbers[-1] + 1) if together else numbers  # of a slice nothing is copied
         p, q = self._memory("p", count, W.shape[0]), self._right[used]
         np.multiply(self._left[used], factors[used, None], out=p)
         typical = self._atol + self._rtol * self._norm / W.size**0.5 or 1.0
