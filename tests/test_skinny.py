@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +15,7 @@ from numpy.testing import assert_allclose
 
 from fastdln.engines.wide.layers import thin
 from fastdln.kernels import skinny
+from fastdln.kernels.lanes import cpu_features
 
 dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
@@ -112,3 +118,24 @@ def test_bits_do_not_depend_on_how_many_columns_are_taken_at_once():
         y = multiply(W, F[c : c + 1], G[c : c + 1], z)
         assert np.array_equal(y[0], Y[c])
         assert np.array_equal(z[0], Z[c])
+
+
+def digest():
+    """Tell all bits of both products and of an update."""
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((61, 203))
+    F, G, Z = filled(rng, 11, 203, np.float64), filled(rng, 7, 61, np.float64), filled(rng, 7, 203, np.float64)
+    Y = multiply(W, F, G, Z)
+    update(W, W, 0.5, filled(rng, 9, 61, np.float64), filled(rng, 9, 203, np.float64), 0.5, 0.1)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in (Y, Z, W))).hexdigest()
+
+
+@pytest.mark.skipif("avx512f" not in cpu_features(), reason="vectors are short already")
+def test_bits_do_not_depend_on_the_vectors_of_the_processor(tmp_path):
+    features = ",".join(f"+{name}" for name in cpu_features() if "avx512" not in name and "avx10" not in name)
+    found = subprocess.run(
+        [sys.executable, "-c", "from tests.test_skinny import *; print(skinny.AVX512, digest())"],
+        env=os.environ | {"NUMBA_CPU_FEATURES": features, "NUMBA_CPU_NAME": "x86-64", "FASTDLN_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.split() == ["False", digest()]
