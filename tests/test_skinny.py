@@ -133,9 +133,9 @@ def digest():
 @pytest.mark.skipif("avx512f" not in cpu_features(), reason="vectors are short already")
 def test_bits_do_not_depend_on_the_vectors_of_the_processor(tmp_path):
     features = ",".join(f"+{name}" for name in cpu_features() if "avx512" not in name and "avx10" not in name)
+    settings = {"NUMBA_CPU_FEATURES": features, "NUMBA_CPU_NAME": "x86-64", "FASTDLN_CACHE_DIR": str(tmp_path)}
     found = subprocess.run(
         [sys.executable, "-c", "from tests.test_skinny import *; print(skinny.AVX512, digest())"],
-        env=os.environ | {"NUMBA_CPU_FEATURES": features, "NUMBA_CPU_NAME": "x86-64", "FASTDLN_CACHE_DIR": str(tmp_path)},
-        capture_output=True, text=True, check=True,
+        env=os.environ | settings, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert found.stdout.split() == ["False", digest()]
