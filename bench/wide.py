@@ -10,7 +10,7 @@ and multiplied in the same rounds; the best step is given as a share of it.
 
 ``--roofline``: the products with the large layer alone, one at a time and both in one pass, for every rank.
 ``--scaling``: what a second thread gains for one trajectory, for two, for the direct method and for the machine.
-``--deferred``: what updates of several steps at once would cost; nothing is gained, see `deferred`.
+``--deferred``: what updates of several steps at once would save and cost; it comes to nothing.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ def deferred(width: int, rank: int, k: int, rounds: int) -> None:
     A step's update has rank 6 r; while others wait, every product must be corrected by them.
     """
     rng, per_step = np.random.default_rng(0), TSIT5.stages - 1
-    W, slopes = rng.standard_normal((width, width)) / width**0.5, per_step * k
+    slopes, W = per_step * k, thin(1, width**2, np.float64)[0].reshape(width, width)  # as in the engine, aligned
+    W[...] = rng.standard_normal((width, width)) / width**0.5
     with Workers(1) as workers, one_blas_thread():
         layer = Factored(W, slopes, rank, 1.0, 1e-6, 1e-9, True, workers)
         F, G = thin(rank, width, np.float64), thin(rank, width, np.float64)

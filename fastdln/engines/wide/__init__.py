@@ -32,7 +32,7 @@ from fastdln.linalg import one_blas_thread
 
 
 class Wide:
-    """The engine of wide networks: trajectories side by side, one in each thread; the last ones have all threads."""
+    """The engine of wide networks: trajectories side by side, one in each thread; those left over have all threads."""
 
     def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
         """Bytes that a call takes at most: what is recorded, starts and finals, one trajectory with its factors."""

@@ -1,7 +1,8 @@
 """The layers of one network: small ones as matrices, large ones as a matrix and thin factors of what is added to it.
 
-What is added goes into the matrix at every accepted step.  To let the factors of several steps wait was tried: the
-products are to be corrected by all that wait, which costs more than is saved (``python -m bench.wide --deferred``).
+What is added goes into the matrix at every accepted step.  To let the factors of several steps wait was tried and does
+not pay: adding them is bound by arithmetic, not by memory, and products must be corrected by all that wait, which at
+width 4096 costs what is saved (4 steps: 5 to 8 of 150 ms a step), below more (``python -m bench.wide --deferred``).
 
 A slope of layer i is  T = eta P Q',  P = W_{>i}' R and Q = W_{<i}',  or with R on the other side: of rank
 r <= min(d_0, d_h).  Thin matrices are held transposed, each of their columns contiguous.
