@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils
 from numpy.typing import NDArray
 
 from fastdln.kernels.emit import I64, Emit, const
+from fastdln.kernels.lanes import cpu_features
 from fastdln.kernels.masked import Tail, Whole
 from fastdln.kernels.packing import transpose
 from fastdln.kernels.program import NT, TN, Product
 
 # rows and vectors of a tile: what 32 registers of 64 bytes hold, or 16 of 32
-ROWS, VECTORS = (8, 3) if binding.get_host_cpu_features().get("avx512f") else (6, 1)
+ROWS, VECTORS = (8, 3) if "avx512f" in cpu_features() else (6, 1)
 VECTOR_BYTES = 64
 
 # columns of a row: a panel of C, and as many of its rows as equal tiles cover; strides and offsets in bytes

@@ -11,6 +11,7 @@ import threading
 from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
+from numba.core import config
 
 from fastdln.kernels.emit import I64, VOID, Emit, const
 from fastdln.kernels.layout import CLOSING, OPENING
@@ -62,7 +63,10 @@ def compiled(
     with _lock:
         target = binding.Target.from_triple(module.triple)
         machine = target.create_target_machine(
-            cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=2, jit=True
+            cpu=config.CPU_NAME or binding.get_host_cpu_name(),
+            features=config.CPU_FEATURES or binding.get_host_cpu_features().flatten(),
+            opt=2,
+            jit=True,
         )
         engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
         engine.finalize_object()
