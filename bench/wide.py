@@ -37,6 +37,8 @@ from fastdln.integrate.tableaus import TSIT5
 from fastdln.linalg import one_blas_thread
 
 STEP = 0.01
+READ_BYTES = 1 << 28  # of one measurement, beside which the start of threads is nothing
+SPIN_SECONDS = 0.2  # after which idle threads of BLAS, which keep a core busy while they wait for work, are asleep
 
 
 def problem(width: int, rank: int) -> tuple[dln.Quadratic, tuple[np.ndarray, ...]]:
@@ -50,8 +52,8 @@ Clock = Callable[[], float]
 
 
 def clock_of(threads: int) -> Clock:
-    """Of one thread CPU seconds, which neighbours on the same core touch least; else wall seconds."""
-    return time.process_time if threads == 1 else time.perf_counter
+    """Of one thread its CPU seconds, which neighbours touch least, and no idle thread of BLAS; else wall seconds."""
+    return time.thread_time if threads == 1 else time.perf_counter
 
 
 def seconds(call: Callable[[], object], clock: Clock) -> float:
@@ -61,7 +63,7 @@ def seconds(call: Callable[[], object], clock: Clock) -> float:
     return clock() - start
 
 
-def multiply_rate(threads: int, clock: Clock, rounds: int = 50_000) -> float:
+def multiply_rate(threads: int, clock: Clock, rounds: int = 2_000_000) -> float:
     """Floating-point operations per second of nothing but multiply-adds."""
     lanes = LANES[-1]
     calls = [partial(fma_loop(lanes), rounds)] * threads
@@ -69,18 +71,19 @@ def multiply_rate(threads: int, clock: Clock, rounds: int = 50_000) -> float:
 
 
 @numba.njit(nogil=True, fastmath=True)
-def _total(out, x):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for p in range(len(x)):  # of a slice that begins at 0: an index that may be negative is not vectorised
-        total += x[p]
-    out[0] = total
+def _total(out, x, times):  # type: ignore[no-untyped-def]
+    for i in range(times):
+        total = float(i)
+        for p in range(len(x)):  # of a slice that begins at 0: an index that may be negative is not vectorised
+            total += x[p]
+        out[0] += total
 
 
 def read_rate(numbers: np.ndarray, threads: int, clock: Clock) -> float:
     """Bytes per second of a sum, the best of some."""
-    pieces = np.array_split(numbers, threads)
-    calls = [partial(_total, np.zeros(1), piece) for piece in pieces]
-    return numbers.nbytes / min(seconds(lambda: shared(calls), clock) for _ in range(4))
+    pieces, times = np.array_split(numbers, threads), max(1, READ_BYTES // numbers.nbytes)
+    calls = [partial(_total, np.zeros(1), piece, times) for piece in pieces]
+    return times * numbers.nbytes / min(seconds(lambda: shared(calls), clock) for _ in range(4))
 
 
 def measure(width: int, rank: int, threads: int, rounds: int, steps: int) -> None:
@@ -99,10 +102,12 @@ def measure(width: int, rank: int, threads: int, rounds: int, steps: int) -> Non
         for _ in range(rounds):
             with threadpoolctl.threadpool_limits(threads):
                 slow = seconds(lambda: [direct.step(STEP) for _ in range(steps)], clock) / steps
-            cpu, wall = time.process_time(), time.perf_counter()
             with one_blas_thread():
+                time.sleep(SPIN_SECONDS)
+                cpu, wall = time.process_time(), time.perf_counter()
                 fast = seconds(lambda: [trajectory.step() for _ in range(steps)], clock) / steps
-            cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
+                cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
+            time.sleep(SPIN_SECONDS)
             found.append((slow, fast, read_rate(numbers, threads, clock), multiply_rate(threads, clock), cores))
     change = np.abs(direct.state - numbers).max()
     error = np.abs(direct.state - results.final[0]).max() / change
@@ -169,6 +174,9 @@ def scaling(width: int, rank: int, rounds: int, steps: int) -> None:
         times.setdefault(name, {1: [], 2: []})[threads].append(time)
 
     batch = tuple(np.stack([W, W]) for W in start)
+    flow = partial(
+        dln.flow, batch, loss, (0.0, STEP * steps), [], step=STEP, record=(), engine="wide", max_steps=steps
+    )  # fmt: skip
     with Workers(1) as one, Workers(2) as two:
         trajectories = {t: factored(loss, numbers, network, w)[0] for t, w in ((1, one), (2, two))}
         directs = {t: Direct(loss, start, t) for t in (1, 2)}
@@ -179,15 +187,13 @@ def scaling(width: int, rank: int, rounds: int, steps: int) -> None:
         for _ in range(rounds):
             for t in (1, 2):
                 with one_blas_thread():
+                    time.sleep(SPIN_SECONDS)
                     note("one trajectory", t, seconds(lambda t=t: [trajectories[t].step() for _ in range(steps)], wall))
-                several = partial(
-                    dln.flow, batch, loss, (0.0, STEP * steps), [], step=STEP, engine="wide", threads=t, max_steps=steps
-                )
-                note("two trajectories", t, seconds(several, wall))
+                    note("two trajectories", t, seconds(partial(flow, threads=t), wall))
+                    note("reading", t, 1 / read_rate(numbers, t, wall))
+                    note("multiply-adds", t, 1 / multiply_rate(t, wall))
                 with threadpoolctl.threadpool_limits(t):
                     note("direct", t, seconds(lambda t=t: [directs[t].step(STEP) for _ in range(steps)], wall))
-                note("reading", t, 1 / read_rate(numbers, t, wall))
-                note("multiply-adds", t, 1 / multiply_rate(t, wall))
     gains = ", ".join(f"{name} {min(found[1]) / min(found[2]):.2f}" for name, found in times.items())
     ratio = min(times["direct"][2]) / min(times["one trajectory"][2])
     print(f"N = {width:5d}, rank {rank:2d}: {gains}; {ratio:.2f}x the direct method with two threads", flush=True)
@@ -223,11 +229,11 @@ def deferred(width: int, rank: int, k: int, rounds: int) -> None:
 
         def product(waiting: int) -> float:
             layer.at(np.ones(1 + per_step * waiting))
-            return seconds(lambda: layer.product(F, G), time.process_time)
+            return seconds(lambda: layer.product(F, G), time.thread_time)
 
         found = []
         for _ in range(rounds):
-            update = seconds(lambda: layer.form(np.ones(1 + slopes), W), time.process_time) / k
+            update = seconds(lambda: layer.form(np.ones(1 + slopes), W), time.thread_time) / k
             # every product of a step; at most k - 1 others wait, on average half of them
             found.append((update, per_step * (product(k - 1) - product(0)) / 2))
     update, more = 1e3 * np.median(found, axis=0)

@@ -24,7 +24,7 @@ from fastdln.kernels import skinny
 Matrix = NDArray[np.floating]
 
 PARTS, LEAST_ROWS = 8, 256  # into how many parts a product falls at most, and how many rows each has at least
-ALONE = 1 << 18  # entries up to which a product is not worth sharing
+ALONE = 1 << 20  # entries below which a product is not worth sharing
 MOST_SPREAD = 1e3
 TINY = 1e-300, 1e-37  # the least error scale, f64 and f32, as in the lanes
 # Bytes modulo STAGGER_FROM by which columns are apart: they must neither fall into the same sets of a cache nor lie at
