@@ -369,6 +369,15 @@ def test_going_on_is_as_good_as_one_call(engine):
     assert (np.diff(both.history(1)[0]) > 0).all()
 
 
+@engines
+@pytest.mark.parametrize("widths", [(4, 3, 7, 2, 3), (6, 1, 4, 5, 3), (6, 5, 4, 8, 4, 6), (5, 3, 1)], ids=str)
+def test_the_loss_is_that_of_the_weights(widths, engine):
+    w0, loss = random_problem(widths, n=2)
+    sol = dln.flow(w0, loss, (0.0, 3.0), [0.0, 1.0, 3.0], record=("loss", "weights", "learning_times"), engine=engine)
+    products = dln.product(tuple(W.reshape(-1, *W.shape[2:]) for W in sol.weights))
+    assert_allclose(sol.loss.ravel(), [loss.value(W) for W in products], rtol=1e-12)
+
+
 @pytest.mark.parametrize("widths", [(3, 2), (2, 3, 2)], ids=str)
 def test_a_single_network_has_no_batch_axis(widths):
     w0, loss = random_problem(widths)

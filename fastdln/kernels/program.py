@@ -236,8 +236,11 @@ def program(
         order = min(orders(h), key=lambda choice: build(choice)[0].flops)  # the first of equals
     rhs, residual = build(order)
 
+    # sums run over the padding, which must stay zero: where there is any, matrices of other shapes lie elsewhere
+    behind = n_constants if unit == 1 else rhs.top
+
     def look(m: int) -> tuple[_Plan, Operand]:
-        plan = _Plan(widths, unit, n_constants)
+        plan = _Plan(widths, unit, behind)
         if h == 1:
             return plan, plan.layer(1)
         prefix, suffix = _chains(plan, m)
