@@ -167,3 +167,23 @@ def test_backwards_a_mode_is_learned_where_it_passes_half():
     sol = dln.flow(w0, loss, (0.0, -1.0), [], record="learning_times")
     assert sol.learning_times[0] == 0.0
     assert np.isnan(sol.learning_times[1])
+
+
+@pytest.mark.parametrize(("widths", "engine"), [((6, 6, 6), "lanes"), ((6, 5, 7, 6), "dense"), ((6, 24, 6), "wide")])
+@pytest.mark.parametrize("rtol", [1e-2, 1e-4, 1e-7])
+@pytest.mark.parametrize("method", METHODS)
+def test_at_its_learning_time_a_strength_is_at_its_threshold(method, rtol, widths, engine):
+    """By the same continuous output, however many modes are learned in one step."""
+    if engine == "wide" and method in ("rock", "auto"):
+        pytest.skip("the wide engine has explicit methods only")
+    loss = dln.Quadratic.from_singular_values(np.linspace(4.0, 1.0, 6), shape=(6, 6), rng=0)
+    starts = dln.inits.gaussian(dln.Network(widths), 0.6, size=3 if engine == "wide" else 11, rng=0)
+    flow = {"span": (0.0, 20.0), "method": method, "rtol": rtol, "engine": engine}
+    sol = dln.flow(starts, loss, t_eval=[], record="learning_times", **flow)
+    assert np.isfinite(sol.learning_times).mean() > 0.8
+    for k, times in enumerate(sol.learning_times):
+        known = np.flatnonzero(np.isfinite(times))
+        known = known[np.argsort(times[known])]
+        at = dln.flow(tuple(W[k : k + 1] for W in starts), loss, t_eval=times[known], record="strengths", **flow)
+        strengths = at.strengths[0, np.arange(len(known)), known]
+        assert_allclose(strengths, loss.modes.sigma[known] / 2, rtol=0.1 * rtol)

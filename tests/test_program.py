@@ -62,6 +62,7 @@ def run(net, weights, loss, plan):
         "whitened": loss.whitened,
         "left": loss.modes.U,
         "right": loss.modes.V,
+        "whole": loss.cross @ loss.modes.V,
     }
     for name, (offset, rows, columns) in plan.constants.items():
         assert named[name].shape == (rows, columns)
@@ -71,8 +72,15 @@ def run(net, weights, loss, plan):
     residual = None
     if plan.residual is not None:
         residual = scratch[plan.residual : plan.residual + loss.cross.size].reshape(loss.shape).copy()
+    execute(plan.watch, bases)
+    watched = projection(bases, plan, loss)
     execute(plan.observe, bases)
-    return bases, residual
+    return bases, residual, watched
+
+
+def projection(bases, plan, loss):
+    """W V, if strengths are wanted."""
+    return bases[2][plan.projected : plan.projected + loss.modes.U.size].reshape(loss.modes.U.shape).copy()
 
 
 @given(networks, st.booleans(), st.sampled_from([1, 8]), st.data())
@@ -80,7 +88,7 @@ def test_every_order_gives_the_field_of_the_formula(net, gram, unit, data):
     order = data.draw(st.sampled_from([*orders(net.depth), None]))
     weights, loss = random_problem(net, gram)
     plan = program(net.widths, gram, min(loss.shape), unit, order)
-    bases, residual = run(net, weights, loss, plan)
+    bases, residual, watched = run(net, weights, loss, plan)
     for i, V in enumerate(rhs(weights, loss)):
         computed = bases[1][plan.layers[i] : plan.layers[i] + V.size].reshape(V.shape)
         assert_allclose(computed, V, rtol=1e-10, atol=1e-10 * (1 + np.abs(V).max()))
@@ -92,15 +100,21 @@ def test_every_order_gives_the_field_of_the_formula(net, gram, unit, data):
     compared = W if loss.input_root is None else W @ loss.input_root
     assert_allclose(matrix(bases, plan.compared, *loss.shape), compared, **close)
     U, _, V = loss.modes
-    projected = bases[2][plan.projected : plan.projected + U.size].reshape(U.shape)
-    assert_allclose((projected * U).sum(axis=0), np.einsum("ij,ik,kj->j", U, W, V), **close)
+    execute(plan.project, bases)
+    strengths = np.einsum("ij,ik,kj->j", U, W, V)
+    for projected in (watched, projection(bases, plan, loss)):
+        assert_allclose((projected * U).sum(axis=0), strengths, **close)
+    for j, v in enumerate(V.T):
+        bases[2][plan.column : plan.column + len(v)] = v
+        execute(plan.follow, bases)
+        assert_allclose(U[:, j] @ bases[2][plan.image : plan.image + len(U)], strengths[j], **close)
 
 
 @given(networks, st.booleans())
 def test_matrices_begin_at_whole_vectors(net, gram):
     unit = 8
     plan = program(net.widths, gram, net.rank, unit)
-    for p in (*plan.rhs, *plan.observe):
+    for p in (*plan.rhs, *plan.observe, *plan.project, *plan.watch, *plan.follow):
         for operand in (p.a, p.b, p.c, p.d or p.c):
             assert operand.offset % unit == 0
     assert all(offset % unit == 0 for offset in plan.layers)

@@ -19,7 +19,7 @@ from fastdln.engines.wide import field as field_module
 from fastdln.engines.wide.field import Field, factored, meeting
 from fastdln.engines.wide.finish import least_value
 from fastdln.engines.wide.layers import Factored, Formed
-from fastdln.engines.wide.passing import first_passing
+from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Terms
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.tableaus import METHODS, TSIT5
@@ -268,14 +268,19 @@ def test_learning_times_at_the_start_never_and_later():
 @pytest.mark.parametrize(
     ("roots", "sign", "expected"),
     [((0.3,), 1, 0.3), ((0.8,), 1, 0.8), ((-0.1,), 1, 0.0), ((1.2,), 1, None), ((0.6, 0.7), -1, 0.6),
-     ((0.1, 0.2), -1, 0.1), ((0.2, 0.9), -1, 0.2)],
+     ((0.1, 0.2), -0.3, 0.1), ((0.2, 0.9), -1, 0.2)],
 )  # fmt: skip
 def test_first_passing(roots, sign, expected):
     def excess(theta):
         return sign * np.prod([theta - root for root in roots])
 
-    found = first_passing(excess, excess(0.0), excess(0.5), excess(1.0))
-    assert found is None if expected is None else found == pytest.approx(expected, abs=1e-12)
+    ends = [np.array([1.0 + excess(theta)]) for theta in (1.0, 0.0)]
+    search, passes = Search(ends, [1.0], np.ones(1), 1e-13), 0
+    while search.theta is not None:
+        search.add(np.array([1.0 + excess(search.theta)]))
+        passes += 1
+    assert passes < 12
+    assert search.found.get(0) is None if expected is None else search.found[0] == pytest.approx(expected, abs=1e-12)
 
 
 # ---- what ends a trajectory

@@ -6,7 +6,8 @@ import numpy as np
 
 from fastdln.engines.finish import finish
 from fastdln.engines.recipe import Recipe
-from fastdln.kernels import control, layout
+from fastdln.kernels import control, layout, learning
+from fastdln.kernels.compile import address_of
 from fastdln.kernels.vectors import library
 
 PAGE = 4096
@@ -24,7 +25,7 @@ class Arena:
     def __init__(self, recipe: Recipe) -> None:
         sizes, lanes, item = recipe.sizes, recipe.executor.lanes, recipe.dtype.itemsize
         method, network = recipe.method, recipe.problem.network
-        slopes, modes = method.slopes, sizes["modes"]
+        slopes, modes, unit = method.slopes, sizes["modes"], recipe.executor.unit(recipe.dtype)
         stride = _stride(sizes["entries"], sizes["entry"])
         blocks = {
             "state": stride, "next": stride, "stage": stride, "stage2": stride,
@@ -36,7 +37,8 @@ class Arena:
             "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.factors,
             "output_factors": method.sizes["output_terms"],
             "dense": method.dense.size,
-            "sums": 2 * network.depth, "strengths": 4 * modes, "thresholds": modes,
+            "sums": 2 * network.depth, "strengths": modes, "thresholds": modes, "seen": learning.PASSES * modes,
+            **{f"ends{i}": -(-modes // unit) * unit for i in range(learning.KNOWN)},
         }  # fmt: skip
         count = sum(blocks.values()) * lanes
         self._memory = np.zeros(count + PAGE // item, recipe.dtype)
@@ -57,12 +59,15 @@ class Arena:
         layer_sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
         self._tables = {
             "arena": self.arena, "ctl": self.ctl, "slopes": slope_table, "rhs": recipe.rhs,
-            "observe": recipe.observe, **method.tables, "mix": np.zeros(method.mixed, np.int64),
+            "observe": recipe.observe, "watch": recipe.watch, "follow": recipe.follow,
+            **method.tables, "mix": np.zeros(method.mixed, np.int64),
             "layers": np.array(recipe.program.layers, np.int64), "sizes": layer_sizes,
             "layer_sizes": layer_sizes.astype(float), "rates": recipe.rates,
             "bases": np.array([0, 0, places["scratch"], places["buffer"], 0, 0], np.int64),
             "flags": np.zeros(3, np.int64), "states": np.zeros(3, np.int64),
             "traj": np.full(lanes, -1, np.int64), "output": np.zeros(lanes, np.int64),
+            "ends": np.array([places[f"ends{i}"] for i in range(learning.KNOWN)], np.int64),
+            "wanted": np.zeros((lanes, 1 + modes), np.int64), "search": np.zeros((lanes, learning.TABLE)),
         }  # fmt: skip
 
         if "general" in places:
@@ -84,7 +89,9 @@ class Arena:
         self._finish = finish(recipe)
         if self._finish:
             w["certify"], w["certificate_at"] = self._finish.routine, self._finish.task.ctypes.data
-        w["par_at"] = self.workspace.ctypes.data  # the parameters come first
+        if recipe.problem.learning:
+            w["search"] = address_of(learning.search, learning.ARGUMENTS)
+        w["workspace_at"] = w["par_at"] = self.workspace.ctypes.data  # the parameters come first
 
     def _fill_general(self, address: int, recipe: Recipe) -> None:
         """A vector that no symmetry of a start contains, zero in the padding: the same for every trajectory."""

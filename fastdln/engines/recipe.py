@@ -19,6 +19,8 @@ from fastdln.kernels.stages import UNROLL
 
 # Part of the tolerance at which stabilized methods follow hidden growth: errors of many steps add up on plateaus.
 HIDDEN = 0.3
+# Part of the tolerance to which the times are located at which modes are learned.
+TIMING = 0.01
 
 # Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of so few flops, where it is
 # 1.2 to 5 times as fast as the interpreter, and for so many trajectories (`python -m bench.lanes`).
@@ -48,6 +50,8 @@ class Recipe:
     method: MethodLayout
     rhs: NDArray[np.int64]
     observe: NDArray[np.int64]
+    watch: NDArray[np.int64]
+    follow: NDArray[np.int64]
     buffer: int  # entries
     sizes: dict[str, int]
     par: dict[str, float]
@@ -68,31 +72,37 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     plan = program(network.widths, problem.loss.input_gram is not None, watched(problem), executor.unit(dtype))
     method = lay_out(problem.method, problem.rtol, dtype)
     entry_bytes = executor.lanes * dtype.itemsize
-    rhs, observe = executor.encode(plan.rhs, entry_bytes), executor.encode(plan.observe, entry_bytes)
-    buffer = executor.buffer((*plan.rhs, *plan.observe), entry_bytes)
+    observed = plan.observe + (plan.project if "strengths" in problem.raw else ())
+    programs = {"rhs": plan.rhs, "observe": observed, "watch": plan.watch, "follow": plan.follow}
+    rows = {name: executor.encode(products, entry_bytes) for name, products in programs.items()}
+    buffer = executor.buffer(tuple(p for products in programs.values() for p in products), entry_bytes)
     rates = np.ones((network.depth, 2), dtype)
     rates[:, 0] = problem.layer_rates or 1.0
     rates[:, 1] = problem.weight_decay
-    sizes = _sizes(problem, executor, plan, method) | {"rhs_rows": len(rhs), "observe_rows": len(observe)}
+    sizes = _sizes(problem, executor, plan, method) | {f"{name}_rows": len(table) for name, table in rows.items()}
     par = numbers(problem, _growth_cap(problem, plan, problem.method.order)) | {
         "second_growth_cap": _growth_cap(problem, plan, 2),
         "growth_limit": growth_cap(problem.method.order, HIDDEN * problem.rtol),
         "second_growth_limit": growth_cap(2, HIDDEN * problem.rtol),
+        "timing": timing(problem),
     }
-    constants, code = _constants(problem, plan), _straight(problem, executor, plan, method)
+    constants, code = _constants(problem, plan), _straight(problem, executor, plan, observed, method)
     return Recipe(
-        problem, executor, plan, method, rhs, observe, buffer, sizes, par, rates, constants, goals(problem), code
-    )
+        problem, executor, plan, method, **rows, buffer=buffer, sizes=sizes, par=par, rates=rates, constants=constants,
+        goals=goals(problem), code=code,
+    )  # fmt: skip
 
 
-def _straight(problem: Problem, executor: Executor, plan: Program, method: MethodLayout) -> straight.Code | None:
+def _straight(
+    problem: Problem, executor: Executor, plan: Program, observed: tuple[Product, ...], method: MethodLayout
+) -> straight.Code | None:
     """Straight-line code where it is worth its compilation."""
     if executor.lanes == 1 or plan.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
         return None
     stages = None
     if method.stages and not _has_rates(problem):
         stages = straight.Stages(method.stages, _entries(problem, executor, plan))
-    return straight.compiled(plan.rhs, plan.observe, stages, 8 * problem.start.itemsize, executor.lanes)
+    return straight.compiled(plan.rhs, observed, stages, 8 * problem.start.itemsize, executor.lanes)
 
 
 def _has_rates(problem: Problem) -> bool:
@@ -127,6 +137,7 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
         "target_size": -(-d_h * d_0 // unit) * unit,
         "constants": plan.n_constants,
         "modes": watched(problem),
+        "in_rows": d_0,
         "out_rows": d_h,
         "residual": -1 if plan.residual is None else plan.residual,
         "product_base": plan.product.base,
@@ -135,7 +146,10 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
         "compared": plan.compared.offset,
         "target": plan.target,
         "left": plan.left,
+        "right": plan.right,
         "projected": plan.projected,
+        "column": plan.column,
+        "image": plan.image,
         "product_size": d_h * d_0,
         **{
             field: columns[name].start if name in columns else -1
@@ -214,11 +228,17 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
         "root": identity if loss.input_root is None else loss.input_root,
     }
     if watched(problem):
-        named |= {"left": loss.modes.U, "right": loss.modes.V}
+        U, _, V = loss.modes
+        named |= {"left": U, "right": V, "whole": cross @ V}
     values = np.zeros((len(cross), plan.n_constants), problem.start.dtype)
     for name, (offset, rows, columns) in plan.constants.items():
         values[:, offset : offset + rows * columns] = named[name].reshape(-1, rows * columns)
     return values
+
+
+def timing(problem: Problem) -> float:
+    """How well a strength must meet its threshold at the time that is found, in units of the threshold."""
+    return max(TIMING * problem.rtol, 16 * float(np.finfo(problem.start.dtype).eps))
 
 
 def goals(problem: Problem) -> NDArray[Any]:

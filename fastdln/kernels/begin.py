@@ -6,9 +6,9 @@ import math
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, RESIDUAL2, STEP, STOPPED
-from fastdln.kernels.learning import learn_at_start
+from fastdln.kernels.layout import BEGIN
 from fastdln.kernels.memory import fill, peek, peek_real, place, poke
-from fastdln.kernels.steps import layer_sums, slope, watch
+from fastdln.kernels.steps import ask, layer_sums, slope, watch
 from fastdln.kernels.vectors import invoke
 
 
@@ -83,13 +83,12 @@ def begin(w, arena, ctl, new, opened):
     Returns the bits of those that are over already, and how many modes are still to be learned in all lanes.
     """
     slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), True)
-    watch(w, arena, ctl, w.state_at, opened)
-    watched, over = opened > 0, 0
+    watch(w, arena, ctl, w.state_at, opened, peek(w.ends_at, 1))
+    if opened > 0:
+        opened -= ask(w, BEGIN, new)
+    over = 0
     for l in range(w.lanes):
-        if (new >> l) & 1:
-            if watched:
-                opened -= learn_at_start(w, arena, l)
-            if ctl[GRADIENT2, l] <= w.stop_gradient2 or ctl[LOSS2, l] <= w.stop_loss2:
-                ctl[STOPPED, l] = 1.0
-                over |= 1 << l
+        if (new >> l) & 1 and (ctl[GRADIENT2, l] <= w.stop_gradient2 or ctl[LOSS2, l] <= w.stop_loss2):
+            ctl[STOPPED, l] = 1.0
+            over |= 1 << l
     return over | first_step(w, arena, ctl, new), opened

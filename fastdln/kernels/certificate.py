@@ -19,12 +19,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import from_dtype
-from numba.extending import intrinsic
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import ATTEMPTS, REACHED, REJECTIONS, RETRY_FALL, RETRY_STEP
-from fastdln.kernels.memory import peek, peek_real, peek_single, place, poke, poke_real
+from fastdln.kernels.memory import peek, peek_real, peek_single, place, poke, poke_real, record
 from fastdln.kernels.queue import open_modes
 from fastdln.kernels.vectors import invoke
 
@@ -69,15 +67,7 @@ TASK = np.dtype(
 )
 
 
-@intrinsic
-def record(context, address):
-    """The task at an address."""
-    kind = from_dtype(TASK)
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(kind))
-
-    return kind(address), codegen
+task_at = record(TASK)
 
 
 @part
@@ -283,7 +273,7 @@ def check(task, accepted, unlearned, state, slope, target, atol, retry_fall, ret
     addresses. Cheap tests come before the bound of mu: whether the trajectory moves slowly, and whether its loss, which
     falls at the rate -2 E mu' with some mu' >= mu, is small enough for that mu'.
     """
-    w = record(task)
+    w = task_at(task)
     poke(answer, SETTLED, 0)
     poke_real(answer, SCALE, 1.0)
     if unlearned > 0:

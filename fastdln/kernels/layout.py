@@ -11,10 +11,11 @@ import numpy as np
 from fastdln.kernels.control import PARAMETERS
 from fastdln.kernels.vectors import KERNELS
 
-_LIMITS = (  # of steps of the stabilized methods
+_LIMITS = (  # of steps of the stabilized methods, but for the last one
     "second_growth_cap",  # growth_cap for RKC2
     "growth_limit",  # step times the growth seen, ROCK4 and RKC2
     "second_growth_limit",
+    "timing",  # how well strengths meet their thresholds at learning times
 )
 _SIZES = (
     "lanes",
@@ -36,9 +37,12 @@ _SIZES = (
     "target_size",  # entries, padded
     "constants",
     "modes",
+    "in_rows",  # d_0
     "out_rows",  # d_h
     "rhs_rows",
     "observe_rows",
+    "watch_rows",
+    "follow_rows",
     "residual",  # scratch offset of the residual behind the right-hand side, or -1
     "product_base",
     "product",
@@ -46,7 +50,10 @@ _SIZES = (
     "compared",
     "target",
     "left",
+    "right",
     "projected",
+    "column",
+    "image",
     "record_distance",  # columns of a trajectory's record
     "record_gradient",
     "record_strengths",
@@ -68,11 +75,13 @@ _SIZES = (
     "resumed",  # and whether trajectories come from another loop
     "longest",  # and number of its highest degree
     "certify",  # address of the check of the certified finish, or 0
+    "search",  # address of the search for learning times, or 0
     "execute_rhs",  # addresses of what executes the programs: the interpreter, or straight-line code
     "execute_observe",
     "all_stages",  # straight-line code of all stages, or 0
 )
 ADDRESSES = (
+    "workspace_at",  # this record itself
     "arena_at",
     "state_at",  # y
     "next_at",  # z, the state at the end of the step
@@ -93,8 +102,12 @@ ADDRESSES = (
     "factors_at",  # the weights times the step
     "output_factors_at",
     "sums_at",
-    "strengths_at",
+    "strengths_at",  # that are recorded
     "thresholds_at",
+    "seen_at",  # strengths in the passes of the search
+    "ends_at",  # table of addresses of the strengths at the ends of steps, in turn
+    "wanted_at",  # modes that the next pass is for: for each lane how many, and which
+    "search_at",  # tables of the search, one for each lane
     "ctl_at",
     "par_at",
     "bases_at",  # table of addresses: state, derivative, scratch, buffer
@@ -105,6 +118,8 @@ ADDRESSES = (
     "slopes_at",  # table of the addresses of the slopes
     "rhs_at",
     "observe_at",
+    "watch_at",
+    "follow_at",
     "schedule_at",  # the method: rows (kind, terms, first index, first weight), and what they point into
     "index_at",
     "weights_at",
@@ -151,6 +166,9 @@ BY_RESIDUAL, BY_LOSS = 1, 2
 # columns of a row of the schedule
 KIND, TERM_COUNT, INDEX, WEIGHT = range(4)
 SINGLE, OPENING, CLOSING = range(3)  # y + sum; the same and the known part of the next stage; its rest
+
+# what the search for learning times is asked: see `fastdln.kernels.learning.search`
+BEGIN, AWAIT, LOCATE = range(3)
 
 # methods of a stabilized step
 ROCK, RKC = range(2)

@@ -24,11 +24,10 @@ from fastdln.kernels.control import (
     REJECTED_BITS,
     REJECTIONS,
 )
-from fastdln.kernels.layout import CANCEL
-from fastdln.kernels.learning import learn
+from fastdln.kernels.layout import AWAIT, CANCEL, LOCATE
 from fastdln.kernels.memory import peek, poke, poke_real, view
 from fastdln.kernels.queue import exchange, output, output_at_rest
-from fastdln.kernels.steps import errors, extra_stages, stages, watch
+from fastdln.kernels.steps import ask, errors, extra_stages, stages, watch
 from fastdln.kernels.vectors import invoke
 
 
@@ -41,22 +40,16 @@ def step(w, arena, ctl, opened):
     """
     invoke(w.begin_step, w.ctl_at, w.par_at, w.step_at)
     stages(w, arena, ctl)
-    watch(w, arena, ctl, w.next_at, opened)
+    watch(w, arena, ctl, w.next_at, opened, peek(w.ends_at, 0))
     ready = errors(w)
     invoke(w.end_step, w.ctl_at, w.par_at, w.sums_at, w.layer_sizes_at, w.layers, w.estimates, w.mask_at,
            w.flags_at)  # fmt: skip
-    rejected, due, finished, passed = (
+    rejected, due, finished = (
         peek(w.flags_at, REJECTED_BITS),
         peek(w.flags_at, DUE_BITS),
         peek(w.flags_at, FINISHED_BITS),
-        0,
     )
-    if opened > 0:
-        invoke(w.passed, w.flags_at, w.strengths_at, w.thresholds_at, w.modes)
-        passed = peek(w.flags_at, 0)
-        for l in range(w.lanes):
-            if ctl[DUE_LIMIT, l] < 0.0:
-                passed &= ~(1 << l)
+    passed = ask(w, AWAIT, rejected) if opened > 0 else 0
     return rejected, due, finished, passed, ready
 
 
@@ -110,11 +103,10 @@ def integrate(workspace, memory, control, shared):
                 extra_stages(w, arena, ctl)
                 for l in range(w.lanes):
                     ctl[OUTPUT_STEPS, l] += ((due | passed) >> l) & 1
-            if passed:
-                # the strengths of the end are overwritten by nothing so far: extra stages leave them alone
-                opened -= learn(w, arena, ctl, passed)
             if due:
-                output(w, ctl, due, ready and not passed)
+                output(w, ctl, due, ready)
+            if passed:
+                opened -= ask(w, LOCATE, passed)
         advance(w, rejected)
         if w.certify:
             finished |= certify(w, arena, ctl, ~(finished | rejected))

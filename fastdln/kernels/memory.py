@@ -10,8 +10,9 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import from_dtype, types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -49,7 +50,21 @@ def _writer(kind: types.Type, element: ir.Type) -> Any:
 # number i behind an address: peek(address, i), poke(address, i, value)
 peek, poke = _reader(types.int64, I64), _writer(types.int64, I64)
 peek_real, poke_real = _reader(types.float64, F64), _writer(types.float64, F64)
-peek_single = _reader(types.float32, ir.FloatType())
+peek_single, poke_single = _reader(types.float32, ir.FloatType()), _writer(types.float32, ir.FloatType())
+
+
+def record(dtype: np.dtype[Any]) -> Any:
+    """Make the function that takes an address for the record of this type that lies there."""
+    kind = from_dtype(dtype)
+
+    @intrinsic
+    def at(context, address):
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(kind))
+
+        return kind(address), codegen
+
+    return at
 
 
 class View(types.Type):

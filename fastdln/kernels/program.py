@@ -52,7 +52,9 @@ class Program(NamedTuple):
     """What the kernels need to know of a network and its loss; offsets in entries.
 
     Scratch begins with the constants of the loss: the cross matrix S, and with a Gram matrix G also G, its root and the
-    whitened target (else S is the target); then the bases U, V of the modes if strengths are wanted.
+    whitened target (else S is the target); then the bases U, V of the modes if strengths are wanted, and S V.  The
+    strengths are the columns of U times those of W V, of which there are three programs: ``project`` behind
+    ``observe``, ``watch`` behind ``rhs``, and ``follow`` for W v alone.
     """
 
     order: tuple[str, int]
@@ -60,12 +62,18 @@ class Program(NamedTuple):
     layers: tuple[int, ...]  # offset of each layer in a state, then the length of a state
     rhs: tuple[Product, ...]
     observe: tuple[Product, ...]
+    project: tuple[Product, ...]
+    watch: tuple[Product, ...]  # as S V - R V where the residual is formed
+    follow: tuple[Product, ...]
     residual: int | None  # scratch offset of R after rhs, where it is formed
     product: Operand  # W after observe
     compared: Operand  # what the target is compared with: W, or W G^(1/2)
     target: int
     left: int
+    right: int
     projected: int  # W V
+    column: int  # v, and W v
+    image: int
     constants: dict[str, tuple[int, int, int]]  # name -> offset, rows, columns
     n_constants: int
     n_scratch: int
@@ -219,6 +227,7 @@ def program(
     target = constant("whitened", d[h], d[0]) if gram else cross
     left = constant("left", d[h], modes) if modes else cross
     right = constant("right", d[0], modes) if modes else cross
+    whole = constant("whole", d[h], modes) if modes else cross
     n_constants = head.top
 
     def build(choice: tuple[str, int]) -> tuple[_Plan, Operand | None]:
@@ -250,20 +259,38 @@ def program(
     compared = product
     if root is not None:
         compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
-    projected = observe.multiply(NN, product, right, d[h], modes, d[0]) if modes else product
+    # behind all others, whose padding stays zero
+    follow = _Plan(widths, unit, max(rhs.top, observe.top))
+    projected = follow.new(d[h], modes)
+    column = image = follow.new(d[0], 1)
+    project, watch = _Plan(widths, unit, n_constants), _Plan(widths, unit, n_constants)
+    if modes:
+        project.multiply(NN, product, right, d[h], modes, d[0], projected)
+        if residual is not None and not gram:
+            watch.multiply(NN, residual, right, d[h], modes, d[0], projected, whole)
+        else:
+            watch.products += observe.products + project.products
+        for i in range(1, h + 1):
+            image = follow.multiply(NN, follow.layer(i), image, d[i], 1, d[i - 1])
     return Program(
         order=order,
         flops=rhs.flops,
         layers=rhs.layers,
         rhs=tuple(rhs.products),
         observe=tuple(observe.products),
+        project=tuple(project.products),
+        watch=tuple(watch.products),
+        follow=tuple(follow.products),
         residual=None if residual is None else residual.offset,
         product=product,
         compared=compared,
         target=target.offset,
         left=left.offset,
+        right=right.offset,
         projected=projected.offset,
+        column=column.offset,
+        image=image.offset,
         constants=constants,
         n_constants=n_constants,
-        n_scratch=max(rhs.top, observe.top),
+        n_scratch=follow.top,
     )

@@ -11,16 +11,13 @@ from fastdln.kernels.begin import begin
 from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import (
-    ACTIVE,
     ATTEMPTS,
     CONTROL_ROWS,
     DUE_BITS,
-    DUE_LIMIT,
     FINISHED_BITS,
     REJECTED_BITS,
 )
-from fastdln.kernels.layout import CANCEL, COUNT_RHS, NEXT, RKC, ROCK
-from fastdln.kernels.learning import learn
+from fastdln.kernels.layout import AWAIT, BEGIN, CANCEL, COUNT_RHS, LOCATE, NEXT, RKC, ROCK
 from fastdln.kernels.loop import note_history
 from fastdln.kernels.memory import fetch_add, fill, peek, peek_real, place, poke, view
 from fastdln.kernels.queue import load, open_modes, output, output_at_rest, unload
@@ -47,7 +44,7 @@ from fastdln.kernels.stabilized import (
     tabulate,
 )
 from fastdln.kernels.starting_loop import SAVED
-from fastdln.kernels.steps import slope, watch
+from fastdln.kernels.steps import ask, slope, watch
 from fastdln.kernels.vectors import invoke
 
 
@@ -127,21 +124,15 @@ def step(w, arena, ctl, opened):
         fill(w, arena, w.mask_at, 1.0)
         invoke(w.blend, w.next_at, g, w.mask_at, w.entries)
     slope(w, arena, ctl, w.next_at, peek(w.slopes_at, 5), True)
-    watch(w, arena, ctl, w.next_at, opened)
+    watch(w, arena, ctl, w.next_at, opened, peek(w.ends_at, 0))
     judge(w, arena, ctl, rock, rkc)
     invoke(w.end_step, w.ctl_at, w.par_at, w.sums_at, w.unit_at, 1, 1, w.mask_at, w.flags_at)
-    rejected, due, finished, passed = (
+    rejected, due, finished = (
         peek(w.flags_at, REJECTED_BITS),
         peek(w.flags_at, DUE_BITS),
         peek(w.flags_at, FINISHED_BITS),
-        0,
     )
-    if opened > 0:
-        invoke(w.passed, w.flags_at, w.strengths_at, w.thresholds_at, w.modes)
-        passed = peek(w.flags_at, 0)
-        for l in range(w.lanes):
-            if ctl[DUE_LIMIT, l] < 0.0 or not ctl[ACTIVE, l] > 0.0:
-                passed &= ~(1 << l)
+    passed = ask(w, AWAIT, rejected) if opened > 0 else 0
     return rejected, due, finished, passed
 
 
@@ -161,7 +152,9 @@ def integrate(workspace, memory, control, shared):
             if w.resumed:
                 finished = 0
                 slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), True)
-                watch(w, arena, ctl, w.state_at, opened)
+                watch(w, arena, ctl, w.state_at, opened, peek(w.ends_at, 1))
+                if opened > 0:
+                    opened -= ask(w, BEGIN, new)
             else:
                 finished, opened = begin(w, arena, ctl, new, opened)
                 if w.certify:
@@ -175,10 +168,10 @@ def integrate(workspace, memory, control, shared):
             note_history(w, ctl)
         if due | passed:
             continuous(w, arena, ctl)
-        if passed:
-            opened -= learn(w, arena, ctl, passed)
         if due:
             output(w, ctl, due, False)
+        if passed:
+            opened -= ask(w, LOCATE, passed)
         advance(w, arena, ctl, rejected)
         if w.certify:
             finished |= certify(w, arena, ctl, ~(finished | rejected))

@@ -16,11 +16,11 @@ from fastdln.kernels.begin import begin
 from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import ATTEMPTS, CONTROL_ROWS, DUE_LIMIT, REACHED, STEP
-from fastdln.kernels.layout import CANCEL, COUNT_RHS, STIFF
-from fastdln.kernels.learning import learn
+from fastdln.kernels.layout import CANCEL, COUNT_RHS, LOCATE, STIFF
 from fastdln.kernels.loop import advance, note_history, step
 from fastdln.kernels.memory import peek, place, poke, poke_real, view
 from fastdln.kernels.queue import clear, exchange, open_modes, output, output_at_rest, slopes_taken, take_state
+from fastdln.kernels.steps import ask
 from fastdln.kernels.vectors import invoke
 
 EVIDENCE, CALM = range(CONTROL_ROWS, CONTROL_ROWS + 2)  # looks at steps near the limit; consecutive ones at others
@@ -123,10 +123,10 @@ def integrate(workspace, memory, control, shared):
         stiff = weigh(w, arena, ctl, finished)
         if w.history:
             note_history(w, ctl)
-        if passed:
-            opened -= learn(w, arena, ctl, passed)
         if due:
-            output(w, ctl, due, ready and not passed)
+            output(w, ctl, due, ready)
+        if passed:
+            opened -= ask(w, LOCATE, passed)
         advance(w, rejected)
         if w.certify:
             settled = certify(w, arena, ctl, ~(finished | rejected))

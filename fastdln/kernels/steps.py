@@ -45,20 +45,30 @@ def note(w, arena, ctl, k):
 
 @part
 def observe(w, y):
-    """Run the forward products at y: sums[0] = 2 (L - floor), and the strengths of the modes if wanted."""
+    """Run the forward products at y: sums[0] = 2 (L - floor), and the strengths of the modes if they are recorded."""
     poke(w.bases_at, STATE, y)
     invoke(w.execute_observe, w.bases_at, w.observe_at, w.observe_rows)
     compared = peek(w.bases_at, w.compared_base) + w.compared * w.entry
     invoke(w.square_distance, w.sums_at, w.scratch_at + w.target * w.entry, compared, w.target_size)
-    if w.modes:
-        left, projected = w.scratch_at + w.left * w.entry, w.scratch_at + w.projected * w.entry
-        invoke(w.column_dots, w.strengths_at, left, projected, w.out_rows, w.modes)
+    if w.record_strengths >= 0:
+        measure_modes(w, w.strengths_at)
 
 
 @part
-def watch(w, arena, ctl, y, opened):
-    """What must be known of the state at the end of every step: loss, strengths, residual."""
-    if not (w.stop_on_loss or w.capped == BY_LOSS or opened > 0):
+def measure_modes(w, out):
+    """The strengths of the modes from the projected product."""
+    left, projected = w.scratch_at + w.left * w.entry, w.scratch_at + w.projected * w.entry
+    invoke(w.column_dots, out, left, projected, w.out_rows, w.modes)
+
+
+@part
+def watch(w, arena, ctl, y, opened, ends):
+    """What must be known of the state at the end of every step, behind its slope: strengths, loss, residual."""
+    if opened > 0:
+        poke(w.bases_at, STATE, y)
+        invoke(w.execute, w.bases_at, w.watch_at, w.watch_rows)
+        measure_modes(w, ends)
+    if not (w.stop_on_loss or w.capped == BY_LOSS):
         return
     observe(w, y)
     sums = place(w, w.sums_at)
@@ -66,6 +76,13 @@ def watch(w, arena, ctl, y, opened):
         ctl[LOSS2, l] = arena[sums + l]
         if w.capped == BY_LOSS:
             ctl[RESIDUAL2, l] = arena[sums + l]
+
+
+@part
+def ask(w, question, bits):
+    """The answer of the search for learning times."""
+    invoke(w.search, w.workspace_at, question, bits, w.flags_at)
+    return peek(w.flags_at, 0)
 
 
 @part

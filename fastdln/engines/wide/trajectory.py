@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from fastdln.engines.chunk import Results
 from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import goals, hides_growth
+from fastdln.engines.recipe import goals, hides_growth, timing
 from fastdln.engines.wide.control import Control
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.finish import Finish
-from fastdln.engines.wide.passing import first_passing
+from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.control import growth_cap
 from fastdln.kernels.certificate import EVERY
-from fastdln.kernels.control import NEAR
+from fastdln.kernels.learning import KNOWN
 
 
 class Trajectory:
@@ -48,6 +48,9 @@ class Trajectory:
         modes = self._loss[k].modes if self._loss.batch_shape else self._loss.modes
         self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
         self._finish = Finish(problem, self._target, problem.atol[k], self._field) if problem.certify else None
+        self._timing = timing(problem)
+        self._ends: list[NDArray[np.floating]] = []  # strengths at the ends of the last steps, the latest first
+        self._lengths: list[float] = []  # of the last steps
         self._outputs = 0
         self._next_output()
 
@@ -75,6 +78,7 @@ class Trajectory:
         strengths = self._strengths()
         at_once = strengths >= self._goals
         self._results.learned[0, at_once], self._goals[at_once] = 0.0, np.inf
+        self._ends = [strengths]
         problem = self._problem
         limits = problem.stop_gradient, problem.stop_loss
         control.stopped = (limits[0] is not None and control.gradient_square <= limits[0] ** 2) or (
@@ -129,14 +133,14 @@ class Trajectory:
             return False, over
         if self._problem.history:
             self._results.history[0, int(control.attempts - control.rejections) - 1] = control.reached
-        strengths = self._strengths()
-        passed = bool((strengths >= NEAR * self._goals).any())
-        if passed or control.next_output <= control.due_limit:
+        self._ends = [self._strengths(), *self._ends][:KNOWN]
+        self._lengths = [control.step, *self._lengths][: KNOWN - 1]
+        search = Search(self._ends, self._lengths, self._goals, self._timing)
+        if search.theta is not None or control.next_output <= control.due_limit:
             for s in range(last + 1, len(self._stages)):
                 self._slope(h, s)
             control.output_steps += 1 if self._tableau.extra else 0
-            if passed:
-                self._learn(h, strengths)
+            self._learn(h, search)
             self._output(h)
         for layer in field.layers:
             layer.advance(stage, last)
@@ -237,23 +241,14 @@ class Trajectory:
         self._control.next_output = times[self._outputs] if self._outputs < len(times) else math.inf
 
     # ---- learning times
-    def _learn(self, h: float, end: NDArray[np.floating]) -> None:
+    def _learn(self, h: float, search: Search) -> None:
         """Locate the thresholds that strengths may have passed in this step."""
-
-        def strengths(theta: float) -> NDArray[np.floating]:
-            self._field.look(self._interpolated(h, theta))
-            return self._strengths()
-
-        start, middle = strengths(0.0), strengths(0.5)
-        for j in map(int, np.flatnonzero(end >= NEAR * self._goals)):
-
-            def excess(theta: float, j: int = j) -> float:
-                return float(strengths(theta)[j] - self._goals[j])
-
-            theta = first_passing(excess, *(float(x[j] - self._goals[j]) for x in (start, middle, end)))
-            if theta is not None:
-                self._results.learned[0, j] = self._control.time + theta * self._control.step
-                self._goals[j] = np.inf
+        while search.theta is not None:
+            self._field.look(self._interpolated(h, search.theta))
+            search.add(self._strengths())
+        for j, theta in search.found.items():
+            self._results.learned[0, j] = self._control.time + theta * self._control.step
+            self._goals[j] = np.inf
 
 
 def _worst(squares: list[float]) -> float:
