@@ -1,0 +1,77 @@
+"""What learning times cost: ``python -m bench.learning``.
+
+One thread integrates a batch with the loss recorded, and then with learning times beside it, in alternating rounds;
+printed are the median of the ratios of their CPU seconds, and how far the times are off those of a far finer run, in
+units of rtol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from bench.workloads import Workload
+from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
+
+WORKLOADS = [
+    Workload((4, 4, 4, 4), 800),
+    Workload((8, 8, 8, 8), 160),
+    Workload((16, 16, 16), 80),
+    Workload((32, 32, 32), 16),
+]
+
+
+def cost(workload: Workload, rounds: int, engine: str) -> tuple[float, float]:
+    """Medians of the ratio of CPU seconds, and of the microseconds of a trajectory without learning times."""
+    starts, loss = workload.starts(), workload.loss()
+    seconds: list[list[float]] = [[], []]
+    records = ("loss",), ("loss", "learning_times")
+    for k in range(-1, rounds):
+        for record, spent in zip(records, seconds, strict=True):
+            start = time.process_time()
+            workload.run(starts, loss, record=record, engine=engine)
+            if k >= 0:
+                spent.append(time.process_time() - start)
+    ratio = statistics.median(b / a for a, b in zip(*seconds, strict=True))
+    return ratio, 1e6 * statistics.median(seconds[0]) / workload.trajectories
+
+
+def error(workload: Workload, engine: str) -> float:
+    """Median error of the times in units of rtol."""
+    starts, loss = workload.starts(min(workload.trajectories, 16)), workload.loss()
+    fine = {"method": "dop853", "rtol": 1e-12, "max_steps": 10**6}
+    times, reference = (
+        workload.run(starts, loss, record="learning_times", engine=engine, **options).learning_times
+        for options in ({}, fine)
+    )
+    return float(np.nanmedian(np.abs(times / reference - 1)) / workload.rtol)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--lanes", type=int, choices=(2, 4, 8))
+    parser.add_argument("--engine", default="lanes", choices=("lanes", "dense"))
+    parser.add_argument("--methods", nargs="+", default=["tsit5"])
+    arguments = parser.parse_args()
+    if arguments.lanes:
+        os.environ[LANES_VARIABLE] = str(arguments.lanes)
+    print(f"{arguments.engine}, {lane_count()} lanes; medians of {arguments.rounds} alternating rounds")
+    for method in arguments.methods:
+        for workload in WORKLOADS:
+            problem = replace(workload, method=method)
+            ratio, microseconds = cost(problem, arguments.rounds, arguments.engine)
+            print(
+                f"{workload.name:9s} {method:7s} {100 * (ratio - 1):+6.1f} % of {microseconds:7.1f} us a trajectory; "
+                f"error {error(problem, arguments.engine):.2g} rtol",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
