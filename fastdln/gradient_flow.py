@@ -283,6 +283,7 @@ def integrate(
     final, reached = np.empty_like(start), np.empty(n)
     status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
     certified = np.empty(n, bool)
+    widths, enlargements = np.empty((n, network.depth + 1), np.int64), np.empty(n, np.int64)
     learned = np.empty((n, loss.n_modes)) if problem.learning else None
     steps = np.empty(n, object) if options.history else None
     elapsed = times - t_origin
@@ -294,8 +295,13 @@ def integrate(
             )
             for name, field in fields.items():
                 recorded[name][rows] = field.derive(chunk.records[..., problem.columns[field.raw]], context)
-            final[rows], reached[rows] = chunk.final, t_0 + direction * chunk.reached
+            reached[rows] = t_0 + direction * chunk.reached
+            if n == 1:
+                final = chunk.final  # large ones are not copied
+            else:
+                final[rows] = chunk.final
             status[rows], counts[rows], certified[rows] = chunk.status, chunk.counts, chunk.certified
+            widths[rows], enlargements[rows] = chunk.widths, chunk.enlargements
             if learned is not None:
                 learned[rows] = t_0 + direction * chunk.learned
             if steps is not None:
@@ -305,7 +311,8 @@ def integrate(
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
         _learning_times=learned, _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
-        _origin=origin, _certified=certified, _steps=None if steps is None else tuple(steps), single=single,
+        _origin=origin, _certified=certified, _widths=widths, _enlargements=enlargements,
+        _steps=None if steps is None else tuple(steps), single=single,
     )  # fmt: skip
 
 
@@ -352,4 +359,5 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
         _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
         _status=joined(old._status, new._status), _counts=counts, _steps=steps,
         _certified=old._certified | joined(old._certified, new._certified),
+        _widths=joined(old._widths, new._widths), _enlargements=joined(old._enlargements, new._enlargements),
     )  # fmt: skip

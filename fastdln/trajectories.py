@@ -105,6 +105,10 @@ class Trajectories:
         Whether the trajectory was at its end, within its tolerance, before that of the span: `flow` with ``certify``.
     n_rhs, n_accepted, n_rejected : ndarray, shape (n,)
         Right-hand sides evaluated by the integrator, steps accepted and rejected.
+    integrated_widths : ndarray, shape (n, h+1)
+        Widths of the network that was integrated at last: narrower ones where the trajectory was reduced.
+    enlargements : ndarray, shape (n,)
+        How often a network that was reduced approximately was made wider, as it was not accurate enough.
 
     Examples
     --------
@@ -132,6 +136,8 @@ class Trajectories:
     _atol: NDArray[np.float64]
     _origin: NDArray[Any]
     _certified: NDArray[np.bool_]
+    _widths: NDArray[np.int64]
+    _enlargements: NDArray[np.int64]
     _steps: tuple[NDArray[np.float64], ...] | None
 
     # ---- what was recorded
@@ -227,6 +233,16 @@ class Trajectories:
     def n_rejected(self) -> Any:
         """Steps rejected, shape (n,)."""
         return self._each(self._counts[:, 2])
+
+    @property
+    def integrated_widths(self) -> Any:
+        """Widths of the network that was integrated at last, shape (n, h+1)."""
+        return self._each(self._widths)
+
+    @property
+    def enlargements(self) -> Any:
+        """How often the reduced network was made wider on the way, shape (n,)."""
+        return self._each(self._enlargements)
 
     @property
     def message(self) -> str:
@@ -384,7 +400,9 @@ class Trajectories:
         return f"<Trajectories: {count} of {self.network}, {span}; recorded {recorded}; {self.message}>"
 
 
-_PER_TRAJECTORY = ("final", "t_final", "status", "counts", "atol", "origin", "certified")
+_PER_TRAJECTORY = (
+    "final", "t_final", "status", "counts", "atol", "origin", "certified", "widths", "enlargements",
+)  # fmt: skip
 _LOSS_ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
 
 
@@ -419,6 +437,9 @@ def load(path: str | PathLike[str]) -> Trajectories:
     """
     header, arrays = archive.read(path)
     method = _read(header["options"].pop("method"))
+    n = len(arrays["status"])
+    arrays.setdefault("widths", np.tile(header["widths"], (n, 1)))  # files of before there were these
+    arrays.setdefault("enlargements", np.zeros(n, np.int64))
     loss: dict[str, Any] = {name: arrays.get(f"loss/{name}") for name in _LOSS_ARRAYS}
     ends = np.cumsum(arrays["counts"][:, 1])
     return Trajectories(

@@ -34,6 +34,10 @@ class Results:
         Learning times from the start of the span, or NaN.
     certified : ndarray, shape (n,)
         Whether a certificate ended them.
+    widths : ndarray, shape (n, h+1)
+        Widths of the networks that were integrated.
+    enlargements : ndarray, shape (n,)
+        How often these were enlarged on the way.
     history : ndarray, shape (n, max_steps) or (n, 0)
         Times of accepted steps; as many as were accepted are written.
     """
@@ -50,6 +54,8 @@ class Results:
         self.counts = np.zeros((n, 3), np.int64)
         self.learned = np.full((n, watched(problem)), np.nan)
         self.certified = np.zeros(n, np.int64)
+        self.widths = np.tile(problem.network.widths, (n, 1))
+        self.enlargements = np.zeros(n, np.int64)
         self.history = np.empty((n, problem.max_steps if problem.history else 0))
 
 

@@ -19,23 +19,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines import batch
+from fastdln.engines import batch, krylov
 from fastdln.engines.choose import Engine, choose
 from fastdln.engines.chunk import Results
+from fastdln.engines.krylov.levels import cost
 from fastdln.engines.problem import Problem
+from fastdln.engines.wide.workers import Workers
 from fastdln.kernels.lanes import lane_count
-from fastdln.kernels.program import program
 from fastdln.linalg import reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.theory.reduction.bounds import widths
 from fastdln.theory.reduction.closure import close
+from fastdln.theory.reduction.krylov import Krylov
 from fastdln.theory.reduction.network import Reduction, default_rtol
 
 NAME = "reduced"
 
-# What a right-hand side costs: its flops, and those of stages and error estimates, so many for each weight.
-STAGE_FLOPS = 12
 # The reduction itself takes about 20 us and 1 ns d k^2 for each basis of k columns in d dimensions: here in flops (0.07
 # ns with AVX-512) for each of 200 right-hand sides.
 OVERHEAD_FLOPS, BASIS_FLOPS = 1500, 0.1
@@ -49,11 +49,15 @@ def pays(network: Network, loss: Loss) -> bool:
     """Whether the widths alone promise that the narrow network is cheaper, its making included."""
     narrow, data = widths(network, loss), loss.input_gram is not None
     bases = BASIS_FLOPS * sum(d * k**2 for d, k in zip(network.widths, narrow, strict=True))
-    return MARGIN * _cost(narrow, data) + bases + OVERHEAD_FLOPS < _cost(network.widths, data)
+    return MARGIN * cost(narrow, data) + bases + OVERHEAD_FLOPS < cost(network.widths, data)
 
 
-def _cost(widths: tuple[int, ...], data: bool) -> float:
-    return program(widths, data).flops + STAGE_FLOPS * Network(widths).n_parameters
+def approximates(problem: Problem) -> bool:
+    """Whether networks that can not be narrowed by their widths are reduced to some level of their Krylov subspaces."""
+    network, loss = problem.network, problem.loss
+    if problem.certify is not None or pays(network, loss):
+        return False
+    return krylov.last_level(network, loss.input_gram is not None) > 0
 
 
 def memory(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
@@ -73,15 +77,19 @@ def run(
     Subspaces are those of the weights ``origin``, where the flow began.  With ``decide`` the narrow networks are the
     narrowest, by decisions on ranks; else they have the widths that all starts have in common.
     """
-    size = _block_size(problem)
     done = failed = 0
 
     def show(now: int, failures: int, _: int) -> None:
         if progress is not None:
             progress(done + now, failed + failures, problem.n)
 
-    for first in range(0, problem.n, size):
-        for rows, reduction in _reduce(problem, origin, np.arange(first, min(first + size, problem.n)), decide):
+    for rows, reduction in _reductions(problem, origin, decide):
+        if isinstance(reduction, Results):
+            failed += int(reduction.status[0] > 1)
+            show(1, 0, 0)
+            reduction.rows = rows
+            yield reduction
+        else:
             part = _part(problem, rows) if reduction is None else _narrow(problem, rows, reduction)
             for chunk in _engine(part).run(part, show):
                 if reduction is not None:
@@ -89,7 +97,41 @@ def run(
                 chunk.rows = rows[chunk.rows]
                 yield chunk
                 failed += int(np.count_nonzero(chunk.status > 1))
-            done += len(rows)
+        done += len(rows)
+
+
+def _reductions(
+    problem: Problem, origin: NDArray[Any], decide: bool
+) -> Iterator[tuple[Rows, Reduction | Results | None]]:
+    """How each trajectory is to be integrated, or what became of it where only an approximate reduction pays."""
+    if approximates(problem):
+        with Workers(problem.threads) as workers:
+            for k in range(problem.n):
+                yield np.array([k]), _approximate(problem, k, decide, workers)
+        return
+    size = _block_size(problem)
+    for first in range(0, problem.n, size):
+        yield from _reduce(problem, origin, np.arange(first, min(first + size, problem.n)), decide)
+
+
+def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Reduction | Results | None:
+    """The flow of a trajectory in Krylov subspaces; or its reduction, where these are closed."""
+    rows = np.array([k])
+    if not _usable(problem.start[k]):
+        return None
+    part = _part(problem, rows)
+    weights = problem.network.unpack(problem.start[k])
+    subspaces = Krylov(weights, workers.each)
+    subspaces.grow(krylov.first_level(problem.network.depth))
+    if not subspaces.closed:
+        results = krylov.Approximate(part, subspaces).run()
+        if results is not None:
+            return results
+    if subspaces.dropped and not decide:
+        return None
+    bases = tuple(np.ascontiguousarray(B.T)[None] for B in subspaces.bases)
+    reduction = Reduction(problem.network.unpack(part.start), part.loss, bases, (), default_rtol(weights))
+    return None if reduction.widths == problem.network.widths else reduction
 
 
 def _reduce(
@@ -119,7 +161,7 @@ def _reduce(
 def _usable(packed: NDArray[Any]) -> NDArray[np.bool_]:
     """Which weights are finite and have squares that are."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.isfinite(np.square(packed).sum(axis=-1)))
+        return np.asarray(np.isfinite(np.einsum("...i,...i->...", packed, packed)))
 
 
 def _loss(problem: Problem, rows: Rows) -> Loss:
@@ -153,6 +195,7 @@ def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reductio
             recorded = own.lift_product(products).reshape(*recorded.shape[:-1], -1)
         records[..., columns] = recorded
     chunk.records = records
+    chunk.widths[:] = small.widths
     elapsed = problem.direction * chunk.reached
     chunk.final = wide.pack(own.lift(small.unpack(chunk.final), elapsed, problem.weight_decay))
 
