@@ -270,7 +270,7 @@ def integrate(
         stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,
         certify=tuple(rows * columns for rows, columns in network.shapes) if options.certify else None,
     )  # fmt: skip
-    if options.engine == reduced.NAME or (options.engine == "auto" and reduced.pays(network, loss)):
+    if options.engine == reduced.NAME or (options.engine == "auto" and reduced.suits(problem)):
         n_bytes = reduced.memory(problem, shapes)
         run = functools.partial(reduced.run, problem, origin, options.engine == reduced.NAME)
     else:

@@ -52,8 +52,16 @@ def pays(network: Network, loss: Loss) -> bool:
     return MARGIN * cost(narrow, data) + bases + OVERHEAD_FLOPS < cost(network.widths, data)
 
 
-def approximates(problem: Problem) -> bool:
-    """Whether networks that can not be narrowed by their widths are reduced to some level of their Krylov subspaces."""
+def suits(problem: Problem) -> bool:
+    """Whether "auto" reduces: where the widths alone promise much, exactly or, in double precision, approximately."""
+    network, loss, dtype = problem.network, problem.loss, problem.start.dtype
+    if pays(network, loss):
+        return True
+    return dtype == np.float64 and _approximates(problem) and krylov.promises(network, loss.input_gram is not None)
+
+
+def _approximates(problem: Problem) -> bool:
+    """Whether networks that their widths do not narrow are reduced to some level of their Krylov subspaces."""
     network, loss = problem.network, problem.loss
     if problem.certify is not None or pays(network, loss):
         return False
@@ -61,8 +69,10 @@ def approximates(problem: Problem) -> bool:
 
 
 def memory(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
-    """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block."""
+    """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block or trajectory."""
     wide = _engine(problem).memory(problem, recorded)
+    if _approximates(problem):  # images and bases of at most half of the nodes of each layer
+        return wide + 2 * problem.network.n_parameters * problem.start.itemsize
     return wide + 4 * min(problem.n, _block_size(problem)) * _bases_bytes(problem)
 
 
@@ -104,7 +114,7 @@ def _reductions(
     problem: Problem, origin: NDArray[Any], decide: bool
 ) -> Iterator[tuple[Rows, Reduction | Results | None]]:
     """How each trajectory is to be integrated, or what became of it where only an approximate reduction pays."""
-    if approximates(problem):
+    if _approximates(problem):
         with Workers(problem.threads) as workers:
             for k in range(problem.n):
                 yield np.array([k]), _approximate(problem, k, decide, workers)

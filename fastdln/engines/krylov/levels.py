@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+from fastdln.engines.choose import WIDE_FROM
 from fastdln.kernels.program import program
 from fastdln.network import Network
 from fastdln.theory.reduction.defect import needed
@@ -13,6 +14,8 @@ from fastdln.theory.reduction.krylov import widths_by_level
 # What a right-hand side costs: its flops, and those of stages and error estimates, so many for each weight.
 STAGE_FLOPS = 12
 MARGIN = 3.0  # how many times cheaper the two narrow networks must be together
+
+ROOM = 2  # times the level to begin with: what "auto" asks for
 
 
 def cost(widths: tuple[int, ...], data: bool) -> float:
@@ -40,8 +43,8 @@ def last_level(network: Network, data: bool) -> int:
 
 
 def promises(network: Network, data: bool) -> bool:
-    """Whether the widths alone promise much: a wide network and room for many levels."""
-    return False
+    """Whether the widths alone promise much: a layer that factors would be taken for, and room for many levels."""
+    return max(map(min, network.shapes)) >= WIDE_FROM and last_level(network, data) >= ROOM * first_level(network.depth)
 
 
 def more(level: int, error: float, decay: float) -> int:

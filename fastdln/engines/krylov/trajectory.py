@@ -19,7 +19,7 @@ from fastdln.theory.reduction.krylov import Krylov
 logger = logging.getLogger("fastdln")
 
 LEG = 32  # steps tried in the first leg; every leg has twice as many as the one before
-GOOD = 0.25  # part of the tolerance up to which an estimate allows to go on from there with more levels
+GOOD = 0.01  # part of the tolerance up to which an estimate allows to go on from there with more levels
 
 
 class Approximate:

@@ -1,0 +1,94 @@
+"""Wide networks reduced to Krylov subspaces, beside the factored engine: ``python -m bench.krylov``.
+
+Gaussian starts of widths (10, N, ..., N, 10), loss recorded at 8 times, learning times too, one thread. Each engine
+takes the loosest tolerance (half decades) at which its weights at the end are right to ``--error``: the largest
+||W_i - exact||_F / ||exact - start||_F over the layers, against DOP853 at 1e-12 with the factored engine. Then the two
+take turns; printed are median times, the median ratio, tolerances and errors, and what the reduced network came to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+import fastdln as dln
+
+END = 10  # width of input and output
+TOLERANCES = [10 ** (-k / 2) for k in range(12, 23)]
+Weights = tuple[np.ndarray, ...]
+
+
+class Case:
+    """A start and a target."""
+
+    def __init__(self, width: int, depth: int, scale: float, t_end: float, method: str) -> None:
+        network = dln.Network((END, *[width] * (depth - 1), END))
+        self.start = dln.inits.gaussian(network, scale, rng=0)
+        self.loss = dln.Quadratic.from_singular_values(np.linspace(4.0, 1.0, END), shape=(END, END), rng=0)
+        self.t_end, self.method = t_end, method
+        self.exact = self.flow("wide", 1e-12, "dop853").final
+
+    def flow(self, engine: str, rtol: float, method: str | None = None) -> dln.Trajectories:
+        """The flow of one engine."""
+        return dln.flow(
+            self.start, self.loss, (0.0, self.t_end), np.linspace(0, self.t_end, 8), method=method or self.method,
+            rtol=rtol, record=("loss", "learning_times"), engine=engine, threads=1,
+        )  # fmt: skip
+
+    def error(self, found: Weights) -> float:
+        """The largest error of a layer, relative to how far it has moved."""
+        return max(
+            float(np.linalg.norm((V - W).ravel()) / np.linalg.norm((W - W_0).ravel()))
+            for V, W, W_0 in zip(found, self.exact, self.start, strict=True)
+        )
+
+    def tolerance(self, engine: str, error: float) -> tuple[float, float]:
+        """The loosest tolerance at which an engine is accurate enough, and its error there."""
+        for rtol in TOLERANCES:
+            found = self.error(self.flow(engine, rtol).final)
+            if found <= error:
+                break
+        return rtol, found
+
+    def seconds(self, engine: str, rtol: float) -> tuple[float, dln.Trajectories]:
+        """CPU seconds of this thread for one trajectory, which neighbours do not touch."""
+        start = time.process_time()
+        sol = self.flow(engine, rtol)
+        return time.process_time() - start, sol
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--widths", nargs="+", type=int, default=[512, 1024, 2048, 4096])
+    parser.add_argument("--depths", nargs="+", type=int, default=[3, 4])
+    parser.add_argument("--scale", type=float, default=0.7)
+    parser.add_argument("--t-end", type=float, default=1.0)
+    parser.add_argument("--method", default="tsit5")
+    parser.add_argument("--error", type=float, default=1e-8)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    print(f"gaussian starts of scale {arguments.scale}, t = {arguments.t_end}, {arguments.method}, one thread, CPU time")
+    print("depth    N   wide [s]  reduced [s]   ratio   rtol, wide  reduced   error, wide  reduced   widths, enlarged")
+    for depth in arguments.depths:
+        for width in arguments.widths:
+            case = Case(width, depth, arguments.scale, arguments.t_end, arguments.method)
+            chosen = {engine: case.tolerance(engine, arguments.error) for engine in ("wide", "reduced")}
+            rounds = []
+            for _ in range(arguments.rounds):
+                taken = {engine: case.seconds(engine, chosen[engine][0]) for engine in chosen}
+                rounds.append([seconds for seconds, _ in taken.values()])
+            wide, narrow = np.median(rounds, axis=0)
+            ratio = np.median([a / b for a, b in rounds])
+            sol = taken["reduced"][1]
+            (rtol, error), (narrow_rtol, narrow_error) = chosen["wide"], chosen["reduced"]
+            print(
+                f"{depth:5d} {width:5d} {wide:9.2f} {narrow:12.3f} {ratio:7.1f} {rtol:12.1e} {narrow_rtol:8.1e} "
+                f"{error:12.1e} {narrow_error:8.1e}   {'-'.join(map(str, sol.integrated_widths))}, {sol.enlargements}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
