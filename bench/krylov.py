@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--error", type=float, default=1e-8)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    print(f"gaussian starts of scale {arguments.scale}, t = {arguments.t_end}, {arguments.method}, one thread, CPU time")
+    print(f"scale {arguments.scale}, t = {arguments.t_end}, {arguments.method}, one thread, CPU time")
     print("depth    N   wide [s]  reduced [s]   ratio   rtol, wide  reduced   error, wide  reduced   widths, enlarged")
     for depth in arguments.depths:
         for width in arguments.widths:

@@ -484,7 +484,10 @@ def test_memory_is_estimated_before(monkeypatch):
 
 
 def test_it_is_chosen_by_widths_alone():
-    for widths, engine in (((2, 512, 512, 2), "wide"), ((20, 512, 512, 20), "dense"), ((2, 300, 900, 2), "dense")):
+    for widths, engine in (
+        ((2, 512, 512, 600), "wide"), ((2, 512, 512, 2), "reduced"), ((20, 512, 512, 20), "dense"),
+        ((2, 300, 900, 2), "dense"),
+    ):
         w0, loss = random_problem(widths, n=1)
         options = {"record": (), "max_steps": 1}
         auto, named = (dln.flow(w0, loss, (0.0, 1.0), [], engine=e, **options) for e in ("auto", engine))

@@ -69,7 +69,7 @@ def _approximates(problem: Problem) -> bool:
 
 
 def memory(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
-    """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block or trajectory."""
+    """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block."""
     wide = _engine(problem).memory(problem, recorded)
     if _approximates(problem):  # images and bases of at most half of the nodes of each layer
         return wide + 2 * problem.network.n_parameters * problem.start.itemsize
@@ -139,7 +139,7 @@ def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Re
             return results
     if subspaces.dropped and not decide:
         return None
-    bases = tuple(np.ascontiguousarray(B.T)[None] for B in subspaces.bases)
+    bases = tuple((B.T if len(B) else np.zeros((B.shape[1], 1)))[None].copy() for B in subspaces.bases)
     reduction = Reduction(problem.network.unpack(part.start), part.loss, bases, (), default_rtol(weights))
     return None if reduction.widths == problem.network.widths else reduction
 

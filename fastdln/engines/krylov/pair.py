@@ -60,8 +60,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Leg:
-    """Some steps of a trajectory: what was asked, what came, and where it ends."""
+    """Some steps of a trajectory: from where, what was asked, what came, and where it ends."""
 
+    begin: Checkpoint
     part: Problem
     results: Results
     end: Checkpoint
@@ -110,13 +111,13 @@ class Pair:
         results = _integrate(part)
         end = arrive(problem, begin, results, part)
         if results.reached[0] == 0:
-            return Leg(part, results, replace(end, fine=fine, rough=rough))
+            return Leg(begin, part, results, replace(end, fine=fine, rough=rough))
         beside = self._beside(part, results, rough)
         aside = _integrate(beside)
         end = replace(end, fine=network.unpack(results.final[0]))
         if aside.status[0] != FINISHED:
-            return Leg(part, results, replace(end, error=np.inf))
-        return Leg(part, results, self._judged(begin, end, part, results, beside, aside))
+            return Leg(begin, part, results, replace(end, error=np.inf))
+        return Leg(begin, part, results, self._judged(begin, end, part, results, beside, aside))
 
     def decay(self, at: Checkpoint) -> float:
         """By how much what has moved falls off from level to level."""

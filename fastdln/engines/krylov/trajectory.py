@@ -79,6 +79,8 @@ class Approximate:
         if krylov.closed:
             return False
         self._pair = Pair(problem, krylov)
+        start = self._pair.start
+        self._trail[0] = replace(self._trail[0], fine=start, rough=start)
         return True
 
     def _directly(self) -> Results:
@@ -89,7 +91,7 @@ class Approximate:
         part = leg_of(problem, begin, start, problem.network, problem.max_steps)
         engine = choose("auto", part.network, part.loss, part.method, start.dtype)
         (results,) = engine.run(part)
-        leg = Leg(part, results, arrive(problem, begin, results, part))
+        leg = Leg(begin, part, results, arrive(problem, begin, results, part))
         self._keep(leg)
         self._results.widths[0] = problem.network.widths
         self._results.final[0] = results.final[0]
@@ -109,21 +111,18 @@ class Approximate:
     def _keep(self, leg: Leg) -> None:
         """Write what a leg recorded, of wide networks."""
         results, problem, part = self._results, self._problem, leg.part
-        count = leg.end.outputs - (len(problem.times) - len(part.times))
-        first = leg.end.outputs - count
-        for j in range(count):
-            record, own = results.records[0, first + j], leg.results.records[0, j]
+        for j in range(leg.begin.outputs, leg.end.outputs):
+            record, own = results.records[0, j], leg.results.records[0, j - leg.begin.outputs]
             for name, columns in problem.columns.items():
                 found = own[part.columns[name]]
                 if name == "weights" and part.network != problem.network:
                     weights = part.network.unpack(found)
-                    self._lift(replace(leg.end, fine=weights, elapsed=problem.times[first + j]), record[columns])
+                    self._lift(replace(leg.end, fine=weights, elapsed=problem.times[j]), record[columns])
                 else:
                     record[columns] = found
         if problem.history:
-            accepted, new = int(leg.end.counts[1]), int(leg.results.counts[0, 1])
-            since = leg.part.duration - problem.duration
-            results.history[0, accepted - new : accepted] = leg.results.history[0, :new] - since
+            before, after = int(leg.begin.counts[1]), int(leg.end.counts[1])
+            results.history[0, before:after] = leg.begin.elapsed + leg.results.history[0, : after - before]
 
     def _lift(self, at: Checkpoint, out: np.ndarray) -> None:
         """Write the wide weights of a checkpoint to a flat array."""

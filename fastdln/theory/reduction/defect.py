@@ -14,6 +14,8 @@ rate of `growth`, so that it is bounded by the integral of the defect times what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate as running
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +61,7 @@ def within(levels: Levels, level: int) -> tuple[np.ndarray, ...]:
         Whether both ends of an entry are.
     """
     inside = [found <= level for found in levels]
-    return tuple(np.logical_and.outer(above, below) for below, above in zip(inside, inside[1:], strict=False))
+    return tuple(np.logical_and.outer(above, below) for below, above in pairwise(inside))
 
 
 def embed(weights: Weights, rest: Weights) -> Weights:
@@ -135,9 +137,7 @@ def decay(changes: Weights, levels: Levels) -> float:
     return float((now / before) ** 0.25) if before > 0 else 0.0
 
 
-def growth(
-    weights: Weights, norms: Sequence[float], loss: Loss, layer_rates: tuple[float, ...] | None
-) -> Floats:
+def growth(weights: Weights, norms: Sequence[float], loss: Loss, layer_rates: tuple[float, ...] | None) -> Floats:
     """Bound the rate at which errors grow where the inner layers stand still.
 
     There the flow pairs two layers i < j by a second derivative of the loss: the rate is at most the largest eigenvalue
@@ -160,13 +160,9 @@ def growth(
         The rate.
     """
     h = len(weights)
-    below: list[Floats | None] = [None]
-    above: list[Floats | None] = [None]
-    for W in weights:
-        below.append(W if below[-1] is None else W @ below[-1])
-    for W in weights[::-1]:
-        above.append(W if above[-1] is None else above[-1] @ W)
-    residual = -loss.grad(below[-1])
+    below = [None, *running(weights, lambda product, W: W @ product)]
+    above = [None, *running(weights[::-1], lambda product, W: product @ W)]
+    residual = -loss.grad(below[h])
     pairs = np.zeros((*residual.shape[:-2], h, h))
     for i in range(h):
         for j in range(i + 1, h):
@@ -193,9 +189,7 @@ def accumulate(bound: float, times: Floats, defects: Floats, rates: Floats) -> f
     float
         The bound at the last time.
     """
-    for step, d, r in zip(
-        np.diff(times), (defects[1:] + defects[:-1]) / 2, (rates[1:] + rates[:-1]) / 2, strict=True
-    ):
+    for step, d, r in zip(np.diff(times), (defects[1:] + defects[:-1]) / 2, (rates[1:] + rates[:-1]) / 2, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):
             grown = np.exp(r * step)
             bound = bound * grown + d * step * (np.expm1(r * step) / (r * step) if r * step > 0 else 1.0)
