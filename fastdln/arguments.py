@@ -148,12 +148,12 @@ def tolerances(atol: Any, start: NDArray[Any], network: Network, loss: Loss, rto
         return np.full(len(start), not_negative("atol", atol))
     least = np.full(len(start), np.inf)
     for W in network.unpack(start):
-        entries = np.abs(W.reshape(len(start), -1).astype(np.float64))
+        entries = np.abs(W.reshape(len(start), -1)).astype(np.float64, copy=False)
         largest = entries.max(axis=1, keepdims=True)
         usable = (largest > 0) & np.isfinite(largest)
-        scaled = entries / np.where(usable, largest, 1.0)  # so that no square overflows or vanishes
         with np.errstate(invalid="ignore", over="ignore"):
-            size = largest[:, 0] * np.sqrt(np.square(scaled).mean(axis=1))
+            entries /= np.where(usable, largest, 1.0)  # so that no square overflows or vanishes
+            size = largest[:, 0] * np.sqrt(np.square(entries, out=entries).mean(axis=1))
         least = np.where(usable[:, 0], np.minimum(least, size), least)
     norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
     least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))

@@ -124,8 +124,8 @@ def flow(
     engine : {"auto", "lanes", "dense", "wide", "reduced"}
         Lanes: many small networks side by side in the machine's vectors; dense: one network a thread, vectors along
         its rows; wide: one network after another on all threads, stages as thin factors, for networks whose input or
-        output is narrow beside their layers; reduced: each trajectory as a narrow network with the same flow, see
-        below.  "auto" chooses by widths, loss, method and precision alone.
+        output is narrow beside their layers; reduced: each trajectory as a narrow network with the same flow, or
+        within the tolerance the same, see below.  "auto" chooses by widths, loss, method and precision alone.
     threads : int, optional
         By default one for each core this process may use.  Results do not depend on it.
     progress : bool or callable
@@ -185,6 +185,20 @@ def flow(
     they are.  "auto" reduces where the widths alone promise a gain (two layers much wider than d_0 + d_h, wide layers
     between narrow ones, many inputs of one layer with few outputs), to `fastdln.theory.reduction.widths`, and leaves
     nothing out.
+
+    Three layers or more that are wide all through, with narrow input and output, have as a rule no narrower network
+    with their flow, but one that nearly has it: that in the subspaces which a few sweeps of the layers reach from the
+    two ends (`fastdln.theory.reduction.krylov`).  With ``engine="reduced"`` it is integrated in legs of some steps; after
+    each its error is estimated, by the network with fewer sweeps beside it and by a bound of what may grow where
+    neither looks.  The weights at the end of a leg are accepted where the estimate is within the tolerance of a step,
+    ``sqrt(n_i) atol + rtol ||W_i||_F`` over the n_i entries of narrow layer i; products at recorded times, within what
+    such errors make of them; and learning times, within rtol of themselves.  Else the leg is forgotten, and the
+    trajectory goes on from an earlier checkpoint with more sweeps, or as it is if those would not pay (deep networks
+    at tight tolerances, weights whose layers mix slowly): see `Trajectories.integrated_widths` and ``enlargements``;
+    the logger "fastdln" tells when and why.  Each leg chooses its first step anew.  "auto" does the same in double
+    precision where the widths promise much (a layer of at least 512 on both sides and room for twice the sweeps that
+    are begun with), but for starts with directions that are rounding; with ``certify`` there is no approximate
+    reduction.
 
     Examples
     --------

@@ -5,6 +5,9 @@ and target, those that become equally wide are integrated together by the other 
 is brought back to the wide network.  Loss, gradient and strengths are the same in both; products and weights are
 lifted, and whatever follows from them (balance, drift) follows as for any other engine.
 
+Where the widths promise no narrower network but one that is nearly exact, trajectories are reduced one by one, by the
+sweeps that would close the subspaces: exactly if these do so soon, else approximately (`fastdln.engines.krylov`).
+
 Bits depend on a trajectory's own start, target and options alone: its subspaces are found by LAPACK in one thread.
 Starts that are not finite, or whose squares overflow, never come to that: they go to the other engines as they are,
 and so do those that cannot be narrowed.
@@ -124,12 +127,13 @@ def _reductions(
         yield from _reduce(problem, origin, np.arange(first, min(first + size, problem.n)), decide)
 
 
+@reproducible
 def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Reduction | Results | None:
     """The flow of a trajectory in Krylov subspaces; or its reduction, where these are closed."""
-    rows = np.array([k])
     if not _usable(problem.start[k]):
         return None
-    part = _part(problem, rows)
+    one = slice(k, k + 1)  # large weights are not copied
+    part = replace(problem, loss=_loss(problem, np.array([k])), start=problem.start[one], atol=problem.atol[one])
     weights = problem.network.unpack(problem.start[k])
     subspaces = Krylov(weights, workers.each)
     subspaces.grow(krylov.first_level(problem.network.depth))

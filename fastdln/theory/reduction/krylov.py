@@ -1,13 +1,13 @@
 """Subspaces that the flow of a network hardly leaves: those of `closure`, stopped after some sweeps.
 
-Level 0 is input and output. The subspace of an inner layer of nodes gains at each level what the layers beside it make
-of the last level:
+Level 0 is all of input and output. With each level the subspaces of the inner layers of nodes gain what the layers
+beside them make of the last one,
 
     B_i <- B_i + W_i B_{i-1} + W_{i+1}' B_{i+1}.
 
-So a layer takes what has been reached by level l to level l + 1 at most, and only that is neglected when the subspaces
-end at level L which the last level sends beyond it. The weights move by products through few layers: what is neglected
-matters in high order, and if nothing is left to be added the reduction is exact.
+So a layer leads from level l to level l + 1 at most, and a network that is reduced to level L lacks only what the last
+level sends beyond it. The flow moves weights by products through few layers from the two ends: it notices that in high
+order. If there is nothing left to be added the reduction is exact.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Krylov:
     >>> krylov = Krylov(tuple(rng.standard_normal(shape) for shape in shapes))
     >>> krylov.grow(3)
     >>> krylov.widths, krylov.closed
-    ((2, 8, 7, 3), False)
+    ((2, 7, 8, 3), False)
     >>> krylov.grow(20)
     >>> krylov.widths, krylov.closed
     ((2, 40, 40, 3), True)
