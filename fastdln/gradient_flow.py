@@ -195,7 +195,7 @@ def flow(
     such errors make of them; and learning times, within rtol of themselves.  Else the leg is forgotten, and the
     trajectory goes on from an earlier checkpoint with more sweeps, or as it is if those would not pay (deep networks
     at tight tolerances, weights whose layers mix slowly): see `Trajectories.integrated_widths` and ``enlargements``;
-    the logger "fastdln" tells when and why.  Each leg chooses its first step anew.  "auto" does the same in double
+    the logger "fastdln" tells when and why.  Each leg chooses its first step anew; with fixed steps there is one leg.  "auto" does the same in double
     precision where the widths promise much (a layer of at least 512 on both sides and room for twice the sweeps that
     are begun with), but for starts with directions that are rounding; with ``certify`` there is no approximate
     reduction.

@@ -425,6 +425,32 @@ def test_growth_that_no_narrow_network_sees_is_not_missed(coupling):
     assert_allclose(sol.learning_times, exact.learning_times, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["power law", "low rank", "nearly orthogonal", "clusters", "outlier"])
+def test_structured_layers(kind):
+    """Errors are of the size that the tolerance promises, whatever the spectrum of the hidden layer."""
+    for seed in range(2):
+        rng, n = np.random.default_rng(seed), 70
+        U, V = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+        noise, k = rng.standard_normal((n, n)) / np.sqrt(n), np.arange(1, n + 1)
+        W_2 = {
+            "power law": (U * (2.0 / k)) @ V.T,
+            "low rank": U[:, :3] @ V[:, :3].T + 10 ** rng.uniform(-10, -2) * noise,
+            "nearly orthogonal": U + 10 ** rng.uniform(-12, -1) * noise,
+            "clusters": (U * np.where(k % 2, 1.5, 0.3)) @ V.T,
+            "outlier": 0.1 * noise + 3 * U[:, :1] @ V[:, :1].T,
+        }[kind]
+        sizes = 10 ** rng.uniform(-2, 0, 2)
+        W = (sizes[0] * rng.standard_normal((n, 2)), W_2, sizes[1] * rng.standard_normal((1, n)))
+        rtol = float(10 ** rng.uniform(-9, -5))
+        options = {"record": ("strengths", "learning_times")}
+        sol = dln.flow(W, quadratic((2, n, n, 1)), (0.0, 4.0), TIMES, rtol=rtol, engine="reduced", **options)
+        exact = dln.flow(W, quadratic((2, n, n, 1)), (0.0, 4.0), TIMES, **(options | EXACT))
+        for a, b in zip(sol.final, exact.final, strict=True):
+            assert np.linalg.norm(a - b) < 3 * rtol * np.linalg.norm(b)
+        assert_allclose(sol.strengths, exact.strengths, atol=30 * rtol)
+        assert_allclose(sol.learning_times, exact.learning_times, rtol=10 * rtol)
+
+
 def test_rough_networks_that_fail_count_as_inaccurate(told, monkeypatch):
     integrate = trajectory.Pair._beside
     monkeypatch.setattr(trajectory.Pair, "_beside", lambda *args: replace(integrate(*args), max_steps=1))

@@ -485,7 +485,7 @@ def test_memory_is_estimated_before(monkeypatch):
 
 def test_it_is_chosen_by_widths_alone():
     for widths, engine in (
-        ((2, 512, 512, 600), "wide"), ((2, 512, 512, 2), "reduced"), ((20, 512, 512, 20), "dense"),
+        ((2, 512, 512, 600), "wide"), ((2, 512, 512, 2), "reduced"), ((30, 512, 512, 30), "dense"),
         ((2, 300, 900, 2), "dense"),
     ):
         w0, loss = random_problem(widths, n=1)

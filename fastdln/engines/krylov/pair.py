@@ -18,6 +18,7 @@ from fastdln.theory.reduction.defect import accumulate, decay, defect, embed, gr
 from fastdln.theory.reduction.krylov import Krylov
 
 SAMPLES = 8  # intervals of a leg in which the defect is integrated
+LEAST = 1e-300  # tolerance, where all are zero
 COMPARED = 16  # records of a leg at which products are compared, at most
 
 
@@ -147,7 +148,7 @@ class Pair:
         problem, loss = self._problem, self._problem.loss
         rates, rtol, atol = problem.layer_rates, problem.rtol, float(problem.atol[0])
         rough = self._lifted(self.network.unpack(aside.final[0]), end.elapsed)
-        allowed = [W.size**0.5 * atol + rtol * _norm(W) for W in end.fine]
+        allowed = [max(W.size**0.5 * atol + rtol * _norm(W), LEAST) for W in end.fine]
         errors = [_norm(A - B) / size for A, B, size in zip(rough, end.fine, allowed, strict=True)]
 
         along = self._lifted(self.network.unpack(aside.records[0]), begin.elapsed + beside.times)
