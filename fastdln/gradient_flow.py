@@ -187,18 +187,18 @@ def flow(
     nothing out.
 
     Three layers or more that are wide all through, with narrow input and output, have as a rule no narrower network
-    with their flow, but one that nearly has it: that in the subspaces which a few sweeps of the layers reach from the
-    two ends (`fastdln.theory.reduction.krylov`).  With ``engine="reduced"`` it is integrated in legs of some steps; after
-    each its error is estimated, by the network with fewer sweeps beside it and by a bound of what may grow where
-    neither looks.  The weights at the end of a leg are accepted where the estimate is within the tolerance of a step,
-    ``sqrt(n_i) atol + rtol ||W_i||_F`` over the n_i entries of narrow layer i; products at recorded times, within what
-    such errors make of them; and learning times, within rtol of themselves.  Else the leg is forgotten, and the
-    trajectory goes on from an earlier checkpoint with more sweeps, or as it is if those would not pay (deep networks
-    at tight tolerances, weights whose layers mix slowly): see `Trajectories.integrated_widths` and ``enlargements``;
-    the logger "fastdln" tells when and why.  Each leg chooses its first step anew; with fixed steps there is one leg.  "auto" does the same in double
-    precision where the widths promise much (a layer of at least 512 on both sides and room for twice the sweeps that
-    are begun with), but for starts with directions that are rounding; with ``certify`` there is no approximate
-    reduction.
+    with their flow, but one that nearly has it: that in the subspaces which a few sweeps of the layers reach from
+    the two ends (`fastdln.theory.reduction.krylov`).  With ``engine="reduced"`` it is integrated in legs of some
+    steps; after each its error is estimated, by the network with fewer sweeps beside it and by a bound of what may
+    grow where neither looks.  The weights at the end of a leg are accepted where the estimate is within the
+    tolerance of a step, ``sqrt(n_i) atol + rtol ||W_i||_F`` over the n_i entries of narrow layer i; products at
+    recorded times, within what such errors make of them; and learning times, within rtol of themselves.  Else the
+    leg is forgotten, and the trajectory goes on from an earlier checkpoint with more sweeps, or as it is if those
+    would not pay (deep networks at tight tolerances, weights whose layers mix slowly): see
+    `Trajectories.integrated_widths` and ``enlargements``; the logger "fastdln" tells when and why.  Each leg
+    chooses its first step anew; with fixed steps there is one leg.  "auto" does the same in double precision where
+    the widths promise much (a layer of at least 512 on both sides and room for twice the sweeps that are begun
+    with), but for starts with directions that are rounding; with ``certify`` there is no approximate reduction.
 
     Examples
     --------

@@ -137,7 +137,7 @@ def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Re
     weights = problem.network.unpack(problem.start[k])
     subspaces = Krylov(weights, workers.each)
     subspaces.grow(krylov.first_level(problem.network.depth))
-    if not subspaces.closed:
+    if not subspaces.closed and (decide or not subspaces.dropped):
         results = krylov.Approximate(part, subspaces).run()
         if results is not None:
             return results
