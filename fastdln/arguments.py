@@ -18,6 +18,8 @@ from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.resources import cores
 
+BLOCK = 1 << 16  # entries of a layer that are looked at together: no temporary is as large as a large layer
+
 
 def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
     """Packed starts (n, parameters), and whether one network was given without a batch axis."""
@@ -148,13 +150,15 @@ def tolerances(atol: Any, start: NDArray[Any], network: Network, loss: Loss, rto
         return np.full(len(start), not_negative("atol", atol))
     least = np.full(len(start), np.inf)
     for W in network.unpack(start):
-        entries = np.abs(W.reshape(len(start), -1)).astype(np.float64, copy=False)
-        largest = entries.max(axis=1, keepdims=True)
+        entries = W.reshape(len(start), -1)
+        blocks = [entries[:, k : k + BLOCK] for k in range(0, entries.shape[1], BLOCK)]
+        largest = np.max([np.abs(block).max(axis=1) for block in blocks], axis=0).astype(np.float64)
         usable = (largest > 0) & np.isfinite(largest)
+        unit = np.where(usable, largest, 1.0)[:, None]  # so that no square overflows or vanishes
         with np.errstate(invalid="ignore", over="ignore"):
-            entries /= np.where(usable, largest, 1.0)  # so that no square overflows or vanishes
-            size = largest[:, 0] * np.sqrt(np.square(entries, out=entries).mean(axis=1))
-        least = np.where(usable[:, 0], np.minimum(least, size), least)
+            squares = sum(np.square(block / unit).sum(axis=1) for block in blocks)
+            size = largest * np.sqrt(squares / entries.shape[1])
+        least = np.where(usable, np.minimum(least, size), least)
     norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
     least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))
     return 1e-3 * rtol * least
