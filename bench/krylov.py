@@ -16,7 +16,7 @@ import numpy as np
 import fastdln as dln
 
 END = 10  # width of input and output
-TOLERANCES = [10 ** (-k / 2) for k in range(12, 23)]
+TOLERANCES = [10 ** (-k / 2) for k in range(6, 23)]
 Weights = tuple[np.ndarray, ...]
 
 
