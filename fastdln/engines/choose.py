@@ -55,16 +55,21 @@ WIDE_FROM, PER_RANK = 512, 32
 
 def choose(name: str, network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> Engine:
     """The engine ``name``, or the one that suits the network where it is ``auto``."""
-    return ENGINES[_best(network, loss, method, dtype) if name == "auto" else name](dtype)
+    return ENGINES[best(network, loss, method, dtype) if name == "auto" else name](dtype)
 
 
-def _best(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> str:
-    plan = program(network.widths, loss.input_gram is not None)
-    entry = 4 * np.dtype(dtype).itemsize
-    if arena_bytes(plan.layers[-1], vectors(method), plan.n_scratch, entry) <= LANES_BYTES:
+def best(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> str:
+    """The engine that suits a network which is not narrowed."""
+    if lanes_bytes(network, loss, method, dtype) <= LANES_BYTES:
         return "lanes"
     if isinstance(method, Stabilized):  # the wide engine has explicit methods only
         return "dense"
     rank = min(network.widths[0], network.widths[-1])
     side = max(min(shape) for shape in network.shapes)
     return "wide" if side >= max(WIDE_FROM, PER_RANK * rank) else "dense"
+
+
+def lanes_bytes(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> int:
+    """Bytes that the lanes engine works on, for four networks in f64 or as many bytes of f32."""
+    plan = program(network.widths, loss.input_gram is not None)
+    return arena_bytes(plan.layers[-1], vectors(method), plan.n_scratch, 4 * np.dtype(dtype).itemsize)
