@@ -9,40 +9,35 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 
 import numpy as np
 
-import fastdln as dln
+from bench.workloads import CERTIFIED, Workload
 
-# widths, largest singular value, trajectories at t_end = 20; ten times the span gets a fraction of them
-CASES = (((4, 4, 4, 4), 4.0, 2048), ((8, 8, 8, 8), 4.0, 512), ((8, 8, 8, 8), 100.0, 128), ((16, 16, 16), 4.0, 128))
-SPANS = {20.0: 1, 200.0: 4, 2000.0: 16}
-RTOL = 1e-6
+SPANS = {20.0: 1, 200.0: 4, 2000.0: 16}  # of t_end; longer ones get a fraction of the trajectories
 
 
-def measure(widths: tuple[int, ...], largest: float, t_end: float, n: int, rounds: int, method: str) -> str:
+def measure(workload: Workload, rounds: int) -> str:
     """One line of the table."""
-    shape = (widths[-1], widths[0])
-    loss = dln.Quadratic.from_singular_values(np.geomspace(largest, 1.0, min(shape)), shape=shape, rng=0)
-    w0 = dln.inits.gaussian(dln.Network(widths), 0.6, size=n, rng=0)
+    loss, w0, n = workload.loss(), workload.starts(), workload.trajectories
     seconds: dict[bool, list[float]] = {True: [], False: []}
     found = {}
     for _ in range(rounds):
         for certify in seconds:
             start = time.perf_counter()
-            found[certify] = dln.flow(
-                w0, loss, (0.0, t_end), None, method, RTOL, max_steps=10**8, certify=certify, threads=1
-            )  # fmt: skip
+            found[certify] = workload.run(w0, loss, t_eval=None, max_steps=10**8, certify=certify)
             seconds[certify].append(time.perf_counter() - start)
     sol, plain = found[True], found[False]
     ratio = np.median(np.array(seconds[False]) / seconds[True])
     size = np.min([np.sqrt(np.mean(W**2, axis=(-2, -1))) for W in plain.final], axis=0)
     moved = np.sqrt(sum(((a - b) ** 2).sum((-2, -1)) for a, b in zip(sol.final, plain.final, strict=True)))
     return (
-        f"{'-'.join(map(str, widths)):<10} {largest:>5g}..1 {t_end:>6g} {n:>6} {sol.certified.mean():>8.0%}"
+        f"{'-'.join(map(str, workload.widths)):<10} {workload.sigma[0]:>5g}..1 {workload.t_end:>6g} {n:>6}"
+        f" {sol.certified.mean():>8.0%}"
         f" {plain.n_rhs.mean():>10.0f} {sol.n_rhs.mean():>9.0f} {plain.n_rhs.mean() / sol.n_rhs.mean():>7.2f}"
         f" {np.median(seconds[False]):>9.3f} {np.median(seconds[True]):>8.3f} {ratio:>7.2f}"
-        f" {np.max(moved / size) / RTOL:>8.2f}"
+        f" {np.max(moved / size) / workload.rtol:>8.2f}"
     )
 
 
@@ -56,12 +51,13 @@ def main() -> None:
         f"{'widths':<10} {'sigma':>8} {'t_end':>6} {'n':>6} {'certif.':>8} {'n_rhs':>10} {'certify':>9} {'gain':>7}"
         f" {'seconds':>9} {'certify':>8} {'gain':>7} {'moved':>8}"
     )
-    for widths, largest, n in CASES:
+    for workload in CERTIFIED:
+        measure(replace(workload, method=arguments.method, t_end=1.0, trajectories=8), 1)  # compiles
         for t_end, fraction in SPANS.items():
             if t_end <= arguments.longest:
-                measure(widths, largest, 1.0, 8, 1, arguments.method)  # compiles
-                size = max(8, n // fraction**2)
-                print(measure(widths, largest, t_end, size, arguments.rounds, arguments.method), flush=True)
+                n = max(8, workload.trajectories // fraction**2)
+                case = replace(workload, method=arguments.method, t_end=t_end, trajectories=n)
+                print(measure(case, arguments.rounds), flush=True)
 
 
 if __name__ == "__main__":

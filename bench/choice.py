@@ -45,7 +45,13 @@ ENDS = (
     (60, 8, 2),
 )
 OTHERS = ((64, 32, 10), (64, 128, 128, 10), (5, 7, 3, 6), (10, 300, 100, 10), (100, 2), (30, 10))
+# about where the choice changes
+QUICK = (
+    (8, 8, 8, 8), (24, 24, 24), (32, 32, 32, 32), (40, 40, 40), (48, 48, 48), (64, 64, 64), (4, 16, 4), (10, 32, 10),
+    (10, 64, 64, 10), (10, 256, 256, 10), (10, 384, 384, 10), (10, 512, 512, 10), (32, 64, 32), (100, 64, 64, 10),
+)  # fmt: skip
 
+COLUMNS = ("lanes", "dense", "wide", "reduced")
 BATCH = 64
 FLOPS = 4e9  # of the right-hand sides of a trajectory, at most
 SECONDS = 0.3  # of a run, where a batch may be smaller
@@ -129,7 +135,7 @@ class Case:
         """One row of the table."""
         least = min(side.seconds for side in self.sides)
         cells = {s.engine: f"{'' if s.size or len(self.sides) == 1 else '>'}{s.seconds / least:.2f}" for s in self.sides}
-        row = "".join(f"{cells.get(name, '-'):>9}" for name in ("lanes", "dense", "wide", "reduced"))
+        row = "".join(f"{cells.get(name, '-'):>9}" for name in COLUMNS)
         sizes = "/".join(str(side.size) for side in self.sides)
         best_time = "" if len(self.sides) == 1 else f"{1e6 * least:10.0f}"
         return f"{self.workload.name:<22}{row}   {self.chosen:<8}{self.loss_of_choice:6.2f} {best_time:>10} us  {sizes}"
@@ -162,13 +168,13 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", metavar="N-N-N", help="these networks alone")
     parser.add_argument("--quick", action="store_true", help="a few networks about where the choice changes")
     arguments = parser.parse_args()
-    networks = grid((16, 32, 48, 64), (3,)) if arguments.quick else grid()
-    if arguments.quick:
-        networks = [d for d in networks if len(d) == 4 and max(d) <= 512][::3]
+    networks = list(QUICK) if arguments.quick else grid()
     if arguments.widths:
         networks = [tuple(map(int, name.split("-"))) for name in arguments.widths]
-    print(f"{arguments.threads} threads, {arguments.method}; times in units of the best, medians of {arguments.rounds} rounds")
-    print(f"{'widths':<22}" + "".join(f"{name:>9}" for name in ("lanes", "dense", "wide", "reduced")) + "   auto    its time")
+    print(
+        f"{arguments.threads} threads, {arguments.method}: times in units of the best one, medians of {arguments.rounds}"
+        f" rounds\n{'widths':<22}" + "".join(f"{name:>9}" for name in COLUMNS) + "   auto    its time        best  batches"
+    )
     losses = {}
     for d in networks:
         case = Case(Workload(d, BATCH, method=arguments.method, n_times=16), arguments.threads)

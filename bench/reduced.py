@@ -15,21 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 import fastdln as dln
-from bench.workloads import Workload
+from bench.workloads import REDUCIBLE, Workload
 from fastdln.engines import reduced
 from fastdln.theory.reduction import widths
-
-WORKLOADS = [
-    Workload((4, 64, 4), 1000),
-    Workload((10, 256, 10), 60),
-    Workload((3, 100, 5), 600),
-    Workload((3, 20, 4), 4000),
-    Workload((4, 16, 4), 4000),
-    Workload((10, 64, 10), 300),
-    Workload((20, 64, 20), 60),
-    Workload((4, 64, 4, 64, 4), 150),
-    Workload((100, 2), 2000),
-]
 
 
 def seconds(workload: Workload, starts: tuple[np.ndarray, ...], loss: dln.Quadratic, engine: str) -> float:
@@ -55,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"medians of {arguments.rounds} rounds, one thread, rtol 1e-6")
     print("widths -> reduced             direct [us]   reduced [us]   ratio   error, direct   error, reduced   auto")
-    for workload in WORKLOADS:
+    for workload in REDUCIBLE.values():
         loss, starts = workload.loss(), workload.starts()
         net = dln.Network(workload.widths)
         direct = min(("lanes", "dense"), key=lambda engine: best(workload, starts, loss, engine))
