@@ -134,11 +134,12 @@ class Case:
     def line(self) -> str:
         """One row of the table."""
         least = min(side.seconds for side in self.sides)
-        cells = {s.engine: f"{'' if s.size or len(self.sides) == 1 else '>'}{s.seconds / least:.2f}" for s in self.sides}
+        alone = len(self.sides) == 1
+        cells = {s.engine: f"{'' if s.size or alone else '>'}{s.seconds / least:.2f}" for s in self.sides}
         row = "".join(f"{cells.get(name, '-'):>9}" for name in COLUMNS)
         sizes = "/".join(str(side.size) for side in self.sides)
-        best_time = "" if len(self.sides) == 1 else f"{1e6 * least:10.0f}"
-        return f"{self.workload.name:<22}{row}   {self.chosen:<8}{self.loss_of_choice:6.2f} {best_time:>10} us  {sizes}"
+        time = "" if alone else f"{1e6 * least:.0f} us"
+        return f"{self.workload.name:<22}{row}   {self.chosen:<8}{self.loss_of_choice:6.2f} {time:>13}  {sizes}"
 
 
 def chosen(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dtype) -> str:
@@ -171,10 +172,8 @@ def main() -> None:
     networks = list(QUICK) if arguments.quick else grid()
     if arguments.widths:
         networks = [tuple(map(int, name.split("-"))) for name in arguments.widths]
-    print(
-        f"{arguments.threads} threads, {arguments.method}: times in units of the best one, medians of {arguments.rounds}"
-        f" rounds\n{'widths':<22}" + "".join(f"{name:>9}" for name in COLUMNS) + "   auto    its time        best  batches"
-    )
+    print(f"{arguments.threads} threads, {arguments.method}: times, best = 1, medians of {arguments.rounds} rounds")
+    print(f"{'widths':<22}" + "".join(f"{name:>9}" for name in COLUMNS) + "   auto    time          best  batches")
     losses = {}
     for d in networks:
         case = Case(Workload(d, BATCH, method=arguments.method, n_times=16), arguments.threads)
