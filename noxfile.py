@@ -11,6 +11,21 @@ nox.options.sessions = ["tests", "lint", "types", "layers"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
+# the scripts of `bench` in short, with their options: every regime, what it is compared with, and first calls
+SHORT = (
+    "rhs --rounds 3",
+    "hessian --rounds 3",
+    "scaling --rounds 3",
+    "peers --rounds 3",
+    "peers --curves --widths 4-4-4-4 --rounds 2",
+    "stiff --starts 1 --tolerances 1e-4 1e-6 --longest 20",
+    "wide --widths 512 1024 --threads 1 --rounds 3",
+    "reduced --rounds 3",
+    "certified --rounds 1 --longest 200",
+    "choice --quick",
+    "cold --rounds 2",
+)
+
 
 def install(session: nox.Session, group: str) -> None:
     session.install("-e", ".[scan]", *nox.project.dependency_groups(PROJECT, group))
@@ -47,13 +62,12 @@ def layers(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure in short: the shared workloads, right-hand sides, Hessians, the peers at hand, threads, first calls."""
+    """Measure in short, in some minutes: the shared workloads, then every script of `SHORT`."""
     install(session, "bench")
     # settings for another BLAS slow the one that comes with NumPy
     session.env.update(dict.fromkeys(("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")))
-    session.run("python", "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only")
-    session.run("python", "-m", "bench.rhs")
-    session.run("python", "-m", "bench.hessian")
-    session.run("python", "-m", "bench.peers", "--rounds", "3")
-    session.run("python", "-m", "bench.scaling", "--rounds", "3")
-    session.run("python", "-m", "bench.cold", "--rounds", "3")
+    briefly = ("--benchmark-max-time=0.3", "--benchmark-min-rounds=3", "--benchmark-columns=min,median,rounds")
+    session.run("python", "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", *briefly)
+    for script in SHORT:
+        name, *options = script.split()
+        session.run("python", "-m", f"bench.{name}", *options)
