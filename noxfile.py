@@ -5,6 +5,8 @@ In an environment that has the ``dev`` group already, ``nox --no-venv --no-insta
 
 from __future__ import annotations
 
+import shlex
+
 import nox
 
 nox.options.sessions = ["tests", "lint", "types", "layers"]
@@ -16,8 +18,8 @@ SHORT = (
     "rhs --rounds 3",
     "hessian --rounds 3",
     "scaling --rounds 3",
-    "peers --rounds 3",
-    "peers --curves --widths 4-4-4-4 --rounds 2",
+    "peers --rounds 3 --only 'scalar Numba loop' 'heyoka, batch' 'diffrax Tsit5, vmap' 'scipy RK45'",
+    "peers --curves --widths 4-4-4-4 --rounds 2 --only 'scalar Numba loop' 'numbalsoda DOP853'",
     "stiff --starts 1 --tolerances 1e-4 1e-6 --longest 20",
     "wide --widths 512 1024 --threads 1 --rounds 3",
     "reduced --rounds 3",
@@ -69,5 +71,5 @@ def bench(session: nox.Session) -> None:
     briefly = ("--benchmark-max-time=0.3", "--benchmark-min-rounds=3", "--benchmark-columns=min,median,rounds")
     session.run("python", "-m", "pytest", "bench", "--benchmark-enable", "--benchmark-only", *briefly)
     for script in SHORT:
-        name, *options = script.split()
+        name, *options = shlex.split(script)
         session.run("python", "-m", f"bench.{name}", *options)

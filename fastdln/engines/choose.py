@@ -20,7 +20,7 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.wide import Wide
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
-from fastdln.kernels.program import program
+from fastdln.kernels.program import Program, program
 from fastdln.losses import Loss
 from fastdln.network import Network
 
@@ -41,15 +41,16 @@ ENGINES: dict[str, Callable[[DTypeLike], Engine]] = {
     "wide": lambda dtype: Wide(),
 }
 
-# Working set of four networks in f64, states and slopes of the method and the scratch, up to which lanes are taken: it
-# stays in a second-level cache of 1 to 2 MB.  Near this size dense is as fast (from width 32 on up to 10 % faster with
-# AVX-512), but its error sums are those of one network: results would differ in the last bits from those of lanes.
-LANES_BYTES = 2 << 20
-
+# What lanes work on (`lanes_bytes`) leaves the first-level cache and fills a part of the second: up to LANES_BYTES lanes
+# are as fast as dense or faster, beyond it 10 to 15 % slower from width 32 on, beyond SPARSE_BYTES 20 % and more.  But
+# dense works along rows in vectors of ROW_BYTES, and what it leaves of them unused it loses: where products fill less
+# than FULL of them, lanes are as fast up to SPARSE_BYTES, and by up to 20 % faster.
+LANES_BYTES, SPARSE_BYTES = 700 << 10, 2 << 20
+ROW_BYTES, FULL = 64, 0.93
 
 # Factors pay from this width on, in a layer with both sides at least as wide and PER_RANK times the rank of a slope: a
-# step forms no slope then, but works on some 7 r columns.  Measured against dense in one thread: 1.1 to 1.5 times as
-# fast at width 512 with r = 2 to 10, as fast at 1024 with r = 32, slower at 1024 with r = 64.
+# step forms no slope then, but works on some 7 r columns.  Measured against dense in one thread: 1.1 to 1.6 times as
+# fast at width 512 with r = 10, by depth, 2.1 at 1024; slower at 384, and at 512 with r = 32.
 WIDE_FROM, PER_RANK = 512, 32
 
 
@@ -60,7 +61,9 @@ def choose(name: str, network: Network, loss: Loss, method: Tableau | Stabilized
 
 def best(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> str:
     """The engine that suits a network which is not narrowed."""
-    if lanes_bytes(network, loss, method, dtype) <= LANES_BYTES:
+    plan = program(network.widths, loss.input_gram is not None)
+    most = LANES_BYTES if _filled(plan, dtype) >= FULL else SPARSE_BYTES
+    if lanes_bytes(network, loss, method, dtype) <= most:
         return "lanes"
     if isinstance(method, Stabilized):  # the wide engine has explicit methods only
         return "dense"
@@ -73,3 +76,10 @@ def lanes_bytes(network: Network, loss: Loss, method: Tableau | Stabilized, dtyp
     """Bytes that the lanes engine works on, for four networks in f64 or as many bytes of f32."""
     plan = program(network.widths, loss.input_gram is not None)
     return arena_bytes(plan.layers[-1], vectors(method), plan.n_scratch, 4 * np.dtype(dtype).itemsize)
+
+
+def _filled(plan: Program, dtype: DTypeLike) -> float:
+    """The part of the rows that dense works on, in whole vectors, that the products of a right-hand side fill."""
+    entries = ROW_BYTES // np.dtype(dtype).itemsize
+    whole = sum(p.m * p.k * -(-p.n // entries) * entries for p in plan.rhs)
+    return sum(p.m * p.k * p.n for p in plan.rhs) / whole
