@@ -30,12 +30,12 @@ from fastdln.kernels.lanes import lane_count
 from fastdln.kernels.program import program
 from fastdln.theory.reduction import widths as reduced_widths
 
-SQUARE = (2, 4, 8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192)
+SQUARE = (2, 4, 8, 16, 20, 24, 28, 32, 36, 40, 48, 64, 80, 96, 128, 192, 256)
 DEPTHS = (2, 3, 4, 6)
 # (input, hidden, output): networks of these ends whose hidden layers are equally wide
 ENDS = (
     *((4, d, 4) for d in (8, 12, 16, 24, 64)),
-    *((10, d, 10) for d in (16, 24, 32, 64, 128, 256, 384, 512, 1024)),
+    *((10, d, 10) for d in (16, 24, 32, 40, 48, 64, 128, 256, 384, 512, 1024)),
     *((32, d, 32) for d in (64, 128, 512)),
     (100, 64, 10),
     (8, 512, 8),

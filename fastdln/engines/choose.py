@@ -20,6 +20,7 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.wide import Wide
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
+from fastdln.kernels.gemm import VECTOR_BYTES
 from fastdln.kernels.program import Program, program
 from fastdln.losses import Loss
 from fastdln.network import Network
@@ -41,12 +42,12 @@ ENGINES: dict[str, Callable[[DTypeLike], Engine]] = {
     "wide": lambda dtype: Wide(),
 }
 
-# What lanes work on (`lanes_bytes`) leaves the first-level cache and fills a part of the second: up to LANES_BYTES lanes
-# are as fast as dense or faster, beyond it 10 to 15 % slower from width 32 on, beyond SPARSE_BYTES 20 % and more.  But
-# dense works along rows in vectors of ROW_BYTES, and what it leaves of them unused it loses: where products fill less
-# than FULL of them, lanes are as fast up to SPARSE_BYTES, and by up to 20 % faster.
+# What lanes work on (`lanes_bytes`) lies in the second-level cache.  Up to LANES_BYTES they are as fast as dense or
+# faster; beyond, from width 32 on, 10 to 15 % slower, and beyond SPARSE_BYTES 20 % and more.  But dense works along
+# rows in vectors of VECTOR_BYTES and loses what it leaves unused of them: where the products fill less than FULL, lanes
+# are as fast or up to 20 % faster up to SPARSE_BYTES.
 LANES_BYTES, SPARSE_BYTES = 700 << 10, 2 << 20
-ROW_BYTES, FULL = 64, 0.93
+FULL = 0.93
 
 # Factors pay from this width on, in a layer with both sides at least as wide and PER_RANK times the rank of a slope: a
 # step forms no slope then, but works on some 7 r columns.  Measured against dense in one thread: 1.1 to 1.6 times as
@@ -80,6 +81,6 @@ def lanes_bytes(network: Network, loss: Loss, method: Tableau | Stabilized, dtyp
 
 def _filled(plan: Program, dtype: DTypeLike) -> float:
     """The part of the rows that dense works on, in whole vectors, that the products of a right-hand side fill."""
-    entries = ROW_BYTES // np.dtype(dtype).itemsize
+    entries = VECTOR_BYTES // np.dtype(dtype).itemsize
     whole = sum(p.m * p.k * -(-p.n // entries) * entries for p in plan.rhs)
     return sum(p.m * p.k * p.n for p in plan.rhs) / whole

@@ -39,8 +39,8 @@ from fastdln.theory.reduction.network import Reduction, default_rtol
 
 NAME = "reduced"
 
-# The reduction itself, in a batch of 64, takes about 20 us and 0.1 us for each weight: here in flops for each right-hand
-# side of a flow.  One layer takes a third of them.
+# The reduction itself, in a batch of 64, takes about 20 us and 0.1 us for each weight: here in flops for each
+# right-hand side of a flow.  That of one layer takes a third of them.
 OVERHEAD_FLOPS, MAKING_FLOPS, FEWER = 1200, 8, 3
 # How many times cheaper the narrow network must be (`python -m bench.choice`).
 MARGIN = 1.2
