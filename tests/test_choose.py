@@ -7,7 +7,7 @@ import pytest
 
 import fastdln as dln
 from bench.choice import candidates, chosen, grid
-from fastdln.engines import choose
+from fastdln.engines import choose, reduced
 from fastdln.engines.choose import best, lanes_bytes
 from fastdln.integrate.stabilized import ROCK
 from fastdln.integrate.tableaus import BS3, DOP853, TSIT5
@@ -87,6 +87,18 @@ def test_bytes_of_lanes_do_not_depend_on_the_machine(monkeypatch):
         monkeypatch.setenv("FASTDLN_LANES", lanes)
         found.add(lanes_bytes(net, loss_of(net.widths), TSIT5, F64))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ((4, 24, 4), True), ((4, 16, 4), False), ((10, 40, 10), True), ((10, 24, 10), False), ((20, 64, 20), True),
+        ((40, 10), True), ((30, 10), False), ((784, 10, 10), True), ((4, 64, 4, 64, 4), True),
+        ((2, 300, 900, 2), False), ((10, 300, 100, 10), True), ((64, 64, 64), False),
+    ],
+)  # fmt: skip
+def test_what_is_narrowed(widths, expected):
+    assert reduced.pays(dln.Network(widths), loss_of(widths)) is expected
 
 
 def test_the_grid_measures_what_is_taken():
