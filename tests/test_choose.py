@@ -39,6 +39,9 @@ def engine(widths, method=TSIT5, dtype=F64):
         ((10, 128, 128, 10), "dense"),
         ((10, 1024, 1024, 10), "wide"),
         ((784, 2048, 2048, 10), "wide"),
+        ((10, 512, 512, 10), "dense"),
+        ((10, 512, 512, 512, 10), "wide"),  # two large layers
+        ((32, 1024, 1024, 32), "dense"),
         ((1024, 1024, 1024), "dense"),  # no narrow end
     ],
 )
