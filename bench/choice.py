@@ -145,7 +145,7 @@ class Case:
 
 def chosen(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dtype) -> str:
     """What "auto" takes."""
-    return reduced.NAME if reduced.pays(net, loss) else best(net, loss, method_of(method), dtype)
+    return reduced.NAME if reduced.suits(net, loss, dtype) else best(net, loss, method_of(method), dtype)
 
 
 def candidates(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dtype) -> list[str]:
@@ -157,7 +157,7 @@ def candidates(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dty
     found.append("dense")
     if any(factored(net)) and max(min(shape) for shape in net.shapes) > max(4 * rank, 48):
         found.append("wide")
-    if reduced_widths(net, loss) != net.widths:
+    if reduced_widths(net, loss) != net.widths or reduced.suits(net, loss, dtype):
         found.append("reduced")
     return found
 

@@ -284,7 +284,8 @@ def integrate(
         stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,
         certify=tuple(rows * columns for rows, columns in network.shapes) if options.certify else None,
     )  # fmt: skip
-    if options.engine == reduced.NAME or (options.engine == "auto" and reduced.suits(problem)):
+    narrowed = options.engine == "auto" and reduced.suits(network, loss, start.dtype, problem.certify is not None)
+    if narrowed or options.engine == reduced.NAME:
         n_bytes = reduced.memory(problem, shapes)
         run = functools.partial(reduced.run, problem, origin, options.engine == reduced.NAME)
     else:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastdln.engines import batch, krylov
 from fastdln.engines.choose import Engine, choose
@@ -56,18 +56,17 @@ def pays(network: Network, loss: Loss) -> bool:
     return MARGIN * cost(narrow, data) + making < cost(network.widths, data)
 
 
-def suits(problem: Problem) -> bool:
+def suits(network: Network, loss: Loss, dtype: DTypeLike, certify: bool = False) -> bool:
     """Whether "auto" reduces: where the widths alone promise much, exactly or, in double precision, approximately."""
-    network, loss, dtype = problem.network, problem.loss, problem.start.dtype
     if pays(network, loss):
         return True
-    return dtype == np.float64 and _approximates(problem) and krylov.promises(network, loss.input_gram is not None)
+    promises = krylov.promises(network, loss.input_gram is not None)
+    return promises and np.dtype(dtype) == np.float64 and _approximates(network, loss, certify)
 
 
-def _approximates(problem: Problem) -> bool:
+def _approximates(network: Network, loss: Loss, certify: bool) -> bool:
     """Whether networks that their widths do not narrow are reduced to some level of their Krylov subspaces."""
-    network, loss = problem.network, problem.loss
-    if problem.certify is not None or pays(network, loss):
+    if certify or pays(network, loss):
         return False
     return krylov.last_level(network, loss.input_gram is not None) > 0
 
@@ -75,7 +74,8 @@ def _approximates(problem: Problem) -> bool:
 def memory(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
     """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block."""
     wide = _engine(problem).memory(problem, recorded)
-    if _approximates(problem):  # images and bases of at most half of the nodes of each layer
+    if _approximates(problem.network, problem.loss, problem.certify is not None):
+        # images and bases of at most half of the nodes of each layer
         return wide + 2 * problem.network.n_parameters * problem.start.itemsize
     return wide + 4 * min(problem.n, _block_size(problem)) * _bases_bytes(problem)
 
@@ -118,7 +118,7 @@ def _reductions(
     problem: Problem, origin: NDArray[Any], decide: bool
 ) -> Iterator[tuple[Rows, Reduction | Results | None]]:
     """How each trajectory is to be integrated, or what became of it where only an approximate reduction pays."""
-    if _approximates(problem):
+    if _approximates(problem.network, problem.loss, problem.certify is not None):
         with Workers(problem.threads) as workers:
             for k in range(problem.n):
                 yield np.array([k]), _approximate(problem, k, decide, workers)
