@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 
-from fastdln.engines.choose import WIDE_FROM
 from fastdln.kernels.program import program
 from fastdln.network import Network
 from fastdln.theory.reduction.defect import needed
@@ -15,7 +14,8 @@ from fastdln.theory.reduction.krylov import widths_by_level
 STAGE_FLOPS = 12
 MARGIN = 3.0  # how many times cheaper the two narrow networks must be together
 
-ROOM = 2  # times the level to begin with: what "auto" asks for
+# What "auto" asks for: the lesser side of a layer, and room for so many times the level to begin with.
+FROM, ROOM = 512, 2
 
 
 def cost(widths: tuple[int, ...], data: bool) -> float:
@@ -43,8 +43,8 @@ def last_level(network: Network, data: bool) -> int:
 
 
 def promises(network: Network, data: bool) -> bool:
-    """Whether the widths alone promise much: a layer that factors would be taken for, and room for many levels."""
-    return max(map(min, network.shapes)) >= WIDE_FROM and last_level(network, data) >= ROOM * first_level(network.depth)
+    """Whether the widths alone promise much: a wide layer, and room for many levels."""
+    return max(map(min, network.shapes)) >= FROM and last_level(network, data) >= ROOM * first_level(network.depth)
 
 
 def more(level: int, error: float, decay: float) -> int:
