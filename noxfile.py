@@ -16,6 +16,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 # the scripts of `bench` in short, with their options: every regime, what it is compared with, and first calls
 SHORT = (
     "rhs --rounds 3",
+    "lanes --rounds 2",
+    "dense 64-64-64 64-128-128-10 --threads 1 --rounds 2",
     "hessian --rounds 3",
     "scaling --rounds 3",
     "peers --rounds 3 --only 'scalar Numba loop' 'heyoka, batch' 'diffrax Tsit5, vmap' 'scipy RK45'",
