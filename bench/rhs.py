@@ -1,36 +1,39 @@
 """The right-hand side's share of the machine's peak rate of multiply-adds: ``python -m bench.rhs [--lanes 4]``.
 
-One thread evaluates the right-hand side of one block of networks again and again; rounds of it and of the peak loop
-alternate, and medians of the ratio are printed.
+One thread evaluates the right-hand side of one block of networks again and again, by the interpreter of programs and,
+where large batches get it, by straight-line code; rounds of them and of the peak loop alternate, and medians of the
+ratio are printed, by CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 
 import numba
 import numpy as np
 
 import fastdln as dln
-from bench.peak import LANES, fma_rate
+from bench.peak import peak
 from fastdln.engines.arena import Arena
 from fastdln.engines.lanes import executor
 from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import recipe
+from fastdln.engines.recipe import STRAIGHT_FLOPS, STRAIGHT_FROM, recipe
 from fastdln.integrate.tableaus import TSIT5
 from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
 from fastdln.kernels.memory import peek, view
 from fastdln.kernels.steps import slope
 
-WIDTHS = (
+WIDTHS: tuple[tuple[int, ...], ...] = (
+    (1, 1, 1),
+    (2, 2, 2, 2),
     (4, 4, 4, 4),
     (8, 8, 8, 8),
     (16, 16, 16),
     (32, 32, 32),
     (3, 3, 3, 3),
+    (5, 5, 5, 5),
     (5, 7, 3, 6),
     (7, 7, 7),
     (64, 32, 10),
@@ -44,13 +47,13 @@ def repeat(workspace, memory, control, times):  # type: ignore[no-untyped-def]
         slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), False)
 
 
-def block(widths: tuple[int, ...]) -> tuple[Arena, int]:
-    """An arena with one block of networks of order one in it, and the flops of one right-hand side of the block."""
+def block(widths: tuple[int, ...], trajectories: int = 1) -> tuple[Arena, int]:
+    """An arena of such a batch, one block of networks of order one in it, and the flops of their right-hand side."""
     network = dln.Network(widths)
     loss = dln.Quadratic(np.random.default_rng(0).standard_normal((widths[-1], widths[0])))
-    start = np.zeros((1, network.n_parameters))
+    start = np.zeros((trajectories, network.n_parameters))
     problem = Problem(
-        network=network, loss=loss, start=start, atol=np.ones(1), rtol=1e-6, duration=1.0, direction=1.0,
+        network=network, loss=loss, start=start, atol=np.ones(trajectories), rtol=1e-6, duration=1.0, direction=1.0,
         times=np.zeros(0), method=TSIT5, raw=(), learning=False, max_steps=1,
     )  # fmt: skip
     plan = recipe(problem, executor(np.float64))
@@ -61,9 +64,9 @@ def block(widths: tuple[int, ...]) -> tuple[Arena, int]:
 
 def rate(arena: Arena, flops: int, seconds: float) -> float:
     times = max(3, int(seconds * 3e10 / flops))
-    start = time.perf_counter()
+    start = time.process_time()
     repeat(arena.workspace, arena.arena, arena.ctl, times)
-    return flops * times / (time.perf_counter() - start)
+    return flops * times / (time.process_time() - start)
 
 
 def main() -> None:
@@ -74,16 +77,17 @@ def main() -> None:
     if arguments.lanes:
         os.environ[LANES_VARIABLE] = str(arguments.lanes)
     print(f"{lane_count()} lanes; share of the peak, median of {arguments.rounds} alternating rounds")
+    print(f"{'':12s}{'interpreter':>16s}{'straight-line':>16s}")
     for widths in WIDTHS:
-        arena, flops = block(widths)
-        rate(arena, flops, 0.001)
-        shares, rates = [], []
+        blocks = [block(widths)]
+        if blocks[0][1] / lane_count() <= STRAIGHT_FLOPS:
+            blocks.append(block(widths, STRAIGHT_FROM))
+        shares = []
         for _ in range(arguments.rounds):
-            peak = max(fma_rate(n, seconds=0.03) for n in LANES)
-            rates.append(rate(arena, flops, 0.05))
-            shares.append(rates[-1] / peak)
-        name = "-".join(map(str, widths))
-        print(f"{name:12s} {100 * statistics.median(shares):5.1f} %   {statistics.median(rates) / 1e9:6.1f} GFLOP/s")
+            most = peak(seconds=0.03, clock=time.process_time)
+            shares.append([rate(*one, seconds=0.05) / most for one in blocks])
+        cells = [f"{100 * share:6.1f} %" for share in np.median(shares, axis=0)]
+        print(f"{'-'.join(map(str, widths)):12s}" + "".join(f"{cell:>16s}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":
