@@ -70,9 +70,9 @@ def named(*workloads: Workload) -> dict[str, Workload]:
 
 
 WORKLOADS = named(
-    Workload((4, 4, 4, 4), 4000),
+    Workload((4, 4, 4, 4), 4800),
     Workload((8, 8, 8, 8), 800),
-    Workload((5, 7, 3, 6), 2000),
+    Workload((5, 7, 3, 6), 4800),
     Workload((16, 16, 16), 400),
     Workload((32, 32, 32), 40),
     Workload((64, 32, 10), 40),
