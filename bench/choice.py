@@ -26,6 +26,7 @@ from fastdln.arguments import method as method_of
 from fastdln.engines import reduced
 from fastdln.engines.choose import best, lanes_bytes
 from fastdln.engines.wide.field import factored
+from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.lanes import lane_count
 from fastdln.kernels.program import program
 from fastdln.theory.reduction import widths as reduced_widths
@@ -56,6 +57,7 @@ COLUMNS = ("lanes", "dense", "wide", "reduced")
 BATCH = 64
 FLOPS = 4e9  # of the right-hand sides of a trajectory, at most
 SECONDS = 0.3  # of a run, where a batch may be smaller
+STAGES = 10  # of a step of a stabilized method, about
 HOPELESS = 3.0
 LANES_LIMIT = 32 << 20
 
@@ -92,7 +94,8 @@ class Case:
         self.net, self.loss = dln.Network(self.workload.widths), self.workload.loss()
         self.starts = self.workload.starts()
         flops = program(self.workload.widths).flops
-        stages = len(method_of(self.workload.method).rows)
+        integrator = method_of(self.workload.method)
+        stages = integrator.stages if isinstance(integrator, Tableau) else STAGES
         self.options = {"max_steps": max(3, int(FLOPS / (flops * stages))), "threads": self.threads}
         dtype = self.starts[0].dtype
         self.chosen = chosen(self.net, self.loss, self.workload.method, dtype)
@@ -155,7 +158,8 @@ def candidates(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dty
     if lanes_bytes(net, loss, method_of(method), dtype) <= LANES_LIMIT:
         found.append("lanes")
     found.append("dense")
-    if any(factored(net)) and max(min(shape) for shape in net.shapes) > max(4 * rank, 48):
+    explicit = isinstance(method_of(method), Tableau)
+    if explicit and any(factored(net)) and max(min(shape) for shape in net.shapes) > max(4 * rank, 48):
         found.append("wide")
     if reduced_widths(net, loss) != net.widths or reduced.suits(net, loss, dtype):
         found.append("reduced")

@@ -43,10 +43,11 @@ ENGINES: dict[str, Callable[[DTypeLike], Engine]] = {
 }
 
 # What lanes work on (`lanes_bytes`) lies in the second-level cache.  Up to LANES_BYTES they are as fast as dense or
-# faster; beyond, from width 32 on, 10 to 15 % slower, and beyond SPARSE_BYTES 20 % and more.  But dense works along
-# rows in vectors of VECTOR_BYTES and loses what it leaves unused of them: where the products fill less than FULL, lanes
-# are as fast or up to 20 % faster up to SPARSE_BYTES.
-LANES_BYTES, SPARSE_BYTES = 700 << 10, 2 << 20
+# faster; beyond, as fast with tsit5 and 15 to 30 % slower with methods of more stages, and from width 32 on 10 to 20 %
+# slower with all.  But dense works along rows in vectors of VECTOR_BYTES and loses what it leaves unused of them: where
+# the products fill less than FULL, lanes are as fast or up to 25 % faster up to SPARSE_BYTES.  With stabilized methods
+# lanes wait for the one with most stages: there they are taken only where dense leaves vectors unused.
+LANES_BYTES, SPARSE_BYTES = 320 << 10, 3 << 20
 FULL = 0.93
 
 # Factors pay from this side of a layer on, its lesser one, and so much more for each rank r of a slope: a step forms no
@@ -64,10 +65,11 @@ def choose(name: str, network: Network, loss: Loss, method: Tableau | Stabilized
 def best(network: Network, loss: Loss, method: Tableau | Stabilized, dtype: DTypeLike) -> str:
     """The engine that suits a network which is not narrowed."""
     plan = program(network.widths, loss.input_gram is not None)
-    most = LANES_BYTES if _filled(plan, dtype) >= FULL else SPARSE_BYTES
+    stabilized = isinstance(method, Stabilized)
+    most = SPARSE_BYTES if _filled(plan, dtype) < FULL else 0 if stabilized else LANES_BYTES
     if lanes_bytes(network, loss, method, dtype) <= most:
         return "lanes"
-    if isinstance(method, Stabilized):  # the wide engine has explicit methods only
+    if stabilized:  # the wide engine has explicit methods only
         return "dense"
     rank = min(network.widths[0], network.widths[-1])
     largest, second, *_ = sorted([*map(min, network.shapes), 0], reverse=True)
