@@ -47,7 +47,7 @@ ENGINES: dict[str, Callable[[DTypeLike], Engine]] = {
 # slower with all.  But dense works along rows in vectors of VECTOR_BYTES and loses what it leaves unused of them: where
 # the products fill less than FULL, lanes are as fast or up to 25 % faster up to SPARSE_BYTES.  With stabilized methods
 # lanes wait for the one with most stages: there they are taken only where dense leaves vectors unused.
-LANES_BYTES, SPARSE_BYTES = 320 << 10, 3 << 20
+LANES_BYTES, SPARSE_BYTES = 320 << 10, 4 << 20
 FULL = 0.93
 
 # Factors pay from this side of a layer on, its lesser one, and so much more for each rank r of a slope: a step forms no
