@@ -197,8 +197,8 @@ def flow(
     would not pay (deep networks at tight tolerances, weights whose layers mix slowly): see
     `Trajectories.integrated_widths` and ``enlargements``; the logger "fastdln" tells when and why.  Each leg
     chooses its first step anew; with fixed steps there is one leg.  "auto" does the same in double precision where
-    the widths promise much (a layer of at least 512 on both sides and room for twice the sweeps that are begun
-    with), but for starts with directions that are rounding; with ``certify`` there is no approximate reduction.
+    the widths promise much (a layer of at least 128 on both sides and room for nearly twice the sweeps that are
+    begun with), but for starts with directions that are rounding; with ``certify`` there is no approximate reduction.
 
     Examples
     --------

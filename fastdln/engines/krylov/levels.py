@@ -14,8 +14,9 @@ from fastdln.theory.reduction.krylov import widths_by_level
 STAGE_FLOPS = 12
 MARGIN = 3.0  # how many times cheaper the two narrow networks must be together
 
-# What "auto" asks for: the lesser side of a layer, and room for so many times the level to begin with.
-FROM, ROOM = 512, 2
+# What "auto" asks for: the lesser side of a layer, and room for so many times the level to begin with, and for one more
+# for each layer beyond three, where the wide engine gains more, too (`python -m bench.choice`).
+FROM, ROOM = 128, 1.8
 
 
 def cost(widths: tuple[int, ...], data: bool) -> float:
@@ -44,7 +45,8 @@ def last_level(network: Network, data: bool) -> int:
 
 def promises(network: Network, data: bool) -> bool:
     """Whether the widths alone promise much: a wide layer, and room for many levels."""
-    return max(map(min, network.shapes)) >= FROM and last_level(network, data) >= ROOM * first_level(network.depth)
+    room = ROOM * first_level(network.depth) + max(0, network.depth - 3)
+    return max(map(min, network.shapes)) >= FROM and last_level(network, data) >= room
 
 
 def more(level: int, error: float, decay: float) -> int:
