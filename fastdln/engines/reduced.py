@@ -60,8 +60,7 @@ def suits(network: Network, loss: Loss, dtype: DTypeLike, certify: bool = False)
     """Whether "auto" reduces: where the widths alone promise much, exactly or, in double precision, approximately."""
     if pays(network, loss):
         return True
-    promises = krylov.promises(network, loss.input_gram is not None)
-    return promises and np.dtype(dtype) == np.float64 and _approximates(network, loss, certify)
+    return not certify and np.dtype(dtype) == np.float64 and krylov.promises(network, loss.input_gram is not None)
 
 
 def _approximates(network: Network, loss: Loss, certify: bool) -> bool:

@@ -151,8 +151,7 @@ def error_sum(
             x = e.b.fmul(e.load(slopes[0], o, e.stream_type), f[0])
             for k, fj in zip(slopes[1:], f[1:], strict=True):
                 x = e.fma(e.load(k, o, e.stream_type), fj, x)
-            r = e.b.fdiv(x, scale(o))
-            e.b.store(e.fma(r, r, e.b.load(total)), total)
+            _add_square(e, total, e.b.fdiv(x, scale(o)))
     e.store(e.total(e.b.load(total)), out)
 
 
@@ -182,10 +181,14 @@ def error_sum_pair(
             sums = [e.fma(k, f[j], sums[0]), e.fma(k, f[TERMS + j], sums[1])]
         inverse = e.b.fdiv(one, scale(o))
         for x, total in zip(sums, totals, strict=True):
-            r = e.b.fmul(x, inverse)
-            e.b.store(e.fma(r, r, e.b.load(total)), total)
+            _add_square(e, total, e.b.fmul(x, inverse))
     for total, place in zip(totals, (out, next_out), strict=True):
         e.store(e.total(e.b.load(total)), place)
+
+
+def _add_square(e: Emit, total: ir.Value, x: ir.Value) -> None:
+    """Add x^2 to the sum at a place."""
+    e.b.store(e.fma(x, x, e.b.load(total)), total)
 
 
 def _error_scale(e: Emit, states: ir.Value) -> Callable[[ir.Value], ir.Value]:
@@ -228,8 +231,7 @@ def error_sum_output(
                 slope = e.load(kj, o, e.stream_type)
                 x, y = e.fma(slope, fj, x), e.fma(slope, gj, y)
             e.store(y, output, o)
-            r = e.b.fdiv(x, scale(o))
-            e.b.store(e.fma(r, r, e.b.load(total)), total)
+            _add_square(e, total, e.b.fdiv(x, scale(o)))
     e.store(e.total(e.b.load(total)), out)
 
 
@@ -238,8 +240,7 @@ def square_sum(e: Emit, out: ir.Value, state: ir.Value, count: ir.Value) -> None
     out, state = e.pointer(out), e.pointer(state)
     total = cgutils.alloca_once_value(e.b, e.zero(e.stream_type))
     with e.over(const(0), e.times(count, e.entry_bytes)) as (o,):
-        x = e.load(state, o, e.stream_type)
-        e.b.store(e.fma(x, x, e.b.load(total)), total)
+        _add_square(e, total, e.load(state, o, e.stream_type))
     e.store(e.total(e.b.load(total)), out)
 
 
@@ -248,8 +249,7 @@ def square_distance(e: Emit, out: ir.Value, a: ir.Value, b: ir.Value, count: ir.
     out, a, b = e.pointer(out), e.pointer(a), e.pointer(b)
     total = cgutils.alloca_once_value(e.b, e.zero(e.stream_type))
     with e.over(const(0), e.times(count, e.entry_bytes)) as (o,):
-        x = e.b.fsub(e.load(a, o, e.stream_type), e.load(b, o, e.stream_type))
-        e.b.store(e.fma(x, x, e.b.load(total)), total)
+        _add_square(e, total, e.b.fsub(e.load(a, o, e.stream_type), e.load(b, o, e.stream_type)))
     e.store(e.total(e.b.load(total)), out)
 
 
