@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import fastdln as dln
 from fastdln import resources
 from fastdln.kernels import compile as compiler
 from fastdln.kernels.compile import cache_folder
+from fastdln.threads import run_in_threads
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense"])
 NET = dln.Network((2, 3, 2))
@@ -160,6 +163,66 @@ def test_an_interrupt_is_answered_within_a_second(engine):
         call.kill()
         call.wait()
         call.stdout.close()
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense", "stabilized", "reduced", "wide"])
+def test_what_an_interrupt_leaves_running(engine):
+    """No engine thread is alive when an exception reaches the caller, and nothing is written to afterwards.
+
+    Interrupts come from handlers of SIGINT and SIGALRM, in one network, one vector, one thread, and many.
+    """
+    count = 7
+    script = Path(__file__).with_name("interruptions.py")
+    call = subprocess.run(
+        [sys.executable, str(script), engine, str(count)], capture_output=True, text=True, check=False, timeout=250
+    )
+    assert call.returncode == 0, call.stderr
+    report = json.loads(call.stdout)
+    assert len(report) == 8
+    for case, seen in report.items():
+        assert seen.pop("arrays") > 0, case
+        assert seen == {"interrupts": count, "threads": 0, "tasks": 0, "broken": 0}, case
+
+
+@pytest.mark.parametrize("interrupts", [1, 5])
+def test_threads_are_outlasted(interrupts):
+    """However often the waiting thread is interrupted, and while it waits for the others to end, too."""
+    left, ended, told = [interrupts], [], threading.Event()
+
+    def task():
+        told.wait(30)
+        ended.append(threading.current_thread())
+
+    def meanwhile():
+        raise KeyboardInterrupt
+
+    def stop():
+        left[0] -= 1
+        if left[0] > 0:
+            raise KeyboardInterrupt
+        told.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_threads([task] * 3, stop, meanwhile)
+    assert len(ended) == 3
+    assert not any(thread.is_alive() for thread in ended)
+
+
+def test_a_task_that_fails_ends_the_others():
+    told, ended, together = threading.Event(), [], threading.Barrier(3)
+
+    def fail():
+        together.wait(30)
+        raise ZeroDivisionError
+
+    def task():
+        together.wait(30)
+        told.wait(30)
+        ended.append(1)
+
+    with pytest.raises(ZeroDivisionError):
+        run_in_threads([task, fail, task], told.set, lambda: None)
+    assert ended == [1, 1]
 
 
 # ---- memory

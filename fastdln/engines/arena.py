@@ -20,7 +20,14 @@ class Arena:
     """One thread's memory: states, slopes, scratch, control, and the table of their addresses.
 
     The arrays are attributes: the kernels hold addresses only, and an array must live as long as its address does.
+
+    Attributes
+    ----------
+    chunk : object
+        What is integrated at present, and where results go.
     """
+
+    chunk: object = None
 
     def __init__(self, recipe: Recipe) -> None:
         sizes, lanes, item = recipe.sizes, recipe.executor.lanes, recipe.dtype.itemsize

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import Executor, Recipe, recipe
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.kernels import layout, loop, stabilized_loop, starting_loop
+from fastdln.threads import run_in_threads
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
-POLL_SECONDS = 0.1  # between looks at Ctrl-C and progress
 
 
 def chunk_size(problem: Problem, lanes: int) -> int:
@@ -49,8 +49,8 @@ def run(
     ``progress`` is called now and then with the numbers of trajectories done and failed, and of all.
     """
     plan = recipe(problem, executor)
-    threads = min(problem.threads, -(-problem.n // executor.lanes))
-    workers = [_Worker(integrate, recipe(part, executor), threads) for integrate, part in _loops(problem)]
+    side_by_side = min(problem.threads, -(-problem.n // executor.lanes))
+    workers = [_Worker(integrate, recipe(part, executor), side_by_side) for integrate, part in _loops(problem)]
     size = chunk_size(problem, executor.lanes)
     done = failed = 0
     for first in range(0, problem.n, size):
@@ -60,9 +60,12 @@ def run(
                 continue
             worker.prepare(chunk, resumed=number > 0)
             shared = np.zeros(4, np.int64)
-            for now in _threads(worker, shared):
+
+            def tell(before: tuple[int, int] = (done, failed), now: NDArray[np.int64] = shared) -> None:
                 if progress is not None:
-                    progress(done + int(now[layout.DONE]), failed + int(now[layout.FAILURES]), problem.n)
+                    progress(before[0] + int(now[layout.DONE]), before[1] + int(now[layout.FAILURES]), problem.n)
+
+            worker.run(shared, tell)
             done += int(shared[layout.DONE])
             failed += int(shared[layout.FAILURES])
         yield chunk
@@ -95,49 +98,30 @@ def _loops(problem: Problem) -> list[tuple[Callable[..., None], Problem]]:
 class _Worker:
     """A loop with the arenas of its threads, made and compiled when it is first used."""
 
-    def __init__(self, integrate: Callable[..., None], plan: Recipe, threads: int) -> None:
-        self.integrate, self.plan, self.threads = integrate, plan, threads
+    def __init__(self, integrate: Callable[..., None], plan: Recipe, count: int) -> None:
+        self.integrate, self.plan, self.count = integrate, plan, count
         self.arenas: list[Arena] = []
 
     def prepare(self, chunk: Chunk, resumed: bool) -> None:
         """Tell all threads' arenas where everything of a chunk lies."""
         if not self.arenas:
-            self.arenas = [Arena(self.plan) for _ in range(self.threads)]
+            self.arenas = [Arena(self.plan) for _ in range(self.count)]
             # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
             a = self.arenas[0]
             self.integrate(a.workspace, a.arena, a.ctl, np.ones(4, np.int64))
         for arena in self.arenas:
             chunk.attach(arena, resumed)
 
+    def run(self, shared: NDArray[np.int64], meanwhile: Callable[[], None]) -> None:
+        """Run the loop in the thread of each arena; the loops end at their next step where this thread is interrupted.
 
-def _threads(worker: _Worker, shared: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Run one loop in each arena's thread; yields the shared counters now and then and at the end.
+        They run outside the interpreter lock while this thread waits, so that Ctrl-C is seen.
+        """
 
-    The loops run outside the interpreter lock while this thread waits, so that Ctrl-C is seen; then the loops are told
-    to stop at their next step.  Plain threads, as Numba's own layers can not be entered from two threads at once.
-    """
-    errors: list[BaseException] = []
+        def task(arena: Arena) -> None:
+            self.integrate(arena.workspace, arena.arena, arena.ctl, shared)
 
-    def work(a: Arena) -> None:
-        try:
-            worker.integrate(a.workspace, a.arena, a.ctl, shared)
-        except BaseException as error:
-            errors.append(error)
+        def stop() -> None:
             shared[layout.CANCEL] = 1
 
-    threads = [threading.Thread(target=work, args=(a,), daemon=True) for a in worker.arenas]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(POLL_SECONDS)
-                yield shared
-    finally:
-        shared[layout.CANCEL] |= any(thread.is_alive() for thread in threads)
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
-    if errors:
-        raise errors[0]
-    yield shared
+        run_in_threads([partial(task, arena) for arena in self.arenas], stop, meanwhile)

@@ -91,6 +91,7 @@ class Chunk(Results):
 
     def attach(self, arena: Arena, resumed: bool = False) -> None:
         """Tell a thread's loop where everything lies, and whether it goes on with what another one handed over."""
+        arena.chunk = self
         w = arena.workspace[0]
         w["n"] = len(self.queue)
         w["resumed"] = resumed

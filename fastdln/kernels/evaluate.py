@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import queue
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fastdln.kernels.lanes import lane_count
 from fastdln.kernels.stages import UNROLL
 from fastdln.kernels.tangent import Evaluation, Place
 from fastdln.kernels.tiles import encode
+from fastdln.threads import run_in_threads
 
 Array = NDArray[Any]
 Work = Callable[[int, int], None]  # on the networks [first, stop)
@@ -52,12 +53,16 @@ class Arena:
         return int(self.bases[place.base] + place.offset * self.task["entry"][0])
 
     def connect(self, reads: Sequence[tuple[Place, Array]], writes: Sequence[tuple[Place, Array]]) -> None:
-        """Say where matrices lie outside: in arrays (n, rows, columns), or (1, rows, columns) for all networks."""
+        """Say where matrices lie outside: in arrays (n, rows, columns), or (1, rows, columns) for all networks.
+
+        These arrays are kept alive, too.
+        """
         rows = [
             (self.at(place), array.ctypes.data, array.strides[0] if len(array) > 1 else 0, place.size)
             for place, array in (*reads, *writes)
         ]
         self.tell(transfers=np.array(rows, np.int64), reads=len(reads), writes=len(writes))
+        self._kept = (*self._kept, *(array for _, array in (*reads, *writes)))
 
 
 @functools.cache
@@ -128,21 +133,14 @@ def _share(worker: Callable[[], Work], n: int, flops: int, unit: int, threads: i
         for piece in pieces:
             work(*piece)
         return
-    idle: queue.SimpleQueue[Work] = queue.SimpleQueue()
-    for _ in range(threads):
-        idle.put(worker())
+    left = deque(pieces)
 
-    def turn(piece: tuple[int, int]) -> None:
-        work = idle.get()
-        try:
+    def take(work: Work) -> None:
+        while True:
+            try:
+                piece = left.popleft()
+            except IndexError:
+                return
             work(*piece)
-        finally:
-            idle.put(work)
 
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for future in [pool.submit(turn, piece) for piece in pieces]:
-                future.result()
-        except BaseException:  # Ctrl-C: pieces that have begun end first
-            pool.shutdown(cancel_futures=True)
-            raise
+    run_in_threads([partial(take, worker()) for _ in range(threads)], stop=left.clear, meanwhile=lambda: None)

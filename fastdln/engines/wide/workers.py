@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from fastdln.threads import outlast
 
 R = TypeVar("R")
 
@@ -17,6 +20,7 @@ class Workers:
     def __init__(self, threads: int) -> None:
         self._helpers = threads - 1
         self._pool = ThreadPoolExecutor(threads, "fastdln-wide")  # starts threads when they are needed
+        self._tasks: set[Future[Any]] = set()
 
     def __enter__(self) -> Workers:
         return self
@@ -24,11 +28,16 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown()
+        outlast(partial(self._pool.shutdown, wait=False, cancel_futures=True))
+        outlast(lambda: wait(tuple(self._tasks)))
+        outlast(self._pool.shutdown)
 
     def begin(self, task: Callable[[], R]) -> Future[R]:
         """Begin a task in a thread of its own, at most as many at once as there are threads."""
-        return self._pool.submit(task)
+        future = self._pool.submit(task)
+        self._tasks.add(future)
+        future.add_done_callback(self._tasks.discard)
+        return future
 
     def each(self, parts: Iterable[Callable[[], None]], alone: bool = False) -> None:
         """Do all parts; ``alone``: in the calling thread, where they are too small to share."""
@@ -48,5 +57,6 @@ class Workers:
             work()
         finally:
             queue.clear()
-            for other in others:
-                other.result()
+            outlast(partial(wait, others))
+        for other in others:
+            other.result()
