@@ -36,10 +36,20 @@ def outlast(wait: Callable[[], object]) -> None:
         raise interruption
 
 
-class _Team:
-    """Tasks in threads of their own, and how far they are."""
+class Team:
+    """Tasks in threads of their own, and how far they are.
 
-    def __init__(self, tasks: Sequence[Callable[[], None]], stop: Callable[[], None]) -> None:
+    Parameters
+    ----------
+    tasks : sequence of callables
+        A task must keep alive all that it writes to.
+    stop : callable
+        Tells the tasks to end soon.
+    name : str
+        What the threads are called.
+    """
+
+    def __init__(self, tasks: Sequence[Callable[[], None]], stop: Callable[[], None], name: str = "fastdln") -> None:
         self._stop, self._stopped = stop, False
         self.errors: list[BaseException] = []
         # lists, as an item is appended in one instruction: neither a signal nor another thread comes in between
@@ -47,7 +57,7 @@ class _Team:
         self._ended: list[None] = []
         self._started = 0
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, args=(task,), daemon=True) for task in tasks]
+        self._threads = [threading.Thread(target=self._work, args=(task,), name=name, daemon=True) for task in tasks]
 
     def start(self) -> None:
         """Start all threads."""
@@ -107,7 +117,7 @@ def run_in_threads(
         Tells the tasks to end soon.  Called where this thread is interrupted or a task fails, and once more when all
         is over.
     meanwhile : callable
-        Called in this thread now and then, and when all tasks have ended.
+        Called in this thread now and then, and once more when all tasks have ended.
 
     Raises
     ------
@@ -115,7 +125,7 @@ def run_in_threads(
         What interrupts this thread or ``meanwhile`` raises, and the first error of a task: never before the last task
         has returned.
     """
-    team = _Team(tasks, stop)
+    team = Team(tasks, stop)
     try:
         team.start()
         while not team.over:
@@ -125,3 +135,4 @@ def run_in_threads(
         outlast(team.settle)
     if team.errors:
         raise team.errors[0]
+    meanwhile()

@@ -104,7 +104,8 @@ class Trajectories:
     certified : ndarray, shape (n,)
         Whether the trajectory was at its end, within its tolerance, before that of the span: `flow` with ``certify``.
     n_rhs, n_accepted, n_rejected : ndarray, shape (n,)
-        Right-hand sides evaluated by the integrator, steps accepted and rejected.
+        Right-hand sides evaluated by the integrator, without those that only records and learning times need; steps
+        accepted and rejected.
     integrated_widths : ndarray, shape (n, h+1)
         Widths of the network that was integrated at last: narrower ones where the trajectory was reduced.
     enlargements : ndarray, shape (n,)

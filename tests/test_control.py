@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fastdln.integrate.control import gains, growth_cap
+from fastdln.integrate.control import gains
 from fastdln.integrate.tableaus import METHODS, TSIT5
 from fastdln.kernels import control
 from tests.kernels import call
@@ -28,7 +28,7 @@ def lanes_of_control(seed=0):
     ctl[control.REACHED] = ctl[control.TIME]
     ctl[control.OLD_ERROR] = rng.uniform(-5, 0, LANES)
     ctl[control.REJECTED] = rng.integers(0, 2, LANES)
-    ctl[control.NEXT_OUTPUT] = np.inf
+    ctl[control.NEXT_OUTPUT] = ctl[control.LONGEST] = np.inf
     return ctl
 
 
@@ -131,22 +131,11 @@ def test_an_output_that_rounding_may_bring_into_the_step_counts_as_within():
 
 
 def test_a_step_does_not_outrun_growth_that_no_error_shows():
-    ctl, tiny = lanes_of_control(), np.full((1, 1, LANES), 1e-12)
-    ctl[control.RESIDUAL2] = np.linspace(0, 100, LANES)
-    free, *_ = end_step(ctl, tiny, (1,))
-    capped, *_ = end_step(ctl, tiny, (1,), growth_cap=0.5)
-    with np.errstate(divide="ignore"):
-        bound = 0.5 / np.sqrt(ctl[control.RESIDUAL2])
-    assert np.array_equal(capped[control.NEXT_STEP], np.minimum(free[control.NEXT_STEP], bound))
-
-
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_the_growth_cap_bounds_the_error_of_exponential_growth(method):
-    """A step z multiplies growth e^t by the first p + 1 terms of its series, plus small ones."""
-    rtol, p = 1e-6, method.order
-    z = growth_cap(p, rtol)
-    truncation = z ** (p + 1) / math.factorial(p + 1)
-    assert truncation / z == pytest.approx(10 * rtol)  # per unit of time
+    ctl, step = lanes_of_control(), np.zeros(LANES)
+    ctl[control.REACHED], ctl[control.NEXT_STEP] = 0.0, 0.5
+    ctl[control.LONGEST] = [np.inf, 1.0, 0.5, 0.25, 1e-3, np.inf, 0.1, 0.2]
+    call("begin_step", "f8", LANES, ctl, np.array(list(PAR.values())), step)
+    assert step.tolist() == [0.5, 0.5, 0.5, 0.25, 1e-3, 0.5, 0.1, 0.2]
 
 
 def test_steps_end_with_the_span():

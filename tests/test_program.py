@@ -70,8 +70,8 @@ def run(net, weights, loss, plan):
     bases = (state, slope, scratch)
     execute(plan.rhs, bases)
     residual = None
-    if plan.residual is not None:
-        residual = scratch[plan.residual : plan.residual + loss.cross.size].reshape(loss.shape).copy()
+    if plan.known.residual is not None:
+        residual = matrix(bases, plan.known.residual, *loss.shape).copy()
     execute(plan.watch, bases)
     watched = projection(bases, plan, loss)
     execute(plan.observe, bases)

@@ -146,7 +146,7 @@ def test_right_hand_sides_are_counted(method):
     attempts = sol.n_accepted + sol.n_rejected
     assert np.array_equal(sol.n_rhs, 2 + attempts * (method.stages - 1))
     with_output = dln.flow(START, LOSS, SPAN, [0.3, 1.0], method=method, rtol=1e-5)
-    assert np.array_equal(with_output.n_rhs - sol.n_rhs, 2 * len(method.extra) * np.ones(2))
+    assert np.array_equal(with_output.n_rhs, sol.n_rhs)  # what only records need is not counted
 
 
 @methods

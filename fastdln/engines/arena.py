@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdln.engines.finish import finish
 from fastdln.engines.recipe import Recipe
 from fastdln.kernels import control, layout, learning
 from fastdln.kernels.compile import address_of
+from fastdln.kernels.growth import general
 from fastdln.kernels.vectors import library
 
 PAGE = 4096
@@ -39,7 +41,7 @@ class Arena:
             **{f"slope{s}": stride for s in range(slopes)},
             **dict.fromkeys(method.states, stride),
             "probe": stride if sizes["record_gradient"] >= 0 else 0,
-            "scratch": recipe.program.n_scratch,
+            "scratch": recipe.hidden.n_scratch,
             "buffer": recipe.buffer,
             "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.factors,
             "output_factors": method.sizes["output_terms"],
@@ -66,12 +68,14 @@ class Arena:
         layer_sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
         self._tables = {
             "arena": self.arena, "ctl": self.ctl, "slopes": slope_table, "rhs": recipe.rhs,
-            "observe": recipe.observe, "watch": recipe.watch, "follow": recipe.follow,
+            "observe": recipe.observe, "watch": recipe.watch, "follow": recipe.follow, "growth": recipe.growth,
+            "norms": _norms(recipe, places["scratch"]),
+            "general_vectors": general(recipe.hidden.n_vectors).astype(recipe.dtype),
             **method.tables, "mix": np.zeros(method.mixed, np.int64),
             "layers": np.array(recipe.program.layers, np.int64), "sizes": layer_sizes,
             "layer_sizes": layer_sizes.astype(float), "rates": recipe.rates,
             "bases": np.array([0, 0, places["scratch"], places["buffer"], 0, 0], np.int64),
-            "flags": np.zeros(3, np.int64), "states": np.zeros(3, np.int64),
+            "flags": np.zeros(3, np.int64), "states": np.zeros(3, np.int64), "defect": np.zeros(3, np.int64),
             "traj": np.full(lanes, -1, np.int64), "output": np.zeros(lanes, np.int64),
             "ends": np.array([places[f"ends{i}"] for i in range(learning.KNOWN)], np.int64),
             "wanted": np.zeros((lanes, 1 + modes), np.int64), "search": np.zeros((lanes, learning.TABLE)),
@@ -83,7 +87,7 @@ class Arena:
         w = self.workspace[0]
         for name, value in (recipe.par | sizes | library(recipe.dtype, lanes)).items():
             w[name] = value
-        w["execute_rhs"] = w["execute_observe"] = w["execute"]
+        w["execute_rhs"] = w["execute_observe"] = w["execute_growth"] = w["execute"]
         if recipe.code is not None:
             for name, address in recipe.code.addresses.items():
                 w[name] = address
@@ -108,6 +112,16 @@ class Arena:
         rng = np.random.default_rng(0)
         for offset, (rows, columns) in zip(recipe.program.layers, recipe.problem.network.shapes, strict=False):
             state[offset : offset + rows * columns] = rng.standard_normal((rows * columns, 1))
+
+
+def _norms(recipe: Recipe, scratch: int) -> NDArray[np.int64]:
+    """The table of the norms of hidden growth, for scratch at an address."""
+    hidden, entry, item = recipe.hidden, recipe.sizes["entry"], recipe.dtype.itemsize
+    rows = [
+        (scratch + v * entry, scratch + image * entry, size, (v - hidden.vectors) * item, first, last)
+        for v, image, size, first, last in hidden.norms
+    ]
+    return np.array(rows, np.int64).reshape(-1, 6)
 
 
 def _stride(entries: int, entry_bytes: int) -> int:

@@ -77,6 +77,7 @@ class Chunk(Results):
             "start": problem.start[rows],
             "constants": recipe.constants,
             "goals": recipe.goals,
+            "least": recipe.least,
             "target_row": np.arange(rows.start, rows.stop) * (len(recipe.constants) > 1),
             "atol": problem.atol[rows],
             "times": problem.times,

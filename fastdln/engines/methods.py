@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdln.integrate import control, stabilized
 from fastdln.integrate.control import Gains
+from fastdln.integrate.output import check
 from fastdln.integrate.schedule import schedule
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
@@ -18,7 +20,7 @@ from fastdln.kernels.stabilized import ROWS as STABILIZED_ROWS
 from fastdln.kernels.starting_loop import ROWS
 
 STABILIZED_SLOPES = 6
-STABILIZED_STATES = ("previous", "previous_slope", "keep_a", "keep_b", "power", "general")
+STABILIZED_STATES = ("previous", "previous_slope", "keep_a", "keep_b", "power", "general", "within")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def vectors(method: Tableau | Stabilized) -> int:
     """Vectors of the size of a state that a method needs beside the four of every method."""
     if isinstance(method, Stabilized):
         return STABILIZED_SLOPES + len(STABILIZED_STATES)
-    return len(method.rows)
+    return len(method.rows) + (check(method) is not None)
 
 
 def gains(method: Tableau | Stabilized) -> Gains:
@@ -50,11 +52,19 @@ def gains(method: Tableau | Stabilized) -> Gains:
     return stabilized.GAINS if isinstance(method, Stabilized) else control.gains(method)
 
 
+@functools.lru_cache(maxsize=64)
+def growth_limits(method: Tableau | Stabilized, rtol: float) -> tuple[float, float]:
+    """Largest steps times the rate of growth that no error norm sees; the second for the steps of RKC2."""
+    if isinstance(method, Stabilized):
+        return stabilized.growth_limits(method, rtol)
+    return control.followed(control.stability_polynomial(method), method.order, rtol), 0.0
+
+
 def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any]) -> MethodLayout:
     """Lay out a method for the loop that runs it."""
     if isinstance(method, Stabilized):
         return _stabilized(method, rtol, dtype)
-    plan = schedule(method, dtype)
+    plan, checked = schedule(method, dtype), check(method)
     return MethodLayout(
         slopes=len(method.rows),
         sizes={
@@ -74,10 +84,12 @@ def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any]) -> 
             "weights": plan.weights,
             "error_index": plan.error_index,
             "sequence": plan.sequence,
+            "slant": np.zeros(0, dtype) if checked is None else checked.slant.astype(dtype),
         },
         dense=plan.dense,
         factors=len(plan.weights),
         control_rows=ROWS,
+        states=() if checked is None else ("within",),
         stages=tuple(
             (int(kind), tuple(map(int, plan.slopes[first : first + terms])), int(weight))
             for kind, terms, first, weight in plan.stages[1 : method.stages]

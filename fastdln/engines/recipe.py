@@ -10,21 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdln.engines.methods import MethodLayout, gains, lay_out
+from fastdln.engines.methods import MethodLayout, gains, growth_limits, lay_out
 from fastdln.engines.problem import Problem
-from fastdln.integrate.control import growth_cap
+from fastdln.integrate.output import check
+from fastdln.integrate.stabilized import Stabilized
+from fastdln.integrate.tableau import Tableau
 from fastdln.kernels import layout, straight
+from fastdln.kernels.growth import EVERY, FIRST_ROUNDS, FIRST_ROUNDS_ALONE, Growth, growth
 from fastdln.kernels.program import Product, Program, program
 from fastdln.kernels.stages import UNROLL
 
-# Part of the tolerance at which stabilized methods follow hidden growth: errors of many steps add up on plateaus.
-HIDDEN = 0.3
 # Part of the tolerance to which the times are located at which modes are learned.
 TIMING = 0.01
 
 # Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of so few flops, where it is
 # 1.2 to 5 times as fast as the interpreter, and for so many trajectories (`python -m bench.lanes`).
 STRAIGHT_FLOPS, STRAIGHT_FROM = 2200, 4096
+
+DIGITS = 30  # binary ones, of singular values that steps depend on
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,15 @@ class Recipe:
     observe: NDArray[np.int64]
     watch: NDArray[np.int64]
     follow: NDArray[np.int64]
+    growth: NDArray[np.int64]
     buffer: int  # entries
     sizes: dict[str, int]
     par: dict[str, float]
     rates: NDArray[Any]
     constants: NDArray[Any]  # (targets, n_constants), see `program`
     goals: NDArray[Any]  # (targets, modes), thresholds of the strengths
+    least: NDArray[np.float64]  # (targets,), twice the least loss above its floor, where steps are limited by it
+    hidden: Growth
     code: straight.Code | None  # in place of the interpreter
 
     @property
@@ -73,28 +79,41 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     method = lay_out(problem.method, problem.rtol, dtype)
     entry_bytes = executor.lanes * dtype.itemsize
     observed = plan.observe + (plan.project if "strengths" in problem.raw else ())
-    programs = {"rhs": plan.rhs, "observe": observed, "watch": plan.watch, "follow": plan.follow}
+    hidden = Growth((), (), 0, 0, 0, plan.n_scratch)
+    if hides_growth(problem):
+        hidden = growth(plan, network.widths, executor.unit(dtype))
+    programs = {
+        "rhs": plan.rhs, "observe": observed, "watch": plan.watch, "follow": plan.follow, "growth": hidden.products,
+    }  # fmt: skip
     rows = {name: executor.encode(products, entry_bytes) for name, products in programs.items()}
     buffer = executor.buffer(tuple(p for products in programs.values() for p in products), entry_bytes)
     rates = np.ones((network.depth, 2), dtype)
     rates[:, 0] = problem.layer_rates or 1.0
     rates[:, 1] = problem.weight_decay
+    least = least_losses(problem)
     sizes = _sizes(problem, executor, plan, method) | {f"{name}_rows": len(table) for name, table in rows.items()}
-    par = numbers(problem, _growth_cap(problem, plan, problem.method.order)) | {
-        "second_growth_cap": _growth_cap(problem, plan, 2),
-        "growth_limit": growth_cap(problem.method.order, HIDDEN * problem.rtol),
-        "second_growth_limit": growth_cap(2, HIDDEN * problem.rtol),
+    sizes |= _growth_sizes(problem, hidden, executor.lanes, plan, least)
+    caps = growth_caps(problem)
+    par = numbers(problem) | {
+        "second_growth_cap": caps[1] / caps[0] if caps[0] else 1.0,
+        "excess_scale": problem.loss.input_norm**2,
+        **_check(problem),
         "timing": timing(problem),
     }
-    constants, code = _constants(problem, plan), _straight(problem, executor, plan, observed, method)
+    constants, code = _constants(problem, plan), _straight(problem, executor, plan, observed, hidden, method)
     return Recipe(
         problem, executor, plan, method, **rows, buffer=buffer, sizes=sizes, par=par, rates=rates, constants=constants,
-        goals=goals(problem), code=code,
+        goals=goals(problem), least=least, hidden=hidden, code=code,
     )  # fmt: skip
 
 
 def _straight(
-    problem: Problem, executor: Executor, plan: Program, observed: tuple[Product, ...], method: MethodLayout
+    problem: Problem,
+    executor: Executor,
+    plan: Program,
+    observed: tuple[Product, ...],
+    hidden: Growth,
+    method: MethodLayout,
 ) -> straight.Code | None:
     """Straight-line code where it is worth its compilation."""
     if executor.lanes == 1 or plan.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
@@ -102,7 +121,7 @@ def _straight(
     stages = None
     if method.stages and not _has_rates(problem):
         stages = straight.Stages(method.stages, _entries(problem, executor, plan))
-    return straight.compiled(plan.rhs, observed, stages, 8 * problem.start.itemsize, executor.lanes)
+    return straight.compiled(plan.rhs, observed, hidden.products, stages, 8 * problem.start.itemsize, executor.lanes)
 
 
 def _has_rates(problem: Problem) -> bool:
@@ -139,7 +158,6 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
         "modes": watched(problem),
         "in_rows": d_0,
         "out_rows": d_h,
-        "residual": -1 if plan.residual is None else plan.residual,
         "product_base": plan.product.base,
         "product": plan.product.offset,
         "compared_base": plan.compared.base,
@@ -165,7 +183,6 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
         "closes": executor.lanes > 1 and not _has_rates(problem),
         "stop_on_loss": problem.stop_loss is not None,
         "stop_on_gradient": problem.stop_gradient is not None,
-        "capped": _capped(problem, plan),
         "history": problem.history,
         "parameters": network.n_parameters,
         "n": 0,  # a chunk tells
@@ -175,8 +192,8 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
     }
 
 
-def numbers(problem: Problem, cap: float) -> dict[str, float]:
-    """The parameters of step-size control; ``cap``: the largest step times ||R||_F, or 0."""
+def numbers(problem: Problem) -> dict[str, float]:
+    """The parameters of step-size control."""
     stop_gradient, stop_loss = problem.stop_gradient, problem.stop_loss
     return {
         "end": problem.duration,
@@ -184,36 +201,70 @@ def numbers(problem: Problem, cap: float) -> dict[str, float]:
         **gains(problem.method)._asdict(),
         "max_attempts": problem.max_steps,
         "fixed_step": problem.step or 0.0,
-        "growth_cap": cap,
+        "growth_cap": growth_caps(problem)[0],
         "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
         "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
         "direction": problem.direction,
+        # ||T||_2^2 is at most so many times the sum over pairs of layers, each once
+        "growth_share": 2 * (1 - 1 / problem.network.depth),
+        "growth_doubt": math.sqrt(max(problem.network.widths)) - 1.0,
     }
 
 
+def _check(problem: Problem) -> dict[str, float]:
+    """Where continuous output is checked: with fixed steps there is no tolerance to hold it against."""
+    checked = check(problem.method) if isinstance(problem.method, Tableau) and problem.step is None else None
+    if checked is None:
+        return {"check_theta": 0.0, "check_most": 0.0}
+    return {"check_theta": checked.theta, "check_most": checked.most}
+
+
 def hides_growth(problem: Problem) -> bool:
-    """Whether steps are limited by the growth of hidden modes.
-
-    In two layers a mode not yet learned grows at a rate of up to ||R||_2 however small it is, and no error norm sees
-    it behind learned ones: the step is kept such that the method follows that growth.
-    """
-    return problem.network.depth == 2 and problem.step is None and problem.direction > 0
+    """Whether steps are limited by the growth of what no error norm sees: see `fastdln.kernels.growth`."""
+    return problem.network.depth > 1 and problem.step is None and problem.direction > 0
 
 
-def _capped(problem: Problem, plan: Program) -> int:
-    """What tells the growth that limits the steps, or 0."""
+def growth_caps(problem: Problem) -> tuple[float, float]:
+    """The largest steps times the rate of hidden growth with learning rates of 1, or 0; the second for RKC2."""
     if not hides_growth(problem):
-        return 0
-    return layout.BY_LOSS if plan.residual is None else layout.BY_RESIDUAL
+        return 0.0, 0.0
+    first, second = growth_limits(problem.method, problem.rtol)
+    fastest = max(problem.layer_rates or (1.0,))
+    return first / fastest, second / fastest
 
 
-def _growth_cap(problem: Problem, plan: Program, order: int) -> float:
-    """The largest step times ||R||_F, or times the root of twice the excess loss where R is not formed."""
-    capped = _capped(problem, plan)
-    rate = max(problem.layer_rates or (1.0,))
-    if capped == layout.BY_LOSS:
-        rate *= problem.loss.input_norm
-    return growth_cap(order, problem.rtol) / rate if capped else 0.0
+def least_losses(problem: Problem) -> NDArray[np.float64]:
+    """Twice the least loss above its floor, for each target: the squares of the modes that the widths cannot hold.
+
+    Of the singular values so many digits are taken as do not depend on the library that finds them.
+    """
+    whitened = problem.loss.whitened.reshape(-1, *problem.loss.shape)
+    if not hides_growth(problem) or problem.network.rank >= min(problem.loss.shape):
+        return np.zeros(len(whitened))
+    return np.array([_rounded_squares(np.linalg.svd(S, compute_uv=False)[problem.network.rank :]) for S in whitened])
+
+
+def _rounded_squares(values: NDArray[np.floating]) -> float:
+    """The sum of the squares of numbers, largest first, each rounded to the same place."""
+    unit = math.ldexp(1.0, math.frexp(float(values[0]))[1] - DIGITS) if values[0] > 0 else 1.0
+    return math.fsum((round(float(value) / unit) * unit) ** 2 for value in values)
+
+
+def _growth_sizes(
+    problem: Problem, hidden: Growth, lanes: int, plan: Program, least: NDArray[np.float64]
+) -> dict[str, int]:
+    """What the kernels are told of the look at hidden growth."""
+    by = layout.BY_LOSS if "root" in plan.constants else layout.BY_RESIDUAL
+    return {
+        # stabilized methods go far in a step, and a look is cheap beside their stages
+        "every": EVERY if hidden.norms and not isinstance(problem.method, Stabilized) else 1,
+        "first_rounds": FIRST_ROUNDS if lanes > 1 else FIRST_ROUNDS_ALONE,
+        "n_norms": len(hidden.norms),
+        "residual": hidden.residual,
+        "vectors": hidden.vectors,
+        "n_vectors": hidden.n_vectors,
+        "excess": by if hidden.norms and least.any() else 0,
+    }
 
 
 def _constants(problem: Problem, plan: Program) -> NDArray[Any]:

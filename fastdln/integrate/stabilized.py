@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdln.integrate.control import Gains
+from fastdln.integrate.control import SERIES, Gains, followed
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import TSIT5
 from fastdln.kernels.chebyshev import LEAST2, MOST2
@@ -145,6 +145,57 @@ def rock4() -> tuple[Rock4, ...]:
             )
         )
     return tuple(methods)
+
+
+def _times_z(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.append(0.0, series[:-1])
+
+
+@functools.cache
+def _rock4_series() -> NDArray[np.float64]:
+    """Coefficients of the stability polynomials of all degrees of ROCK4."""
+    found = []
+    for method in rock4():
+        one = np.zeros(SERIES)
+        one[0] = 1.0
+        before, now = one, one + method.mu[0] * _times_z(one)
+        for mu, kappa in zip(method.mu[1:], method.kappa[1:], strict=True):
+            before, now = now, mu * _times_z(now) + (1 + kappa) * now - kappa * before
+        a21, a31, a32, a41, a42, a43 = method.a
+        k1 = _times_z(now)
+        k2 = _times_z(now + a21 * k1)
+        k3 = _times_z(now + a31 * k1 + a32 * k2)
+        k4 = _times_z(now + a41 * k1 + a42 * k2 + a43 * k3)
+        found.append(now + sum(b * k for b, k in zip(method.b, (k1, k2, k3, k4), strict=True)))
+    return np.array(found)
+
+
+@functools.cache
+def _rkc2_series() -> NDArray[np.float64]:
+    """Coefficients of the stability polynomials of RKC2, for some numbers of stages from the least to the most."""
+    found = []
+    for s in np.unique(np.geomspace(LEAST2, MOST2, 12).astype(int)):
+        w0, w1, *_ = _rkc2(np.array([s]))[0]
+        # T_s(w0 + w1 z) as a series, and T_s' and T_s'' at w0 from its coefficients
+        before, now = np.zeros((2, SERIES))
+        before[0], now[0], now[1] = 1.0, w0, w1
+        for _ in range(2, s + 1):
+            before, now = now, 2 * (w0 * now + w1 * _times_z(now)) - before
+        first, second = now[1] / w1, 2 * now[2] / w1**2
+        b = second / first**2
+        series = b * now
+        series[0] += 1 - b * now[0]
+        found.append(series)
+    return np.array(found)
+
+
+def growth_limits(method: Stabilized, rtol: float) -> tuple[float, float]:
+    """Largest h g at which the method follows growth at rate g: while ROCK4 takes the steps, and while RKC2 does."""
+    fourth, second = (
+        min(followed(series, order, rtol) for series in found)
+        for order, found in ((4, _rock4_series()), (2, _rkc2_series()))
+    )
+    return (fourth if method.fourth else second), second
 
 
 class Rkc2(NamedTuple):

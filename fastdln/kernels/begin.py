@@ -5,22 +5,13 @@ from __future__ import annotations
 import math
 
 from fastdln.kernels.compile import part
-from fastdln.kernels.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, RESIDUAL2, STEP, STOPPED
+from fastdln.kernels.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, STEP, STOPPED
 from fastdln.kernels.layout import BEGIN
-from fastdln.kernels.memory import fill, peek, peek_real, place, poke
-from fastdln.kernels.steps import ask, layer_sums, slope, watch
+from fastdln.kernels.memory import fill, peek, place, poke
+from fastdln.kernels.steps import ask, layer_sums, norm, renew, slope, slope_at_end, watch
 from fastdln.kernels.vectors import invoke
 
-
-@part
-def norm(w, arena, l):
-    """The error norm of lane l from the sums over layers that lie in place."""
-    e, worst = place(w, w.sums_at) + l, 0.0
-    for i in range(w.layers):
-        mean = arena[e + i * w.lanes] / peek_real(w.layer_sizes_at, i)
-        if worst == worst and not mean <= worst:  # once NaN, it stays NaN
-            worst = mean
-    return math.sqrt(worst)
+DOWN, DOWN_SINGLE = 2.0**-300, 2.0**-40
 
 
 @part
@@ -36,12 +27,15 @@ def first_step(w, arena, ctl, new):
     layer_sums(w, w.states_at, w.sequence_at, w.factors_at, 1, w.sums_at)
     for l in range(w.lanes):
         ctl[STEP, l] = norm(w, arena, l)
+    # slopes are scaled by a power of two while they are squared: they may be far above their tolerance
+    down = DOWN if w.item == 8 else DOWN_SINGLE
+    fill(w, arena, w.factors_at, down)
     layer_sums(w, w.slopes_at, w.sequence_at, w.factors_at, 1, w.sums_at)
     factors, broken = place(w, w.factors_at), 0
     for l in range(w.lanes):
         arena[factors + l] = 0.0
         if (new >> l) & 1:
-            size, speed = ctl[STEP, l], norm(w, arena, l)
+            size, speed = ctl[STEP, l], norm(w, arena, l) / down
             if not (size <= 1e300 and speed <= 1e300):
                 ctl[FAILED, l] = 1.0
                 broken |= 1 << l
@@ -56,24 +50,36 @@ def first_step(w, arena, ctl, new):
                 ctl[NEXT_STEP, l] = w.fixed_step
         return broken
     invoke(w.combine, w.stage_at, w.state_at, w.slopes_at, w.sequence_at, w.factors_at, 1, w.entries)
-    slope(w, arena, ctl, w.stage_at, peek(w.slopes_at, 1), False)
-    fill(w, arena, w.factors_at, -1.0)
-    fill(w, arena, w.factors_at + w.entry, 1.0)
+    slope(w, w.stage_at, peek(w.slopes_at, 1))
+    fill(w, arena, w.factors_at, -down)
+    fill(w, arena, w.factors_at + w.entry, down)
     layer_sums(w, w.slopes_at, w.sequence_at, w.factors_at, 2, w.sums_at)
     for l in range(w.lanes):
         if (new >> l) & 1 and not (broken >> l) & 1:
             h, fastest = ctl[NEXT_STEP, l], ctl[STEP, l]
-            bend = norm(w, arena, l) / h
+            bend = norm(w, arena, l) / down / h
             if fastest < bend <= 1e300:
                 fastest = bend
             other = (0.01 / fastest) ** (1.0 / (w.order + 1)) if fastest > 1e-15 else 1e-6
             h = 100.0 * h if 100.0 * h < other else other
-            root = math.sqrt(ctl[RESIDUAL2, l])
-            if w.growth_cap > 0.0 and h * root > w.growth_cap:
-                h = w.growth_cap / root
             h = 2.0 ** math.floor(math.log2(h))
             ctl[NEXT_STEP, l] = h if h < w.end else w.end
     return broken
+
+
+@part
+def first_look(w, arena, ctl, new):
+    """The slopes at the states, and rates of hidden growth in the lanes ``new``."""
+    w.renew = w.n_norms > 0
+    slope_at_end(w, arena, ctl, w.state_at, peek(w.slopes_at, 0))
+    if w.renew:
+        mask = place(w, w.mask_at)
+        for l in range(w.lanes):
+            arena[mask + l] = 0.0 if (new >> l) & 1 else 1.0
+        renew(w)
+        for _ in range(1, w.first_rounds):
+            invoke(w.execute_growth, w.bases_at, w.growth_at, w.growth_rows)
+            renew(w)
 
 
 @part
@@ -82,7 +88,7 @@ def begin(w, arena, ctl, new, opened):
 
     Returns the bits of those that are over already, and how many modes are still to be learned in all lanes.
     """
-    slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), True)
+    first_look(w, arena, ctl, new)
     watch(w, arena, ctl, w.state_at, opened, peek(w.ends_at, 1))
     if opened > 0:
         opened -= ask(w, BEGIN, new)

@@ -27,21 +27,23 @@ from fastdln.kernels.emit import I64, Emit, Vec, const
     ATTEMPTS,
     REJECTIONS,
     DUE_LIMIT,  # outputs up to here can be given: REACHED, or -1 if rejected
-    OUTPUT_STEPS,  # accepted steps in which continuous output was needed
     GRADIENT2,  # ||grad L||^2 at REACHED, if a stop condition asks
     LOSS2,  # 2 (L - floor) at REACHED, if a stop condition asks
-    RESIDUAL2,  # ||R||^2 at REACHED, if the step is limited by it
+    LONGEST,  # step that follows the growth of what no error norm sees, or inf
+    LOOKS,  # how often it has been renewed
+    EXCESS2,  # twice the loss above its least value, if it bounds that growth, else inf
+    LEAST2,  # twice that least value, above the floor of the loss
     FAILED,  # whether the error was not finite
     STOPPED,
     RETRY_FALL,  # descent of the loss from which on a check of the certified finish is worth while, and the step of
     RETRY_STEP,  # the next one
-) = range(20)
-CONTROL_ROWS = 20
+) = range(22)
+CONTROL_ROWS = 22
 
 # numbers that hold for all lanes, in this order
 PARAMETERS = (
     "end", "rtol", "safety", "least_factor", "most_factor", "alpha", "beta", "max_attempts", "fixed_step", "growth_cap",
-    "stop_gradient2", "stop_loss2", "direction",
+    "stop_gradient2", "stop_loss2", "direction", "growth_share", "growth_doubt",
 )  # fmt: skip
 
 REJECTED_BITS, DUE_BITS, FINISHED_BITS = range(3)  # of flags
@@ -84,9 +86,14 @@ def _exp2(x: Vec) -> Vec:
 
 
 def begin_step(e: Emit, ctl: ir.Value, par: ir.Value, step: ir.Value) -> None:
-    """Take over time and step; cut the step at the end of the span; ``step`` = signed step, 0 in idle lanes."""
+    """Take over time and step; cut the step at the end of the span; ``step`` = signed step, 0 in idle lanes.
+
+    No step outruns the growth that the error norm does not see.
+    """
     ctl, par, step = e.pointer(ctl), e.pointer(par), e.pointer(step)
     time, h, end = e.get(ctl, REACHED), e.get(ctl, NEXT_STEP), e.parameter(par, PARAMETERS.index("end"))
+    longest = e.get(ctl, LONGEST)
+    h = e.where(longest < h, longest, h)
     left = end - time
     last = h * 1.0000001 >= left  # no sliver of a step at the end
     h = e.where(e.get(ctl, ACTIVE) > 0.0, e.where(last, left, h), 0.0)
@@ -146,9 +153,6 @@ def end_step(
     shrunk = e.where(finite, e.where(shrunk < least, least, shrunk), 0.1)
     h, time = e.get(ctl, STEP), e.get(ctl, TIME)
     next_step = h * e.where(accepted, grown, shrunk)
-    # no step outruns the growth that the error norm does not see (see the engine)
-    bound = par_("growth_cap") / Vec(e, e.call("sqrt", e.get(ctl, RESIDUAL2).value))
-    next_step = e.where(accepted & (par_("growth_cap") > 0.0) & (bound < next_step), bound, next_step)
     next_step = e.where((fixed > 0.0) & finite, fixed, next_step)
     end = par_("end")
     rejected, good = active & ~accepted, active & accepted

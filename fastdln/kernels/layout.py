@@ -11,10 +11,11 @@ import numpy as np
 from fastdln.kernels.control import PARAMETERS
 from fastdln.kernels.vectors import KERNELS
 
-_LIMITS = (  # of steps of the stabilized methods, but for the last one
-    "second_growth_cap",  # growth_cap for RKC2
-    "growth_limit",  # step times the growth seen, ROCK4 and RKC2
-    "second_growth_limit",
+_LIMITS = (
+    "second_growth_cap",  # growth_cap for RKC2, relative to the other one
+    "excess_scale",  # of the excess loss, to compare it with the square of the residual
+    "check_theta",  # where continuous output is checked, and from what defect on it is wrong, or 0
+    "check_most",
     "timing",  # how well strengths meet their thresholds at learning times
 )
 _SIZES = (
@@ -43,7 +44,7 @@ _SIZES = (
     "observe_rows",
     "watch_rows",
     "follow_rows",
-    "residual",  # scratch offset of the residual behind the right-hand side, or -1
+    "residual",  # scratch offset of the residual, after a look at hidden growth
     "product_base",
     "product",
     "compared_base",
@@ -68,16 +69,25 @@ _SIZES = (
     "n_times",
     "columns",  # numbers of a record
     "most_steps",  # of a history
-    "capped",  # whether and by what steps are limited: 0, BY_RESIDUAL, BY_LOSS
+    "every",  # attempts between looks at hidden growth, or 1 where it does not limit steps
+    "renew",  # whether the slope at the end of this step is followed by such a look
+    "first_rounds",  # of its power iterations, at a start
+    "growth_rows",
+    "n_norms",
+    "vectors",  # scratch offset of the vectors of the power iterations
+    "n_vectors",
+    "excess",  # by what the excess loss is known that bounds hidden growth: 0, BY_RESIDUAL, BY_LOSS
     "history",
     "fourth",  # stabilized methods: whether steps of ROCK4 are taken
     "shown",  # and the layer at which stiffness is looked for before they take over
     "resumed",  # and whether trajectories come from another loop
     "longest",  # and number of its highest degree
+    "passes",  # of the search for learning times in this step
     "certify",  # address of the check of the certified finish, or 0
     "search",  # address of the search for learning times, or 0
     "execute_rhs",  # addresses of what executes the programs: the interpreter, or straight-line code
     "execute_observe",
+    "execute_growth",
     "all_stages",  # straight-line code of all stages, or 0
 )
 ADDRESSES = (
@@ -87,6 +97,7 @@ ADDRESSES = (
     "next_at",  # z, the state at the end of the step
     "stage_at",  # two places for stages
     "stage2_at",  # the second one holds continuous output after the step
+    "within_at",  # end of a step within the step
     "probe_at",  # slope for recorded gradients
     "scratch_at",
     "previous_at",  # stabilized methods: state and slope at the beginning of the step before
@@ -120,13 +131,18 @@ ADDRESSES = (
     "observe_at",
     "watch_at",
     "follow_at",
+    "growth_at",
+    "norms_at",  # table of the norms of hidden growth
+    "general_vectors_at",  # numbers of general vectors for all of them
     "schedule_at",  # the method: rows (kind, terms, first index, first weight), and what they point into
     "index_at",
     "weights_at",
     "error_index_at",
     "dense_at",  # polynomials of the continuous output, per lane, and the table of addresses of what they multiply
     "output_table_at",
+    "slant_at",  # weights of the slopes in the derivative of continuous output where it is checked
     "sequence_at",
+    "defect_at",  # table of addresses of what the defect of continuous output is made of
     "rock_at",  # tables of the stabilized methods, and the table of addresses of what they combine
     "recurrence_at",
     "rkc_at",
@@ -139,6 +155,7 @@ ADDRESSES = (
     "start_at",  # what is to be integrated: (n, parameters)
     "constants_at",  # (targets, constants)
     "goals_at",  # (targets, modes) thresholds of the strengths
+    "least_at",  # (targets,) twice the least loss, above its floor
     "target_row_at",  # (n,) which of the targets
     "atol_at",  # (n,)
     "times_at",  # (n_times,) increasing, from the start of the span
@@ -168,7 +185,7 @@ KIND, TERM_COUNT, INDEX, WEIGHT = range(4)
 SINGLE, OPENING, CLOSING = range(3)  # y + sum; the same and the known part of the next stage; its rest
 
 # what the search for learning times is asked: see `fastdln.kernels.learning.search`
-BEGIN, AWAIT, LOCATE = range(3)
+BEGIN, AWAIT, PREPARE, SEE = range(4)
 
 # methods of a stabilized step
 ROCK, RKC = range(2)

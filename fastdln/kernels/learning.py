@@ -1,9 +1,10 @@
 """Learning times: when the strength of a mode first reaches its threshold, by continuous output.
 
 Within a step a strength is a smooth function of theta, from 0 to 1, and what it was at the ends of the last steps is
-known.  Interpolation between these points predicts the theta where it passes its threshold; there continuous output is
-evaluated, in one pass for all lanes, and for all modes of a lane that wait for it.  With that point the prediction is
-repeated, and so on until the last terms of the interpolation are small there.  Mostly one pass is enough.
+known.  Interpolation between these points predicts the theta where it passes its threshold; there the loop brings the
+state, by continuous output or by a step within the step, in one pass for all lanes, and for all modes of a lane that
+wait for it.  With that point the prediction is repeated, and so on until the last terms of the interpolation are small
+there.  Mostly one pass is enough.
 
 It is scalar code, compiled for itself where it is first wanted, and called by its address.
 """
@@ -14,10 +15,9 @@ import numpy as np
 
 from fastdln.kernels.compile import part
 from fastdln.kernels.control import DUE_LIMIT, NEAR, REACHED, STEP, TIME
-from fastdln.kernels.layout import AWAIT, BEGIN, LOCATE, WORKSPACE
+from fastdln.kernels.layout import AWAIT, BEGIN, PREPARE, WORKSPACE
 from fastdln.kernels.memory import peek, peek_real, peek_single, poke, poke_real, poke_single, record
 from fastdln.kernels.program import STATE
-from fastdln.kernels.steps import interpolate
 from fastdln.kernels.vectors import invoke
 
 NOWHERE = 2.0
@@ -279,18 +279,24 @@ def aim(w, l, passes):
 
 
 @part
-def look(w, hits, passes):
-    """Evaluate the modes that the lanes ``hits`` want, where each wants it."""
-    most, seen = 0, w.seen_at + passes * w.modes * w.entry
+def prepare(w, hits):
+    """Say where in the step the lanes ``hits`` are to be looked at next."""
     for l in range(w.lanes):
         write(w, w.theta_at, l, 0.0)
         if (hits >> l) & 1:
-            write(w, w.theta_at, l, peek_real(table_of(w, l), KNOWN + passes))
-            poke_real(table_of(w, l), KNOWN + passes, read(w, w.theta_at, l))
+            write(w, w.theta_at, l, peek_real(table_of(w, l), KNOWN + w.passes))
+            poke_real(table_of(w, l), KNOWN + w.passes, read(w, w.theta_at, l))
+
+
+@part
+def see(w, hits):
+    """Evaluate the modes that the lanes ``hits`` want, of the states in the place of outputs."""
+    most, seen = 0, w.seen_at + w.passes * w.modes * w.entry
+    for l in range(w.lanes):
+        if (hits >> l) & 1:
             most = max(most, peek(mode_of(w, l, 0), 0))
             for j in range(w.modes):
                 write(w, seen, j * w.lanes + l, np.nan)
-    interpolate(w)
     poke(w.bases_at, STATE, w.stage2_at)
     left, right = w.scratch_at + w.left * w.entry, w.scratch_at + w.right * w.entry
     column, image = w.scratch_at + w.column * w.entry, w.scratch_at + w.image * w.entry
@@ -334,16 +340,20 @@ def search(workspace, question, bits, answer):
 
     BEGIN: note the modes that are learned already where the lanes ``bits`` begin; the answer is how many.
     AWAIT: a step was taken, the lanes ``bits`` were rejected; the answer is the bits of lanes where a mode may have
-    passed its threshold, so that continuous output is needed.
-    LOCATE: find where modes passed their thresholds in these lanes; the answer is how many did.
+    passed its threshold, so that states within the step are needed.
+    PREPARE: say in ``theta`` where they are needed next in these lanes.
+    SEE: they are in the place of outputs; the answer is the bits of the lanes where more of them are needed, and how
+    many modes were found to have been learned.
     """
     w, found = workspace_at(workspace), 0
     if question == BEGIN:
         for l in range(w.lanes):
             if (bits >> l) & 1:
                 found += begin(w, l)
+        poke(answer, 0, found)
+    elif question == PREPARE:
+        prepare(w, bits)
     else:
-        passes = 0
         if question == AWAIT:
             turn(w, bits)
             invoke(w.passed, w.flags_at, peek(w.ends_at, 1), w.thresholds_at, w.modes)
@@ -351,16 +361,14 @@ def search(workspace, question, bits, answer):
             for l in range(w.lanes):
                 if not control(w, DUE_LIMIT, l) >= 0.0:
                     bits &= ~(1 << l)
-        while bits != 0:
-            if question == LOCATE:
-                look(w, bits, passes)
-                passes += 1
-            for l in range(w.lanes):
-                if (bits >> l) & 1:
-                    found += aim(w, l, passes)
-                    if peek(mode_of(w, l, 0), 0) == 0:
-                        bits &= ~(1 << l)
-            if question == AWAIT:
-                found = bits
-                break
-    poke(answer, 0, found)
+            w.passes = 0
+        else:
+            see(w, bits)
+            w.passes += 1
+        for l in range(w.lanes):
+            if (bits >> l) & 1:
+                found += aim(w, l, w.passes)
+                if peek(mode_of(w, l, 0), 0) == 0:
+                    bits &= ~(1 << l)
+        poke(answer, 0, bits)
+        poke(answer, 1, found)

@@ -1,7 +1,8 @@
 """The adaptive Runge-Kutta loop over a queue of trajectories, one in each lane.
 
-A finished lane is refilled at once from a counter that all threads share.  Everything a trajectory does depends on its
-own start, constants and tolerances: not on its lane, its neighbours, the thread or the batch.  Scalar code runs for
+A finished lane is refilled from a counter that all threads share, at the next look at hidden growth (`growth`): so all
+lanes look at the same time, after the same numbers of attempts of their own.  Everything a trajectory does depends on
+its own start, constants and tolerances: not on its lane, its neighbours, the thread or the batch.  Scalar code runs for
 lanes that begin, end or have output due; the rest are vector kernels.
 
 The arrays come from Python, which keeps them alive; the workspace holds their addresses.
@@ -19,15 +20,14 @@ from fastdln.kernels.control import (
     DUE_BITS,
     DUE_LIMIT,
     FINISHED_BITS,
-    OUTPUT_STEPS,
     REACHED,
     REJECTED_BITS,
     REJECTIONS,
 )
-from fastdln.kernels.layout import AWAIT, CANCEL, LOCATE
+from fastdln.kernels.layout import AWAIT, CANCEL, PREPARE, SEE
 from fastdln.kernels.memory import peek, poke, poke_real, view
-from fastdln.kernels.queue import exchange, output, output_at_rest
-from fastdln.kernels.steps import ask, errors, extra_stages, stages, watch
+from fastdln.kernels.queue import fill_lanes, output, output_at_rest, record_due, release
+from fastdln.kernels.steps import ask, doubtful, errors, extra_stages, locate, renew, stages, step_within, watch
 from fastdln.kernels.vectors import invoke
 
 
@@ -49,8 +49,34 @@ def step(w, arena, ctl, opened):
         peek(w.flags_at, DUE_BITS),
         peek(w.flags_at, FINISHED_BITS),
     )
+    if w.renew:
+        renew(w)
     passed = ask(w, AWAIT, rejected) if opened > 0 else 0
     return rejected, due, finished, passed, ready
+
+
+# What follows is the last that is done with the slopes of a step.
+
+
+@part
+def output_by_steps(w, arena, ctl, due):
+    """Record every requested time that this step reaches in the lanes ``due``, each by a step of its own."""
+    while due != 0:
+        invoke(w.output_theta, w.ctl_at, w.theta_at, w.flags_at)
+        step_within(w, arena)
+        due = record_due(w, ctl, due)
+
+
+@part
+def locate_by_steps(w, arena, passed):
+    """As `fastdln.kernels.steps.locate`, by steps of their own."""
+    found = 0
+    while passed != 0:
+        ask(w, PREPARE, passed)
+        step_within(w, arena)
+        passed = ask(w, SEE, passed)
+        found += peek(w.flags_at, 1)
+    return found
 
 
 @part
@@ -79,35 +105,39 @@ def advance(w, rejected):
 def integrate(workspace, memory, control, shared):
     """Integrate trajectories from the queue until it is empty or the call is cancelled."""
     w, arena, ctl = workspace[0], view(memory), view(control)
-    finished, opened = (1 << w.lanes) - 1, 0
+    every_lane, opened, phase = (1 << w.lanes) - 1, 0, 0
+    empty = every_lane
     while shared[CANCEL] == 0:
-        while finished != 0:
-            new, change = exchange(w, arena, ctl, shared, finished)
-            opened += change
-            finished = 0
-            if new != 0:
-                finished, opened = begin(w, arena, ctl, new, opened)
-                if w.certify:
-                    finished |= certify(w, arena, ctl, new & ~finished)
-                output_at_rest(w, arena, ctl, finished)
-        busy = 0
-        for l in range(w.lanes):
-            busy += peek(w.traj_at, l) >= 0
-        if busy == 0:
+        while empty != 0 and phase == 0:
+            new, change = fill_lanes(w, arena, ctl, shared, empty)
+            if new == 0:
+                break
+            finished, opened = begin(w, arena, ctl, new, opened + change)
+            if w.certify:
+                finished |= certify(w, arena, ctl, new & ~finished)
+            output_at_rest(w, arena, ctl, finished)
+            opened -= release(w, arena, ctl, shared, finished)
+            empty = (empty & ~new) | finished
+        if empty == every_lane:
             break
+        w.renew = w.n_norms > 0 and phase == w.every - 1
         rejected, due, finished, passed, ready = step(w, arena, ctl, opened)
         if w.history:
             note_history(w, ctl)
         if due | passed:
             if w.extra:
-                extra_stages(w, arena, ctl)
-                for l in range(w.lanes):
-                    ctl[OUTPUT_STEPS, l] += ((due | passed) >> l) & 1
-            if due:
-                output(w, ctl, due, ready)
-            if passed:
-                opened -= ask(w, LOCATE, passed)
+                extra_stages(w)
+            within = doubtful(w, arena) if w.check_most > 0.0 else 0
+            output(w, ctl, due & ~within, ready and w.check_most == 0.0)
+            opened -= locate(w, passed & ~within)
+            if within & (due | passed):
+                output_by_steps(w, arena, ctl, due & within)
+                opened -= locate_by_steps(w, arena, passed & within)
         advance(w, rejected)
         if w.certify:
             finished |= certify(w, arena, ctl, ~(finished | rejected))
         output_at_rest(w, arena, ctl, finished)
+        if finished != 0:
+            opened -= release(w, arena, ctl, shared, finished)
+        empty |= finished
+        phase = 0 if empty == every_lane else (phase + 1) % w.every

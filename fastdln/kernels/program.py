@@ -48,6 +48,18 @@ class Product(NamedTuple):
     d: Operand | None = None
 
 
+class Known(NamedTuple):
+    """What the right-hand side leaves in scratch.
+
+    R lies there, or is ``cross`` - A B with the two ``parts`` A, B and their inner size.
+    """
+
+    cross: Operand
+    residual: Operand | None
+    parts: tuple[Operand, Operand, int] | None
+    suffix: dict[int, Operand]  # i -> W_{>i}
+
+
 class Program(NamedTuple):
     """What the kernels need to know of a network and its loss; offsets in entries.
 
@@ -65,7 +77,7 @@ class Program(NamedTuple):
     project: tuple[Product, ...]
     watch: tuple[Product, ...]  # as S V - R V where the residual is formed
     follow: tuple[Product, ...]
-    residual: int | None  # scratch offset of R after rhs, where it is formed
+    known: Known
     product: Operand  # W after observe
     compared: Operand  # what the target is compared with: W, or W G^(1/2)
     target: int
@@ -144,8 +156,8 @@ def _residual(plan: _Plan, a: Operand, b: Operand, inner: int, cross: Operand, g
     return plan.multiply(NN, whole, gram, dh, d0, d0, minus_from=cross)
 
 
-def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None) -> Operand:
-    """The right-hand side with the residual formed where prefixes and suffixes meet, at layer m; returns R."""
+def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None) -> Known:
+    """The right-hand side with the residual formed where prefixes and suffixes meet, at layer m."""
     d, h = plan.widths, len(plan.widths) - 1
     prefix, suffix = _chains(plan, m)
     residual = _residual(plan, suffix[m], prefix[m], d[m], cross, gram)
@@ -159,10 +171,10 @@ def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None) -> Operand:
     for i in range(m, 1, -1):
         plan.multiply(NT, left, prefix[i - 1], d[i], d[i - 1], d[0], plan.slope(i))
         left = plan.multiply(TN, plan.layer(i), left, d[i - 1], d[0], d[i], plan.slope(1) if i == 2 else None)
-    return residual
+    return Known(cross, residual, None, suffix)
 
 
-def _narrow(plan: _Plan, k: int, cross: Operand, gram: Operand | None) -> None:
+def _narrow(plan: _Plan, k: int, cross: Operand, gram: Operand | None) -> Known:
     """The right-hand side propagated outward from the narrow layer k."""
     d, h = plan.widths, len(plan.widths) - 1
     low, up = {k - 1: plan.layer(k)}, {k + 1: plan.layer(k + 1)}
@@ -186,6 +198,7 @@ def _narrow(plan: _Plan, k: int, cross: Operand, gram: Operand | None) -> None:
     for i in range(1, k):
         plan.multiply(TN, low[i], right, d[i], d[i - 1], d[k], plan.slope(i))
         right = plan.multiply(NT, right, plan.layer(i), d[k], d[i], d[i - 1], plan.slope(k) if i + 1 == k else None)
+    return Known(cross, None, (upper, weighed, d[k]), {k: upper})
 
 
 def orders(depth: int) -> list[tuple[str, int]]:
@@ -230,20 +243,18 @@ def program(
     whole = constant("whole", d[h], modes) if modes else cross
     n_constants = head.top
 
-    def build(choice: tuple[str, int]) -> tuple[_Plan, Operand | None]:
+    def build(choice: tuple[str, int]) -> tuple[_Plan, Known]:
         plan = _Plan(widths, unit, n_constants)
         if h == 1:
             assert gram_at is not None
             plan.multiply(NN, plan.layer(1), gram_at, d[1], d[0], d[0], plan.slope(1), cross)
-            return plan, None
-        if choice[0] == "meet":
-            return plan, _meet(plan, choice[1], cross, gram_at)
-        _narrow(plan, choice[1], cross, gram_at)
-        return plan, None
+            return plan, Known(cross, None, None, {})
+        return plan, (_meet if choice[0] == "meet" else _narrow)(plan, choice[1], cross, gram_at)
 
     if order is None:
         order = min(orders(h), key=lambda choice: build(choice)[0].flops)  # the first of equals
-    rhs, residual = build(order)
+    rhs, known = build(order)
+    residual = known.residual
 
     # sums run over the padding, which must stay zero: where there is any, matrices of other shapes lie elsewhere
     behind = n_constants if unit == 1 else rhs.top
@@ -281,7 +292,7 @@ def program(
         project=tuple(project.products),
         watch=tuple(watch.products),
         follow=tuple(follow.products),
-        residual=None if residual is None else residual.offset,
+        known=known,
         product=product,
         compared=compared,
         target=target.offset,

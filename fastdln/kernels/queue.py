@@ -10,10 +10,12 @@ from fastdln.kernels.control import (
     ATTEMPTS,
     CONTROL_ROWS,
     DUE_LIMIT,
+    EXCESS2,
     FAILED,
+    LEAST2,
+    LONGEST,
     NEXT_OUTPUT,
     NEXT_STEP,
-    OUTPUT_STEPS,
     REACHED,
     REJECTIONS,
     SMALLEST,
@@ -56,10 +58,12 @@ def load(w, arena, ctl, q, l):
     target = peek(w.target_row_at, q)
     invoke(w.put_lane, w.scratch_at + lane, w.constants_at + target * w.constants * w.item, w.constants)
     invoke(w.put_lane, w.thresholds_at + lane, w.goals_at + target * w.modes * w.item, w.modes)
+    invoke(w.put_lane, w.scratch_at + w.vectors * w.entry + lane, w.general_vectors_at, w.n_vectors)
     tolerance = place(w, w.tolerance_at) + l
     arena[tolerance], arena[tolerance + w.lanes] = w.rtol, peek_real(w.atol_at, q)
     clear(w, ctl, l)
     ctl[ACTIVE, l] = 1.0
+    ctl[LONGEST, l], ctl[EXCESS2, l], ctl[LEAST2, l] = np.inf, np.inf, peek_real(w.least_at, target)
     if w.n_times > 0:
         ctl[NEXT_OUTPUT, l] = peek_real(w.times_at, 0)
     poke(w.traj_at, l, q)
@@ -99,10 +103,10 @@ def take_state(w, state, l, out):
 
 @part
 def slopes_taken(w, ctl, l):
-    """Right-hand sides of an explicit method in lane l."""
+    """Right-hand sides of an explicit method in lane l, without those that only records need."""
     attempts = np.int64(ctl[ATTEMPTS, l])
     first = 1 if w.fixed_step > 0.0 or attempts == 0 else 2  # the first step takes a slope to choose
-    return first + attempts * (w.stages - 1) + np.int64(ctl[OUTPUT_STEPS, l]) * w.extra
+    return first + attempts * (w.stages - 1)
 
 
 @part
@@ -129,13 +133,21 @@ def unload(w, arena, ctl, shared, l, slopes):
 
 
 @part
-def exchange(w, arena, ctl, shared, finished):
-    """Take finished lanes out and fill them from the queue; returns new lanes and the change in modes to learn."""
-    new, opened = 0, 0
+def release(w, arena, ctl, shared, finished):
+    """Take finished lanes out; returns how many of their modes were not learned."""
+    left = 0
     for l in range(w.lanes):
         if (finished >> l) & 1:
-            if peek(w.traj_at, l) >= 0:
-                opened -= unload(w, arena, ctl, shared, l, slopes_taken(w, ctl, l))
+            left += unload(w, arena, ctl, shared, l, slopes_taken(w, ctl, l))
+    return left
+
+
+@part
+def fill_lanes(w, arena, ctl, shared, empty):
+    """Fill empty lanes from the queue; returns those that are new, and the modes that they have to learn."""
+    new, opened = 0, 0
+    for l in range(w.lanes):
+        if (empty >> l) & 1:
             q = fetch_add(shared, NEXT)
             if q < w.n:
                 opened += load(w, arena, ctl, q, l)
@@ -175,12 +187,19 @@ def output(w, ctl, due, ready):
             invoke(w.output_theta, w.ctl_at, w.theta_at, w.flags_at)
             interpolate(w)
         ready = False
-        evaluate(w)
-        for l in range(w.lanes):
-            if (due >> l) & 1:
-                record(w, ctl, l)
-                if not ctl[NEXT_OUTPUT, l] <= ctl[DUE_LIMIT, l]:
-                    due &= ~(1 << l)
+        due = record_due(w, ctl, due)
+
+
+@part
+def record_due(w, ctl, due):
+    """Record what lies in the place of outputs in the lanes ``due``; returns those with more to record in this step."""
+    evaluate(w)
+    for l in range(w.lanes):
+        if (due >> l) & 1:
+            record(w, ctl, l)
+            if not ctl[NEXT_OUTPUT, l] <= ctl[DUE_LIMIT, l]:
+                due &= ~(1 << l)
+    return due
 
 
 @part

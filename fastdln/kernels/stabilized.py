@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-from fastdln.kernels.begin import norm
 from fastdln.kernels.chebyshev import (
     ERRORS,
     LEAST2,
@@ -29,10 +28,10 @@ from fastdln.kernels.chebyshev import (
     WEIGHTS,
 )
 from fastdln.kernels.compile import part
-from fastdln.kernels.control import ACTIVE, CONTROL_ROWS, NEXT_STEP, RESIDUAL2, STEP
+from fastdln.kernels.control import ACTIVE, CONTROL_ROWS, LONGEST, NEXT_STEP, STEP
 from fastdln.kernels.layout import RKC, ROCK
 from fastdln.kernels.memory import fill, peek, peek_real, place, poke
-from fastdln.kernels.steps import layer_sums, slope
+from fastdln.kernels.steps import combine_outputs, defect_sums, interpolate, layer_sums, norm, slope
 from fastdln.kernels.vectors import invoke
 
 (
@@ -51,12 +50,11 @@ from fastdln.kernels.vectors import invoke
     KEPT_STEP,  # step of ROCK4 before
     EARLIER,  # length of the accepted step before this one, or 0
     SLOPES,  # slopes taken so far
-    SPEED,  # of the last accepted step, in units of the tolerance
-    GROWTH,  # rate at which a motion far below the weights grew in it, or 0
     T1, T2, D1, D2, E1, E2,  # Chebyshev polynomials j - 1 and j - 2 with their derivatives, for RKC2
     B1, B2, A1,  # b and a of the stages j - 1 and j - 2
-) = range(CONTROL_ROWS, CONTROL_ROWS + 26)  # fmt: skip
-ROWS = CONTROL_ROWS + 26
+    WHOLE,  # the step itself, in a step within it
+) = range(CONTROL_ROWS, CONTROL_ROWS + 25)  # fmt: skip
+ROWS = CONTROL_ROWS + 25
 
 # the table of addresses of all that is combined, in an order in which what belongs together is consecutive
 K1, G1, G2, Y, F, BEFORE, F_BEFORE, F_END, END, KEEP_A, KEEP_B, Y_AGAIN, VECTOR = range(13)
@@ -69,8 +67,9 @@ MOST_PATIENCE = 64.0
 SHARE2 = 0.2  # of the tolerance, for a step of RKC2: its error is not extrapolated away, and adds up
 WORTH = 0.5  # RKC2 with steps above this part of the longest one of ROCK4 is cheaper
 LEAST_TRIALS, CALMING = 2.0, 10.0
-STIFF = 15.0  # h rho above which steps are longer than explicit methods could take, and growth is limited
-VISIBLE, APPARENT = 1.0, 0.03  # a step leads farther than rounding; so far that the error norm sees what it does
+# Where continuous output of ROCK4 is checked, and the norm of its defect that is let pass.  What stiff motion leaves in
+# the slopes at the ends shows at the one or the other; its error is the defect over h rho or less.
+CHECKED, MOST_DEFECT = (0.3, 0.7), 15.0
 
 
 @part
@@ -120,7 +119,7 @@ def iterate(w, arena, ctl, bits):
         arena[f + l] = d
     mixed(w, w.stage_at, w.state_at, VECTOR, 1)
     k1 = peek(w.slopes_at, 1)
-    slope(w, arena, ctl, w.stage_at, k1, False)
+    slope(w, w.stage_at, k1)
     fill(w, arena, w.factors_at, -1.0)
     mixed(w, k1, k1, F, 1)
     invoke(w.square_sum, w.sums_at, k1, w.entries)
@@ -219,8 +218,6 @@ def choose(w, ctl):
             ctl[PATIENCE, l] = patience if patience < MOST_PATIENCE else MOST_PATIENCE
             ctl[AT_LIMIT, l] = 0.0
         if ctl[KIND, l] == ROCK:
-            if h * ctl[GROWTH, l] > w.growth_limit:
-                h = w.growth_limit / ctl[GROWTH, l]
             if h * radius >= 0.999 * longest4:
                 h = longest4 / radius
                 ctl[AT_LIMIT, l] += 1.0
@@ -232,10 +229,8 @@ def choose(w, ctl):
             ctl[TRIALS, l] += 1.0
             if h * radius > longest2:
                 h = longest2 / radius
-            if h * ctl[GROWTH, l] > w.second_growth_limit:
-                h = w.second_growth_limit / ctl[GROWTH, l]
-            if w.second_growth_cap > 0.0 and h * math.sqrt(ctl[RESIDUAL2, l]) > w.second_growth_cap:
-                h = w.second_growth_cap / math.sqrt(ctl[RESIDUAL2, l])
+            if h > w.second_growth_cap * ctl[LONGEST, l]:
+                h = w.second_growth_cap * ctl[LONGEST, l]
         ctl[NEXT_STEP, l] = h
 
 
@@ -338,7 +333,7 @@ def recurrence(w, arena, ctl, highest, rkc):
     open_recurrence(w, arena, ctl)
     g, before, other = w.stage_at, w.state_at, w.stage2_at
     for j in range(2, highest + 1):
-        slope(w, arena, ctl, g, peek(w.slopes_at, 1), False)
+        slope(w, g, peek(w.slopes_at, 1))
         recurrence_factors(w, arena, ctl, j)
         poke(w.mix_at, G1, g)
         poke(w.mix_at, G2, before)
@@ -366,7 +361,7 @@ def finish(w, arena, ctl, g, other):
     """The four stages of ROCK4 behind the recurrence, and the end of the step."""
     column = STAGE
     for i in range(1, 5):
-        slope(w, arena, ctl, g if i == 1 else other, peek(w.slopes_at, i), False)
+        slope(w, g if i == 1 else other, peek(w.slopes_at, i))
         finishing_factors(w, arena, ctl, column if i < 4 else WEIGHTS, i)
         column += i
         out = other if i < 4 else w.next_at
@@ -400,23 +395,6 @@ def displacement(w, arena, ctl):
     layer_sums(w, w.mix_at, w.sequence_at + 8 * F_END, w.factors_at, 5, w.sums_at)
     for l in range(w.lanes):
         ctl[T2, l] = norm(w, arena, l)
-
-
-@part
-def watch_growth(w, ctl, rejected):
-    """At what rate the motion grows while it is hidden behind weights of order one.
-
-    There no error norm sees whether it is followed; and when a mode is learned depends on it.
-    """
-    for l in range(w.lanes):
-        if not ctl[ACTIVE, l] > 0.0 or (rejected >> l) & 1:
-            continue
-        h, before = ctl[STEP, l], ctl[SPEED, l]
-        speed = ctl[T2, l] / h
-        hidden = h * ctl[RADIUS, l] > STIFF and ctl[T2, l] > VISIBLE and ctl[T2, l] * w.rtol < APPARENT
-        grows = hidden and 0.0 < before < speed
-        ctl[GROWTH, l] = 2.0 * (speed / before - 1.0) / (h + ctl[EARLIER, l]) if grows else 0.0
-        ctl[SPEED, l] = speed
 
 
 @part
@@ -543,6 +521,57 @@ def continuous(w, arena, ctl):
 
 
 @part
+def slant(w, arena, theta):
+    """Factors of the derivative of continuous output, times the step, at one theta in all lanes."""
+    dense, f = place(w, w.dense_at), place(w, w.output_factors_at)
+    step = place(w, w.step_at)
+    for i in range(OUTPUT_TERMS):
+        for l in range(w.lanes):
+            value = 0.0
+            for power in range(OUTPUT_DEGREE - 1, -1, -1):
+                e = dense + (OUTPUT_DEGREE * i + power) * w.lanes + l
+                value = value * theta + (power + 1.0) * arena[e]
+            arena[f + i * w.lanes + l] = value * arena[step + l]
+
+
+@part
+def doubtful_at(w, arena, ctl, theta):
+    """The bits of the lanes where continuous output has a large defect h (du/dt - f(u)) at theta."""
+    fill(w, arena, w.theta_at, theta)
+    interpolate(w)
+    k1 = peek(w.slopes_at, 1)
+    slope(w, w.stage2_at, k1)
+    slant(w, arena, theta)
+    combine_outputs(w, w.within_at)
+    bits = 0
+    defect_sums(w, arena, w.within_at, k1)
+    for l in range(w.lanes):
+        if ctl[KIND, l] == ROCK and not norm(w, arena, l) <= MOST_DEFECT:
+            bits |= 1 << l
+    return bits
+
+
+@part
+def step_within(w, arena, ctl, lanes):
+    """The states at theta (per lane) in some lanes, each by a step of ROCK4 of its own, into the place of outputs.
+
+    Slopes and stages between the ends of the step are overwritten.
+    """
+    theta = place(w, w.theta_at)
+    for l in range(w.lanes):
+        ctl[WHOLE, l] = ctl[STEP, l]
+        ctl[STEP, l] *= arena[theta + l] if (lanes >> l) & 1 else 0.0
+    highest, _, _ = count_stages(w, ctl)
+    w.next_at, w.within_at = w.within_at, w.next_at
+    g, other = recurrence(w, arena, ctl, highest, False)
+    finish(w, arena, ctl, g, other)
+    w.next_at, w.within_at, w.stage2_at = w.within_at, w.stage2_at, w.next_at
+    for l in range(w.lanes):
+        ctl[STEP, l] = ctl[WHOLE, l]
+        ctl[SLOPES, l] -= ctl[STAGES, l] if ctl[ACTIVE, l] > 0.0 else 0.0  # what records need is not counted
+
+
+@part
 def advance(w, arena, ctl, rejected):
     """Go on from the end of the step, rejected lanes from its beginning; the step before stays known."""
     w.previous_at, w.state_at, w.next_at = w.state_at, w.next_at, w.previous_at
@@ -559,7 +588,6 @@ def advance(w, arena, ctl, rejected):
         invoke(w.blend, first, before, w.mask_at, w.entries)
         invoke(w.blend, w.keep_a_at, w.state_at, w.mask_at, w.entries)  # whatever overflowed there
         invoke(w.blend, w.keep_b_at, w.state_at, w.mask_at, w.entries)
-    watch_growth(w, ctl, rejected)
     for l in range(w.lanes):
         if (rejected >> l) & 1:
             ctl[SINCE, l] = ctl[WAIT, l]

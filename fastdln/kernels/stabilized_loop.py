@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdln.kernels.begin import begin
+from fastdln.kernels.begin import begin, first_look
 from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import (
@@ -15,36 +15,38 @@ from fastdln.kernels.control import (
     CONTROL_ROWS,
     DUE_BITS,
     FINISHED_BITS,
+    LOOKS,
     REJECTED_BITS,
 )
-from fastdln.kernels.layout import AWAIT, BEGIN, CANCEL, COUNT_RHS, LOCATE, NEXT, RKC, ROCK
+from fastdln.kernels.layout import AWAIT, BEGIN, CANCEL, COUNT_RHS, NEXT, PREPARE, RKC, ROCK, SEE
 from fastdln.kernels.loop import note_history
 from fastdln.kernels.memory import fetch_add, fill, peek, peek_real, place, poke, view
-from fastdln.kernels.queue import load, open_modes, output, output_at_rest, unload
+from fastdln.kernels.queue import load, open_modes, output, output_at_rest, record_due, unload
 from fastdln.kernels.stabilized import (
     AT_LIMIT,
+    CHECKED,
     EARLIER,
-    GROWTH,
     KEPT_STEP,
     KIND,
     PATIENCE,
     SLOPES,
-    SPEED,
     TRIALS,
     advance,
     choose,
     continuous,
     count_stages,
+    doubtful_at,
     finish,
     first_radius,
     judge,
     mask,
     recurrence,
     renew_radius,
+    step_within,
     tabulate,
 )
 from fastdln.kernels.starting_loop import SAVED
-from fastdln.kernels.steps import ask, slope, watch
+from fastdln.kernels.steps import ask, locate, renew, slope_at_end, watch
 from fastdln.kernels.vectors import invoke
 
 
@@ -69,6 +71,7 @@ def resume(w, arena, ctl, q, l):
         state += size * w.item
     for row in range(CONTROL_ROWS):
         ctl[row, l] = peek_real(w.saved_at, q * SAVED + row)
+    ctl[LOOKS, l] = 0.0  # the vectors are new
     poke(w.output_at, l, np.int64(peek_real(w.saved_at, q * SAVED + CONTROL_ROWS)))
     ctl[SLOPES, l] = peek(w.counts_at, 3 * q + COUNT_RHS) - 1.0  # without the second one of a first step
     e = place(w, w.thresholds_at) + l
@@ -88,7 +91,7 @@ def enter(w, arena, ctl, shared):
             q = peek(w.queue_at, k)
             ctl[KIND, l] = ROCK if w.fourth else RKC
             ctl[AT_LIMIT, l], ctl[PATIENCE, l], ctl[TRIALS, l], ctl[KEPT_STEP, l] = 0.0, 1.0, 0.0, 0.0
-            ctl[EARLIER, l], ctl[SLOPES, l], ctl[SPEED, l], ctl[GROWTH, l] = 0.0, 0.0, 0.0, 0.0
+            ctl[EARLIER, l], ctl[SLOPES, l] = 0.0, 0.0
             modes = load(w, arena, ctl, q, l)
             opened += resume(w, arena, ctl, q, l) if w.resumed else modes
             new |= 1 << l
@@ -123,7 +126,7 @@ def step(w, arena, ctl, opened):
     else:
         fill(w, arena, w.mask_at, 1.0)
         invoke(w.blend, w.next_at, g, w.mask_at, w.entries)
-    slope(w, arena, ctl, w.next_at, peek(w.slopes_at, 5), True)
+    slope_at_end(w, arena, ctl, w.next_at, peek(w.slopes_at, 5))
     watch(w, arena, ctl, w.next_at, opened, peek(w.ends_at, 0))
     judge(w, arena, ctl, rock, rkc)
     invoke(w.end_step, w.ctl_at, w.par_at, w.sums_at, w.unit_at, 1, 1, w.mask_at, w.flags_at)
@@ -132,15 +135,41 @@ def step(w, arena, ctl, opened):
         peek(w.flags_at, DUE_BITS),
         peek(w.flags_at, FINISHED_BITS),
     )
+    if w.renew:
+        renew(w)
     passed = ask(w, AWAIT, rejected) if opened > 0 else 0
     return rejected, due, finished, passed
+
+
+# What follows is the last that is done with the slopes and stages of a step.
+
+
+@part
+def output_by_steps(w, arena, ctl, due):
+    """Record every requested time that this step reaches in the lanes ``due``, each by a step of its own."""
+    while due != 0:
+        invoke(w.output_theta, w.ctl_at, w.theta_at, w.flags_at)
+        step_within(w, arena, ctl, due)
+        due = record_due(w, ctl, due)
+
+
+@part
+def locate_by_steps(w, arena, ctl, passed):
+    """As `fastdln.kernels.steps.locate`, by steps of their own."""
+    found = 0
+    while passed != 0:
+        ask(w, PREPARE, passed)
+        step_within(w, arena, ctl, passed)
+        passed = ask(w, SEE, passed)
+        found += peek(w.flags_at, 1)
+    return found
 
 
 @kernel
 def integrate(workspace, memory, control, shared):
     """Integrate trajectories from the queue until it is empty or the call is cancelled."""
     w, arena, ctl = workspace[0], view(memory), view(control)
-    opened = 0
+    opened, phase = 0, 0
     while shared[CANCEL] == 0:
         busy = 0
         for l in range(w.lanes):
@@ -149,9 +178,10 @@ def integrate(workspace, memory, control, shared):
             new, opened = enter(w, arena, ctl, shared)
             if new == 0:
                 break
+            phase = 0
             if w.resumed:
                 finished = 0
-                slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), True)
+                first_look(w, arena, ctl, new)
                 watch(w, arena, ctl, w.state_at, opened, peek(w.ends_at, 1))
                 if opened > 0:
                     opened -= ask(w, BEGIN, new)
@@ -163,15 +193,21 @@ def integrate(workspace, memory, control, shared):
             output_at_rest(w, arena, ctl, finished)
             opened -= leave(w, arena, ctl, shared, finished)
             continue
+        w.renew = w.n_norms > 0 and phase == w.every - 1
+        phase = (phase + 1) % w.every
         rejected, due, finished, passed = step(w, arena, ctl, opened)
         if w.history:
             note_history(w, ctl)
         if due | passed:
             continuous(w, arena, ctl)
-        if due:
-            output(w, ctl, due, False)
-        if passed:
-            opened -= ask(w, LOCATE, passed)
+            within = 0
+            if w.fourth:
+                within = doubtful_at(w, arena, ctl, CHECKED[0]) | doubtful_at(w, arena, ctl, CHECKED[1])
+            output(w, ctl, due & ~within, False)
+            opened -= locate(w, passed & ~within)
+            if within & (due | passed):
+                output_by_steps(w, arena, ctl, due & within)
+                opened -= locate_by_steps(w, arena, ctl, passed & within)
         advance(w, arena, ctl, rejected)
         if w.certify:
             finished |= certify(w, arena, ctl, ~(finished | rejected))

@@ -16,11 +16,20 @@ from fastdln.kernels.begin import begin
 from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import ATTEMPTS, CONTROL_ROWS, DUE_LIMIT, REACHED, STEP
-from fastdln.kernels.layout import CANCEL, COUNT_RHS, LOCATE, STIFF
+from fastdln.kernels.layout import CANCEL, COUNT_RHS, STIFF
 from fastdln.kernels.loop import advance, note_history, step
 from fastdln.kernels.memory import peek, place, poke, poke_real, view
-from fastdln.kernels.queue import clear, exchange, open_modes, output, output_at_rest, slopes_taken, take_state
-from fastdln.kernels.steps import ask
+from fastdln.kernels.queue import (
+    clear,
+    fill_lanes,
+    open_modes,
+    output,
+    output_at_rest,
+    release,
+    slopes_taken,
+    take_state,
+)
+from fastdln.kernels.steps import locate
 from fastdln.kernels.vectors import invoke
 
 EVIDENCE, CALM = range(CONTROL_ROWS, CONTROL_ROWS + 2)  # looks at steps near the limit; consecutive ones at others
@@ -102,23 +111,23 @@ def integrate(workspace, memory, control, shared):
     what it calls would be compiled again at every level of sharing.
     """
     w, arena, ctl = workspace[0], view(memory), view(control)
-    finished, opened = (1 << w.lanes) - 1, 0
+    every_lane, opened, phase = (1 << w.lanes) - 1, 0, 0
+    empty = every_lane
     while shared[CANCEL] == 0:
-        while finished != 0:
-            forget(w, ctl, finished)
-            new, change = exchange(w, arena, ctl, shared, finished)
-            opened += change
-            finished = 0
-            if new != 0:
-                finished, opened = begin(w, arena, ctl, new, opened)
-                if w.certify:
-                    finished |= certify(w, arena, ctl, new & ~finished)
-                output_at_rest(w, arena, ctl, finished)
-        busy = 0
-        for l in range(w.lanes):
-            busy += peek(w.traj_at, l) >= 0
-        if busy == 0:
+        while empty != 0 and phase == 0:
+            forget(w, ctl, empty)
+            new, change = fill_lanes(w, arena, ctl, shared, empty)
+            if new == 0:
+                break
+            finished, opened = begin(w, arena, ctl, new, opened + change)
+            if w.certify:
+                finished |= certify(w, arena, ctl, new & ~finished)
+            output_at_rest(w, arena, ctl, finished)
+            opened -= release(w, arena, ctl, shared, finished)
+            empty = (empty & ~new) | finished
+        if empty == every_lane:
             break
+        w.renew = w.n_norms > 0 and phase == w.every - 1
         rejected, due, finished, passed, ready = step(w, arena, ctl, opened)
         stiff = weigh(w, arena, ctl, finished)
         if w.history:
@@ -126,13 +135,16 @@ def integrate(workspace, memory, control, shared):
         if due:
             output(w, ctl, due, ready)
         if passed:
-            opened -= ask(w, LOCATE, passed)
+            opened -= locate(w, passed)
         advance(w, rejected)
         if w.certify:
             settled = certify(w, arena, ctl, ~(finished | rejected))
             finished |= settled
             stiff &= ~settled
         output_at_rest(w, arena, ctl, finished)
+        if finished != 0:
+            opened -= release(w, arena, ctl, shared, finished)
         if stiff != 0:
             opened -= hand_over(w, arena, ctl, stiff)
-            finished |= stiff
+        empty |= finished | stiff
+        phase = 0 if empty == every_lane else (phase + 1) % w.every

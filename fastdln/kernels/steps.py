@@ -5,42 +5,85 @@
 
 from __future__ import annotations
 
+import math
+
 from fastdln.kernels.compile import part
-from fastdln.kernels.control import GRADIENT2, LOSS2, RESIDUAL2
-from fastdln.kernels.layout import BY_LOSS, BY_RESIDUAL, CLOSING, INDEX, KIND, OPENING, SINGLE, TERM_COUNT, WEIGHT
-from fastdln.kernels.memory import peek, place, poke
+from fastdln.kernels.control import EXCESS2, GRADIENT2, LEAST2, LOSS2
+from fastdln.kernels.layout import BY_RESIDUAL, CLOSING, INDEX, KIND, OPENING, PREPARE, SEE, SINGLE, TERM_COUNT, WEIGHT
+from fastdln.kernels.memory import fill, peek, peek_real, place, poke
 from fastdln.kernels.program import DERIVATIVE, STATE
 from fastdln.kernels.stages import TERMS
 from fastdln.kernels.tiles import CLOSED
 from fastdln.kernels.vectors import invoke
 
+LEAST_EXCESS = 2.0**-28  # of the least loss, which is known no better
+
 
 @part
-def slope(w, arena, ctl, y, k, measure):
-    """k = right-hand side at y; ``measure``: also note ||grad L||^2 and ||R||^2 where they are asked for."""
+def slope(w, y, k):
+    """k = right-hand side at y."""
+    products(w, y, k)
+    if w.rates:
+        rescale(w, y, k)
+
+
+@part
+def slope_at_end(w, arena, ctl, y, k):
+    """k = right-hand side at y, the end of a step or a start; what is asked for of such states is noted."""
+    products(w, y, k)
+    note(w, arena, ctl, k)
+    if w.rates:
+        rescale(w, y, k)
+
+
+@part
+def products(w, y, k):
+    """k = -dL/dW at y."""
     poke(w.bases_at, STATE, y)
     poke(w.bases_at, DERIVATIVE, k)
     invoke(w.execute_rhs, w.bases_at, w.rhs_at, w.rhs_rows)
-    if measure:
-        note(w, arena, ctl, k)
-    if w.rates:
-        for i in range(w.layers):
-            first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
-            invoke(w.rescale, k, y, w.rates_at + 2 * i * w.item, first, last)
+
+
+@part
+def rescale(w, y, k):
+    """Learning rates and weight decay."""
+    for i in range(w.layers):
+        first, last = peek(w.layers_at, i) * w.entry, peek(w.layers_at, i + 1) * w.entry
+        invoke(w.rescale, k, y, w.rates_at + 2 * i * w.item, first, last)
 
 
 @part
 def note(w, arena, ctl, k):
-    """Note ||grad L||^2 and ||R||^2 of the right-hand side just computed where they are asked for."""
+    """Note ||grad L||^2 of the right-hand side just computed, and look at hidden growth, where they are asked for."""
     sums = place(w, w.sums_at)
     if w.stop_on_gradient:
         invoke(w.square_sum, w.sums_at, k, w.entries)
         for l in range(w.lanes):
             ctl[GRADIENT2, l] = arena[sums + l]
-    if w.capped == BY_RESIDUAL:
+    if w.renew:
+        invoke(w.execute_growth, w.bases_at, w.growth_at, w.growth_rows)
+        if w.excess:
+            excess(w, arena, ctl)
+
+
+@part
+def excess(w, arena, ctl):
+    """Note twice the loss above its least value; the programs of observables may overwrite what the slope left."""
+    if w.excess == BY_RESIDUAL:
         invoke(w.square_sum, w.sums_at, w.scratch_at + w.residual * w.entry, w.target_size)
-        for l in range(w.lanes):
-            ctl[RESIDUAL2, l] = arena[sums + l]
+    else:
+        observe(w, peek(w.bases_at, STATE))
+    sums = place(w, w.sums_at)
+    for l in range(w.lanes):
+        least = ctl[LEAST2, l]
+        above, rounding = arena[sums + l] - least, LEAST_EXCESS * least
+        ctl[EXCESS2, l] = w.excess_scale * (above if above > rounding else rounding)
+
+
+@part
+def renew(w):
+    """Take over the rates of hidden growth in the lanes whose mask is zero."""
+    invoke(w.renew_growth, w.ctl_at, w.par_at, w.norms_at, w.n_norms, w.general_vectors_at, w.mask_at)
 
 
 @part
@@ -63,19 +106,17 @@ def measure_modes(w, out):
 
 @part
 def watch(w, arena, ctl, y, opened, ends):
-    """What must be known of the state at the end of every step, behind its slope: strengths, loss, residual."""
+    """What must be known of the state at the end of every step, behind its slope: strengths, loss."""
     if opened > 0:
         poke(w.bases_at, STATE, y)
         invoke(w.execute, w.bases_at, w.watch_at, w.watch_rows)
         measure_modes(w, ends)
-    if not (w.stop_on_loss or w.capped == BY_LOSS):
+    if not w.stop_on_loss:
         return
     observe(w, y)
     sums = place(w, w.sums_at)
     for l in range(w.lanes):
         ctl[LOSS2, l] = arena[sums + l]
-        if w.capped == BY_LOSS:
-            ctl[RESIDUAL2, l] = arena[sums + l]
 
 
 @part
@@ -105,6 +146,14 @@ def stages(w, arena, ctl):
         invoke(w.all_stages, w.bases_at, w.slopes_at, w.factors_at, w.state_at, w.next_at, w.stage_at, w.stage2_at)
         note(w, arena, ctl, peek(w.slopes_at, last))
         return
+    to_the_end(w)
+    slope_at_end(w, arena, ctl, w.next_at, peek(w.slopes_at, last))
+
+
+@part
+def to_the_end(w):
+    """All stages but the last, and the state at the end of a step, for factors that are in their place."""
+    last = w.stages - 1
     for s in range(1, w.stages):
         row = w.schedule_at + 32 * s
         # stages take turns in two places: one that a pair has opened must survive the slope in between
@@ -119,16 +168,32 @@ def stages(w, arena, ctl):
                 poke(w.bases_at, CLOSED + 1, factors + 2 * terms * w.entry)
         elif peek(row, KIND) == SINGLE or not w.closes:
             combine_stage(w, row, out, out if peek(row, KIND) == CLOSING else w.state_at)
-        slope(w, arena, ctl, out, peek(w.slopes_at, s), s == last)
+        if s < last:
+            slope(w, out, peek(w.slopes_at, s))
         poke(w.bases_at, CLOSED, 0)
 
 
 @part
-def extra_stages(w, arena, ctl):
+def step_within(w, arena):
+    """The states at theta (per lane), each by a step of its own from the beginning, into the place of outputs.
+
+    Slopes and stages between the ends of the step are overwritten.
+    """
+    theta, step = place(w, w.theta_at), place(w, w.step_at)
+    for l in range(w.lanes):
+        arena[theta + l] *= arena[step + l]
+    invoke(w.scale_factors, w.factors_at, w.theta_at, w.weights_at, w.n_weights)
+    w.next_at, w.within_at = w.within_at, w.next_at
+    to_the_end(w)
+    w.next_at, w.within_at, w.stage2_at = w.within_at, w.stage2_at, w.next_at
+
+
+@part
+def extra_stages(w):
     """The stages that only continuous output needs."""
     for s in range(w.stages, w.stages + w.extra):
         combine_stage(w, w.schedule_at + 32 * s, w.stage_at, w.state_at)
-        slope(w, arena, ctl, w.stage_at, peek(w.slopes_at, s), False)
+        slope(w, w.stage_at, peek(w.slopes_at, s))
 
 
 @part
@@ -181,12 +246,69 @@ def output_factors(w):
 def interpolate(w):
     """Continuous output at theta (per lane) into its place."""
     output_factors(w)
+    combine_outputs(w, w.stage2_at)
+
+
+@part
+def locate(w, passed):
+    """Find by continuous output where modes passed their thresholds in these lanes; returns how many did."""
+    found = 0
+    while passed != 0:
+        ask(w, PREPARE, passed)
+        interpolate(w)
+        passed = ask(w, SEE, passed)
+        found += peek(w.flags_at, 1)
+    return found
+
+
+@part
+def combine_outputs(w, out):
+    """The state at the beginning of the step, and the sum over the slopes for output with the factors in place."""
     source = w.state_at
     for j in range(0, w.output_terms, TERMS):
         some = TERMS if w.output_terms - j > TERMS else w.output_terms - j
         index, factors = w.sequence_at + 8 * j, w.output_factors_at + j * w.entry
-        invoke(w.combine, w.stage2_at, source, w.output_table_at, index, factors, some, w.entries)
-        source = w.stage2_at
+        invoke(w.combine, out, source, w.output_table_at, index, factors, some, w.entries)
+        source = out
+
+
+@part
+def norm(w, arena, l):
+    """The error norm of lane l from the sums over layers that lie in place."""
+    e, worst = place(w, w.sums_at) + l, 0.0
+    for i in range(w.layers):
+        mean = arena[e + i * w.lanes] / peek_real(w.layer_sizes_at, i)
+        if worst == worst and not mean <= worst:  # once NaN, it stays NaN
+            worst = mean
+    return math.sqrt(worst)
+
+
+@part
+def defect_sums(w, arena, moved, k):
+    """Error sums of ``moved`` - y - h k."""
+    poke(w.defect_at, 0, moved)
+    poke(w.defect_at, 1, w.state_at)
+    poke(w.defect_at, 2, k)
+    f, step = place(w, w.output_factors_at), place(w, w.step_at)
+    for l in range(w.lanes):
+        arena[f + l], arena[f + w.lanes + l], arena[f + 2 * w.lanes + l] = 1.0, -1.0, -arena[step + l]
+    layer_sums(w, w.defect_at, w.sequence_at, w.output_factors_at, 3, w.sums_at)
+
+
+@part
+def doubtful(w, arena):
+    """The bits of the lanes whose continuous output is wrong, told by its defect h (du/dt - f(u)) in one place."""
+    fill(w, arena, w.theta_at, w.check_theta)
+    interpolate(w)
+    slope(w, w.stage2_at, w.stage_at)
+    invoke(w.scale_factors, w.output_factors_at, w.step_at, w.slant_at, w.output_terms)
+    combine_outputs(w, w.within_at)
+    defect_sums(w, arena, w.within_at, w.stage_at)
+    bits = 0
+    for l in range(w.lanes):
+        if not norm(w, arena, l) <= w.check_most:
+            bits |= 1 << l
+    return bits
 
 
 @part

@@ -39,7 +39,12 @@ _lock = threading.Lock()
 
 @functools.lru_cache(maxsize=64)
 def compiled(
-    rhs: tuple[Product, ...], observe: tuple[Product, ...], stages: Stages | None, bits: int, lanes: int
+    rhs: tuple[Product, ...],
+    observe: tuple[Product, ...],
+    growth: tuple[Product, ...],
+    stages: Stages | None,
+    bits: int,
+    lanes: int,
 ) -> Code:
     """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method."""
     module = ir.Module("fastdln_straight")
@@ -50,8 +55,8 @@ def compiled(
         emit.fn.linkage = "external"
         return emit
 
-    names = ["execute_rhs", "execute_observe"]
-    for name, products in zip(names, (rhs, observe), strict=True):
+    names = ["execute_rhs", "execute_observe", "execute_growth"]
+    for name, products in zip(names, (rhs, observe, growth), strict=True):
         e = function(name, 3)
         _products(e, e.fn.args[0], products)
         e.b.ret_void()

@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
-from fastdln.kernels import control, stages
+from fastdln.kernels import control, growth, stages
 from fastdln.kernels.compile import emitted
 from fastdln.kernels.emit import I64, VOID, Emit
 
@@ -42,6 +42,7 @@ KERNELS: tuple[Callable[..., None], ...] = (
     control.end_step,
     control.output_theta,
     control.passed,
+    growth.renew_growth,
 )
 
 

@@ -36,22 +36,22 @@ class Control:
     next_output = _number(control.NEXT_OUTPUT)
     attempts = _number(control.ATTEMPTS)
     rejections = _number(control.REJECTIONS)
-    output_steps = _number(control.OUTPUT_STEPS)
     due_limit = _number(control.DUE_LIMIT)
     gradient_square = _number(control.GRADIENT2)
     loss_square = _number(control.LOSS2)
-    residual_square = _number(control.RESIDUAL2)
+    longest_step = _number(control.LONGEST)
     failed = _number(control.FAILED)
     stopped = _number(control.STOPPED)
 
-    def __init__(self, problem: Problem, growth_cap: float) -> None:
-        par = numbers(problem, growth_cap)
+    def __init__(self, problem: Problem) -> None:
+        par = numbers(problem)
         self._par = np.array([par[name] for name in control.PARAMETERS])
         self._state = np.zeros((control.CONTROL_ROWS, 1))
         self._state[control.ACTIVE] = 1.0
+        self._state[control.LONGEST] = np.inf
         self._signed_step, self._mask, self._flags = np.zeros(1), np.zeros(1), np.zeros(3, np.int64)
         self._end, self._fixed = problem.duration, par["fixed_step"] > 0
-        self._stages, self._extra = problem.tableau.stages, len(problem.tableau.extra)
+        self._stages = problem.tableau.stages
 
     def begin_step(self) -> float:
         """Begin the next step; its signed length."""
@@ -78,11 +78,10 @@ class Control:
         return layout.MAX_STEPS
 
     def counts(self) -> tuple[int, int, int]:
-        """Right-hand sides, steps accepted and rejected."""
+        """Right-hand sides, without those that only records need, and steps accepted and rejected."""
         attempts, rejections = int(self.attempts), int(self.rejections)
         first = 1 if self._fixed or attempts == 0 else 2  # the first step takes a slope to choose
-        slopes = first + attempts * (self._stages - 1) + int(self.output_steps) * self._extra
-        return slopes, attempts - rejections, rejections
+        return first + attempts * (self._stages - 1), attempts - rejections, rejections
 
 
 def _call(name: str, *arguments: NDArray[Any] | int) -> None:

@@ -67,6 +67,8 @@ class Field:
             for W, rate, thick in zip(network.unpack(state), rates, factored(network), strict=True)
         ]
         self.product = self.residual = np.zeros((d_h, d_0), dtype)
+        self.dtype = dtype
+        self._factors: list[tuple[Matrix, Matrix]] = []
 
     def slope(self, stage: Mix, l: int) -> None:
         """Evaluate slope number l at a stage."""
@@ -82,8 +84,13 @@ class Field:
             rights[i] = self._layer(i).product(rights[i - 1], None)[0]
         for i in range(m - 1, 1, -1):
             lefts[i - 1] = self._layer(i).product(None, lefts[i])[1]
-        for i in range(1, h + 1):
-            self._layer(i).keep(l, lefts[i], rights[i - 1])
+        self._factors = [(lefts[i], rights[i - 1]) for i in range(1, h + 1)]
+        for layer, (left, right) in zip(self.layers, self._factors, strict=True):
+            layer.keep(l, left, right)
+
+    def factors(self, i: int) -> tuple[Matrix, Matrix]:
+        """P and Q, transposed, of layer i = 1..h in the slope P Q' that was evaluated last."""
+        return self._factors[i - 1]
 
     def look(self, stage: Mix) -> None:
         """Evaluate the product at a stage."""

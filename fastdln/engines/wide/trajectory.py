@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,12 @@ from fastdln.engines.recipe import goals, hides_growth, timing
 from fastdln.engines.wide.control import Control
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.finish import Finish
+from fastdln.engines.wide.growth import Growth, due
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
-from fastdln.integrate.control import growth_cap
+from fastdln.integrate.output import check
+from fastdln.kernels.begin import DOWN, DOWN_SINGLE
 from fastdln.kernels.certificate import EVERY
 from fastdln.kernels.learning import KNOWN
 
@@ -35,15 +38,15 @@ class Trajectory:
         estimates = tableau.errors or ((0.0,),)
         self._errors = [np.array([*row, *[0.0] * (main - len(row))]) for row in estimates]
         self._dense = np.array(tableau.dense)
-        self._probe = len(rows)  # a slope of recorded states
-        slopes = len(rows) + ("square_gradient" in problem.raw)
-        fastest = max(problem.layer_rates or (1.0,))
-        cap = growth_cap(tableau.order, problem.rtol) / fastest if hides_growth(problem) else 0.0
-        self._control = Control(problem, cap)
-        self._cap = cap
+        self._check = check(tableau) if problem.step is None else None
+        self._inner = len(rows)  # the first slope of steps within the step
+        self._probe = self._inner + (main - 2 if self._check else 0)  # a slope of recorded states
+        slopes = self._probe + ("square_gradient" in problem.raw)
         self._terms = Terms(slopes, problem.weight_decay)
         results.final[0] = problem.start[k]
         self._field = Field(problem, self._target, results.final[0], problem.atol[k], slopes, workers)
+        self._growth = Growth(problem, self._target, self._field) if hides_growth(problem) else None
+        self._control = Control(problem)
         self._goals = goals(problem)[self._target].astype(np.float64)
         modes = self._loss[k].modes if self._loss.batch_shape else self._loss.modes
         self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
@@ -75,6 +78,7 @@ class Trajectory:
         self._terms.note(0, START)
         self._field.slope(START, 0)
         self._measure(0)
+        self._look_at_growth()
         strengths = self._strengths()
         at_once = strengths >= self._goals
         self._results.learned[0, at_once], self._goals[at_once] = 0.0, np.inf
@@ -92,9 +96,10 @@ class Trajectory:
     def _first_step(self) -> bool:
         """Choose the first step, as `fastdln.kernels.begin` does; False where that is not possible."""
         control, problem, terms, field = self._control, self._problem, self._terms, self._field
-        slope = terms.sum(np.ones(1))
+        down = DOWN if problem.start.dtype == np.float64 else DOWN_SINGLE
+        slope = terms.sum(np.array([down]))
         size = math.sqrt(_worst([layer.size() for layer in field.layers]))
-        speed = math.sqrt(self._norm(START, slope))
+        speed = math.sqrt(self._norm(START, slope)) / down
         if not (size <= 1e300 and speed <= 1e300):
             control.failed = 1.0
             return False
@@ -104,14 +109,11 @@ class Trajectory:
         h = min(0.01 * size / speed if size > 1e-5 and speed > 1e-5 else 1e-6, problem.duration)
         stage = terms.stage(np.array([h * problem.direction]))
         terms.note(1, stage)
-        residual = math.sqrt(control.residual_square)
         field.slope(stage, 1)
-        bend = math.sqrt(self._norm(START, terms.sum(np.array([-1.0, 1.0])))) / h
+        bend = math.sqrt(self._norm(START, terms.sum(np.array([-down, down])))) / down / h
         fastest = bend if speed < bend <= 1e300 else speed
         order = self._tableau.error_order + 1
         h = min(100 * h, (0.01 / fastest) ** (1 / order) if fastest > 1e-15 else 1e-6)
-        if self._cap > 0 and h * residual > self._cap:
-            h = self._cap / residual
         control.next_step = min(2.0 ** (math.frexp(h)[1] - 1), problem.duration)
         return True
 
@@ -131,6 +133,8 @@ class Trajectory:
         accepted, over = control.end_step(np.ascontiguousarray(squares.T))
         if not accepted:
             return False, over
+        if due(int(control.attempts)):
+            self._look_at_growth()
         if self._problem.history:
             self._results.history[0, int(control.attempts - control.rejections) - 1] = control.reached
         self._ends = [self._strengths(), *self._ends][:KNOWN]
@@ -139,20 +143,29 @@ class Trajectory:
         if search.theta is not None or control.next_output <= control.due_limit:
             for s in range(last + 1, len(self._stages)):
                 self._slope(h, s)
-            control.output_steps += 1 if self._tableau.extra else 0
-            self._learn(h, search)
-            self._output(h)
+            state = self._step_within if self._doubtful(h, stage) else self._interpolated
+            self._output(h, state)
+            self._learn(h, search, state)
         for layer in field.layers:
             layer.advance(stage, last)
         terms.note(0, START)
         return True, over
 
+    def _look_at_growth(self) -> None:
+        """Renew the longest step that hidden growth allows, where the slope was evaluated last."""
+        if self._growth is not None:
+            self._control.longest_step = self._growth.longest_step(self._square_distance)
+
     def _slope(self, h: float, s: int) -> Mix:
         """Evaluate slope number s of a step; returns the weights it belongs to."""
         stage = self._terms.stage(h * self._stages[s])
-        self._terms.note(s, stage)
-        self._field.slope(stage, s)
+        self._slope_at(stage, s)
         return stage
+
+    def _slope_at(self, stage: Mix, l: int) -> None:
+        """Evaluate slope number l at some weights."""
+        self._terms.note(l, stage)
+        self._field.slope(stage, l)
 
     def _measure(self, l: int) -> None:
         """Note what control must know of the state where slope number l was evaluated last."""
@@ -161,8 +174,6 @@ class Trajectory:
             control.gradient_square = field.gradient_square(l)
         if problem.stop_loss is not None:
             control.loss_square = self._square_distance()
-        if self._cap > 0:
-            control.residual_square = float(np.square(field.residual).sum(dtype=np.float64))
 
     def _settled(self) -> bool:
         """Whether a certificate ends it here; what is still to be recorded is the state then."""
@@ -199,12 +210,32 @@ class Trajectory:
         strengths: NDArray[np.floating] = np.einsum("ij,ij->j", U, product @ V)
         return strengths
 
-    def _output(self, h: float) -> None:
-        """Record every requested time that the step reaches."""
+    def _output(self, h: float, state: Callable[[float, float], Mix]) -> None:
+        """Record every requested time that the step reaches; ``state`` tells the weights there."""
         control = self._control
         while control.next_output <= control.due_limit:
-            theta = (control.next_output - control.time) / control.step
-            self._record(self._interpolated(h, theta))
+            self._record(state(h, (control.next_output - control.time) / control.step))
+
+    def _doubtful(self, h: float, after: Mix) -> bool:
+        """Whether continuous output is wrong in this step, as `fastdln.kernels.steps.doubtful` tells."""
+        if self._check is None:
+            return False
+        self._slope_at(self._interpolated(h, self._check.theta), self._inner)
+        defect = self._terms.sum(h * np.append(self._check.slant, -1.0))
+        return not math.sqrt(self._norm(after, defect)) <= self._check.most
+
+    def _step_within(self, h: float, theta: float) -> Mix:
+        """The weights at t + theta h by a step of its own from the beginning of the step."""
+        h *= theta
+        last = self._tableau.stages - 1
+        for s in range(1, last + 1):
+            row = self._stages[s]
+            weights = np.zeros(self._inner + s - 1)
+            weights[0], weights[self._inner :] = row[0], row[1:]
+            stage = self._terms.stage(h * weights)
+            if s < last:
+                self._slope_at(stage, self._inner + s - 1)
+        return stage
 
     def _output_at_start(self) -> None:
         """It ends now: record the start itself if it was asked for and no step was accepted."""
@@ -241,10 +272,10 @@ class Trajectory:
         self._control.next_output = times[self._outputs] if self._outputs < len(times) else math.inf
 
     # ---- learning times
-    def _learn(self, h: float, search: Search) -> None:
+    def _learn(self, h: float, search: Search, state: Callable[[float, float], Mix]) -> None:
         """Locate the thresholds that strengths may have passed in this step."""
         while search.theta is not None:
-            self._field.look(self._interpolated(h, search.theta))
+            self._field.look(state(h, search.theta))
             search.add(self._strengths())
         for j, theta in search.found.items():
             self._results.learned[0, j] = self._control.time + theta * self._control.step

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from fastdln.threads import outlast
+from fastdln.threads import Team, outlast
 
 R = TypeVar("R")
 
@@ -19,44 +20,64 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self._helpers = threads - 1
-        self._pool = ThreadPoolExecutor(threads, "fastdln-wide")  # starts threads when they are needed
-        self._tasks: set[Future[Any]] = set()
+        self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._team = Team([self._serve] * (threads if threads > 1 else 0), self._close, "fastdln-wide")
 
     def __enter__(self) -> Workers:
+        try:
+            self._team.start()
+        except BaseException:
+            outlast(self._team.settle)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        outlast(partial(self._pool.shutdown, wait=False, cancel_futures=True))
-        outlast(lambda: wait(tuple(self._tasks)))
-        outlast(self._pool.shutdown)
+        outlast(self._team.settle)
+
+    def _serve(self) -> None:
+        """Do one task after another, until all is over."""
+        while True:
+            work = self._waiting.get()
+            if self._closed or work is None:
+                return
+            future, task = work
+            try:
+                future.set_result(task())
+            except BaseException as error:
+                future.set_exception(error)
+
+    def _close(self) -> None:
+        self._closed = True
+        for _ in range(self._helpers + 1):
+            self._waiting.put(None)
 
     def begin(self, task: Callable[[], R]) -> Future[R]:
         """Begin a task in a thread of its own, at most as many at once as there are threads."""
-        future = self._pool.submit(task)
-        self._tasks.add(future)
-        future.add_done_callback(self._tasks.discard)
+        future: Future[R] = Future()
+        self._waiting.put((future, task))
         return future
 
     def each(self, parts: Iterable[Callable[[], None]], alone: bool = False) -> None:
         """Do all parts; ``alone``: in the calling thread, where they are too small to share."""
-        queue = deque(parts)
+        left = deque(parts)
 
         def work() -> None:
             while True:
                 try:
-                    part = queue.popleft()
+                    part = left.popleft()
                 except IndexError:
                     return
                 part()
 
-        helpers = 0 if alone else min(self._helpers, len(queue) - 1)
-        others = [self._pool.submit(work) for _ in range(helpers)]
+        helpers = 0 if alone else min(self._helpers, len(left) - 1)
+        others = [self.begin(work) for _ in range(helpers)]
         try:
             work()
         finally:
-            queue.clear()
+            left.clear()
             outlast(partial(wait, others))
         for other in others:
             other.result()

@@ -1,6 +1,6 @@
 """Every statement of the survey as an executable check: ``fastdln verify``.
 
-Each module holds the statements of one or a few items of the theory, T1 to T17.
+Each module holds the statements of one or a few items of the theory, T1 to T19.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _MODULES = (
     "reduction",
     "itinerary",
     "tangent",
+    "hidden",
 )
 
 
