@@ -25,7 +25,9 @@ SHORT = (
     "stiff --starts 1 --tolerances 1e-4 1e-6 --longest 20",
     "wide --widths 512 1024 --threads 1 --rounds 3",
     "reduced --rounds 3",
+    "krylov --widths 512 1024 --depths 3 --rounds 2",
     "certified --rounds 1 --longest 200",
+    "learning --rounds 3",
     "choice --quick",
     "cold --rounds 2",
 )
