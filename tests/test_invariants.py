@@ -206,7 +206,7 @@ def test_projection_returns_to_the_leaf_and_keeps_the_product(widths, rates):
 
 def test_projection_takes_no_step_for_the_sake_of_rounding():
     net = Network((2, 4, 2, 4, 2, 4, 2))
-    start = inits.orthogonal(net, size=200, rng=0)
+    start = inits.orthogonal(net, size=100, rng=0)
     moved = inits.near(start, 1e-9, rng=0)  # the square of this residual is below rounding
     assert invariants.project(moved, invariants.balance(start)).iterations == 1
 
