@@ -1,4 +1,4 @@
-"""The checks that people and CI share: ``nox`` runs all but the measurements, ``nox -s types`` one of them.
+"""The checks that people and CI share: ``nox`` runs all but other machines and the measurements, ``nox -s types`` one.
 
 In an environment that has the ``dev`` group already, ``nox --no-venv --no-install`` uses it as it is.
 """
@@ -6,6 +6,7 @@ In an environment that has the ``dev`` group already, ``nox --no-venv --no-insta
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import nox
 
@@ -25,10 +26,24 @@ SHORT = (
     "stiff --starts 1 --tolerances 1e-4 1e-6 --longest 20",
     "wide --widths 512 1024 --threads 1 --rounds 3",
     "reduced --rounds 3",
+    "krylov --widths 512 1024 --depths 3 --rounds 2",
     "certified --rounds 1 --longest 200",
+    "learning --rounds 3",
     "choice --quick",
     "cold --rounds 2",
 )
+
+
+# OpenBLAS kernels, and the flags of processors that can run them; the copies that NumPy and SciPy bring take Haswell's
+# for Zen
+KERNELS = {
+    "Nehalem": "sse4_2",
+    "Sandybridge": "avx",
+    "Haswell": "avx2 fma",
+    "Zen": "avx2 fma",
+    "SkylakeX": "avx512f avx512cd avx512bw avx512dq avx512vl",
+}
+LANES = ("2", "4", "8")
 
 
 def install(session: nox.Session, group: str) -> None:
@@ -40,6 +55,35 @@ def tests(session: nox.Session) -> None:
     """Run the tests, the doctests, and every benchmark once."""
     install(session, "test")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def machines(session: nox.Session) -> None:
+    """Run the tests as on other machines, all that this one can be or those named: ``nox -s machines -- Haswell``.
+
+    They differ in the kernel of OpenBLAS, in the vectors of NumPy's own loops (``baseline``: none from AVX2 on) and in
+    the lanes of this library (``lanes=2``).
+    """
+    install(session, "test")
+    dispatched = "from numpy._core._multiarray_umath import __cpu_dispatch__; print(*__cpu_dispatch__)"
+    features = session.run("python", "-c", dispatched, silent=True).split()
+    newer = [name for name in features if name.startswith(("AVX2", "FMA3", "AVX512", "X86_V3", "X86_V4"))]
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    blas = {name: {"OPENBLAS_CORETYPE": name} for name, needed in KERNELS.items() if flags.issuperset(needed.split())}
+    lanes = {f"lanes={n}": {"FASTDLN_LANES": n} for n in LANES}
+    known = blas | {"baseline": {"NPY_DISABLE_CPU_FEATURES": " ".join(newer)}} | lanes
+    if unknown := set(session.posargs) - set(known):
+        session.error(f"this machine can be no {', '.join(sorted(unknown))}; it can be {', '.join(known)}")
+    failed = []
+    for name in session.posargs or known:
+        # what depends on lanes need not pass through LAPACK
+        tests = ("fastdln", "tests") if name in lanes else ("fastdln", "tests", "-m", "lapack")
+        try:
+            session.run("python", "-m", "pytest", *tests, env=known[name])
+        except nox.command.CommandFailed:
+            failed.append(name)
+    if failed:
+        session.error(f"tests fail on {', '.join(failed)}")
 
 
 @nox.session

@@ -3,8 +3,9 @@
 Square networks and some with narrow or wide ends, depth by depth.  All engines that may be good for a network run the
 same starts, in turns; a batch of 64 where that is quick, else fewer for engines that take trajectories one by one, but
 at least two a thread, and steps are limited where they cost much, for all engines alike.  Printed are the times of a
-trajectory in units of the best one, medians of rounds, what "auto" takes and its own share, which a perfect choice
-would have at 1.00; at the end the networks that lose most.  Times are CPU seconds of one thread, wall time of several.
+trajectory in units of the best one, medians of the rounds kept (`bench.rounds`), what "auto" takes and its own share
+with its spread, which a perfect choice would have at 1.00; at the end the networks that lose most.  Times are CPU
+seconds of one thread, wall time of several.
 
 Left out are: the wide engine where no layer is wider than four times the rank of a slope, lanes where what they work
 on is larger than 32 MB, and, after a first trial that is printed with a ">", engines that take three times as long as
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import fastdln as dln
+from bench.rounds import Rounds, keeper, middle, vectors
 from bench.workloads import Workload
 from fastdln.arguments import method as method_of
 from fastdln.engines import reduced
@@ -93,6 +95,8 @@ class Case:
     def __post_init__(self) -> None:
         self.net, self.loss = dln.Network(self.workload.widths), self.workload.loss()
         self.starts = self.workload.starts()
+        self.clock = time.process_time if self.threads == 1 else time.perf_counter
+        self.kept: Rounds[list[float]] | None = None
         flops = program(self.workload.widths).flops
         integrator = method_of(self.workload.method)
         stages = integrator.stages if isinstance(integrator, Tableau) else STAGES
@@ -104,10 +108,9 @@ class Case:
     def run(self, side: Side, size: int) -> float:
         """Seconds of a trajectory."""
         starts = tuple(W[:size] for W in self.starts)
-        clock = time.process_time if self.threads == 1 else time.perf_counter
-        begin = clock()
+        begin = self.clock()
         self.workload.run(starts, self.loss, engine=side.engine, **self.options)
-        return (clock() - begin) / size
+        return (self.clock() - begin) / size
 
     def measure(self, rounds: int) -> None:
         """Run those engines that have a chance, in turns."""
@@ -123,17 +126,21 @@ class Case:
         running = [side for side in self.sides if side.seconds <= limit]
         for side in self.sides:
             side.size = side.size if side in running else 0
-        for side in running:
-            side.times = []
-        for _ in range(rounds if len(running) > 1 else 1):
-            for side in running:
-                side.times.append(self.run(side, side.size))
+        if len(running) > 1:
+            self.kept = keeper(self.clock).keep(
+                lambda: [self.run(side, side.size) for side in running], rounds, self.workload.name
+            )
+            for side, times in zip(running, zip(*self.kept.rows, strict=True), strict=True):
+                side.times = list(times)
 
     @property
-    def loss_of_choice(self) -> float:
-        """The time of what "auto" takes in units of the best one's."""
-        seconds = {side.engine: side.seconds for side in self.sides}
-        return seconds[self.chosen] / min(seconds.values())
+    def loss_of_choice(self) -> tuple[float, float]:
+        """The time of what "auto" takes in units of the best one's, and its spread."""
+        taken = next(side for side in self.sides if side.engine == self.chosen)
+        best = min(self.sides, key=lambda side: side.seconds)
+        if len(taken.times) != len(best.times):  # one of them was tried once
+            return taken.seconds / best.seconds, 0.0
+        return middle(a / b for a, b in zip(taken.times, best.times, strict=True))
 
     def line(self) -> str:
         """One row of the table."""
@@ -143,7 +150,12 @@ class Case:
         row = "".join(f"{cells.get(name, '-'):>9}" for name in COLUMNS)
         sizes = "/".join(str(side.size) for side in self.sides)
         time = "" if alone else f"{1e6 * least:.0f} us"
-        return f"{self.workload.name:<22}{row}   {self.chosen:<8}{self.loss_of_choice:6.2f} {time:>13}  {sizes}"
+        loss, spread = self.loss_of_choice
+        share = f"{loss:.2f} ±{spread:.2f}"
+        return (
+            f"{self.workload.name:<22}{row}   {self.chosen:<8}{share:>11} {time:>13}  {sizes:<14}"
+            f"{self.kept if self.kept else ''}"
+        )
 
 
 def chosen(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dtype) -> str:
@@ -177,14 +189,17 @@ def main() -> None:
     networks = list(QUICK) if arguments.quick else grid()
     if arguments.widths:
         networks = [tuple(map(int, name.split("-"))) for name in arguments.widths]
-    print(f"{arguments.threads} threads, {arguments.method}: times, best = 1, medians of {arguments.rounds} rounds")
-    print(f"{'widths':<22}" + "".join(f"{name:>9}" for name in COLUMNS) + "   auto    time          best  batches")
+    print(
+        f"{vectors()}, {arguments.threads} threads, {arguments.method}: times, best = 1, medians of {arguments.rounds} "
+        f"rounds"
+    )
+    print(f"{'widths':<22}" + "".join(f"{name:>9}" for name in COLUMNS) + "   auto    time             best  batches")
     losses = {}
     for d in networks:
         case = Case(Workload(d, BATCH, method=arguments.method, n_times=16), arguments.threads)
         case.measure(arguments.rounds)
         print(case.line(), flush=True)
-        losses[case.workload.name] = case.loss_of_choice
+        losses[case.workload.name], _ = case.loss_of_choice
     worst = sorted(losses.items(), key=lambda item: -item[1])[:8]
     within = sum(value <= 1.15 for value in losses.values())
     print(f"within 15 % of the best: {within} of {len(losses)}; worst: " + ", ".join(f"{n} {v:.2f}" for n, v in worst))

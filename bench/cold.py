@@ -1,4 +1,8 @@
-"""What a first use costs, each in processes of its own: ``python -m bench.cold``."""
+"""What a first use costs, each in processes of its own: ``python -m bench.cold``.
+
+Wall seconds beyond NumPy's import, and the same in units of those of ``import numba`` in the same round
+(`bench.rounds`), which no version of this library can avoid.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,14 @@ import sys
 import tempfile
 import time
 
-import numpy as np
+from bench.rounds import cell, keeper, vectors
+
+NUMBA = """
+import time, numpy
+start = time.perf_counter()
+import numba
+print(time.perf_counter() - start)
+"""
 
 IMPORT = """
 import time, numpy
@@ -43,26 +54,28 @@ def seconds(script: str, cache: str) -> tuple[float, float, float]:
     return float(done.stdout), wall, cpu
 
 
-def report(what: str, runs: list[tuple[float, float, float]]) -> None:
-    beyond, wall, cpu = np.median(runs, axis=0)
-    print(f"{what:<46} {beyond:6.2f} s beyond NumPy's import; process: {wall:5.2f} s, CPU {cpu:5.2f} s")
+def measure() -> dict[str, tuple[float, float, float]]:
+    """One round of all of them."""
+    with tempfile.TemporaryDirectory() as cache:
+        return {
+            "import numba": seconds(NUMBA, cache),
+            "import fastdln": seconds(IMPORT, cache),
+            "first call of flow(), nothing cached": seconds(FIRST_CALL, cache),
+            "first call of flow(), kernels cached on disk": seconds(FIRST_CALL, cache),
+        }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    cold, warm = [], []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as cache:
-            cold.append(seconds(FIRST_CALL, cache))
-            warm.append(seconds(FIRST_CALL, cache))
-    with tempfile.TemporaryDirectory() as cache:
-        imported = [seconds(IMPORT, cache) for _ in range(rounds)]
-    print(f"medians of {rounds}")
-    report("import fastdln", imported)
-    report("first call of flow(), nothing cached", cold)
-    report("first call of flow(), kernels cached on disk", warm)
+    print(f"{vectors()}; medians and spreads of {rounds} rounds")
+    found = keeper(time.perf_counter).keep(measure, rounds, "first uses")
+    print(f"{found}\n{'':44} {'beyond NumPy':>14} {'in import numba':>16}   process: wall, CPU")
+    for what in found.rows[0]:
+        beyond, wall, cpu = zip(*(row[what] for row in found.rows), strict=True)
+        units = cell(row[what][0] / row["import numba"][0] for row in found.rows)
+        print(f"{what:<44} {cell(beyond, unit=' s'):>14} {units:>16}   {cell(wall, unit=' s')}, {cell(cpu, unit=' s')}")
 
 
 if __name__ == "__main__":

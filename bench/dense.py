@@ -2,9 +2,9 @@
 
 For each network and number of threads, as shares of what as many threads reach with nothing but multiply-adds: the
 products of the right-hand side by BLAS, one after the other, as a yardstick; the right-hand side as the engine has it;
-and whole calls of ``flow``, of which the products of the right-hand sides are counted and nothing else.  Rounds of all
-of them alternate, and medians of the ratios are printed: by the wall clock, and in brackets by the CPU time of all
-threads, which neighbours on the machine do not touch.
+and whole calls of ``flow``, of which the products of the right-hand sides are counted and nothing else.  All of them
+take turns in each round (`bench.rounds`), and the ratios are printed: by the wall clock, and in brackets by the CPU
+time of all threads, which neighbours on the machine touch less.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scipy.linalg.blas import dgemm
 
 import fastdln as dln
 from bench.peak import CHAINS, LANES, fma_loop
+from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import Workload
 from fastdln.engines.arena import Arena
 from fastdln.engines.dense import executor
@@ -146,18 +147,23 @@ def measure(widths: tuple[int, ...], threads: int, rounds: int, seconds: float) 
     made = [Products(widths, threads), RightHandSides(widths, threads), *flows]
     for one in (*made[:2], peak):
         one.rates() if one is peak else one.run(0.01)
-    shares = []
-    for _ in range(rounds):
+
+    def measured() -> list[np.ndarray]:
         row = []
         for one, length in zip(made, [seconds / 4] * 2 + [seconds] * len(flows), strict=True):
             most = peak.rates()
             found = rates(lambda one=one, length=length: one.run(length))
-            row.append(found / most)
-        shares.append(row)
-    names = ("BLAS", "right-hand side", *METHODS)
-    found = 100 * np.median(shares, axis=0)
-    cells = [f"{name} {wall:4.1f} % ({cpu:4.1f} %)" for name, (wall, cpu) in zip(names, found, strict=True)]
-    print(f"{'-'.join(map(str, widths)):16s} {threads} threads: {', '.join(cells)}", flush=True)
+            row.append(100 * found / most)
+        return row
+
+    names, title = ("BLAS", "right-hand side", *METHODS), "-".join(map(str, widths))
+    kept = keeper().keep(measured, rounds, f"{title}, {threads} threads")
+    shares = np.moveaxis(np.array(kept.rows), 0, -1)
+    cells = [
+        f"{name} {cell(wall, '.1f', ' %')} ({middle(cpu)[0]:.1f} %)"
+        for name, (wall, cpu) in zip(names, shares, strict=True)
+    ]
+    print(f"{title:16s} {threads} threads: {', '.join(cells)}; {kept}", flush=True)
 
 
 def main() -> None:
@@ -167,6 +173,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.4, help="of a call of flow")
     arguments = parser.parse_args()
+    print(f"{vectors()}; shares of the peak, medians and spreads of {arguments.rounds} rounds")
     for name in arguments.widths:
         for threads in arguments.threads:
             measure(tuple(map(int, name.split("-"))), threads, arguments.rounds, arguments.seconds)

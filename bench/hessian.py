@@ -1,16 +1,15 @@
 """Hessian-vector products against right-hand sides: ``python -m bench.hessian [--lanes 4]``.
 
-One thread. Rounds of the right-hand side, as `bench.rhs` measures it, and of Hessian-vector products alternate, each
-counted by its own floating-point operations, and medians of the ratio of the rates are printed: for the products alone,
-on one block of networks again and again; with reading weights and directions from arrays and writing the result, where
-these fit the second-level cache; and the same from memory, whose bandwidth then decides.
+One thread. The right-hand side, as `bench.rhs` measures it, and Hessian-vector products take turns in each round
+(`bench.rounds`), each counted by its own floating-point operations, and the ratio of the rates is printed: for the
+products alone, on one block of networks again and again; with reading weights and directions from arrays and writing
+the result, where these fit the second-level cache; and the same from memory, whose bandwidth then decides.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable
 
@@ -18,7 +17,10 @@ import numba
 import numpy as np
 
 import fastdln as dln
-from bench.rhs import WIDTHS, block, rate
+from bench.blocks import block, rate
+from bench.rhs import WIDTHS
+from bench.rounds import cell, keeper, vectors
+from fastdln.engines.arena import Arena as Block
 from fastdln.kernels import blocks
 from fastdln.kernels.evaluate import Arena
 from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
@@ -63,9 +65,9 @@ def side(widths: tuple[int, ...], size: int, loop: Callable[..., None], seconds:
 
     def measure(kept: tuple[np.ndarray, ...] = arrays) -> float:
         times = max(1, int(seconds * 2e10 / (plan.flops * n)))
-        start = time.perf_counter()
+        start = time.process_time()
         loop(arena.task, n, times)
-        return plan.flops * n * times / (time.perf_counter() - start)
+        return plan.flops * n * times / (time.process_time() - start)
 
     return measure
 
@@ -77,17 +79,24 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.lanes:
         os.environ[LANES_VARIABLE] = str(arguments.lanes)
-    print(f"{lane_count()} lanes; rate over the right-hand side's, median of {arguments.rounds} alternating rounds")
+    print(f"{vectors()}; rates over the right-hand side's, medians and spreads of {arguments.rounds} rounds")
     print("widths        flops  products alone  from and to the cache  from and to memory")
     for widths in WIDTHS:
         arena, flops = block(widths)
         sides = [
             side(widths, CACHED, repeat_products), side(widths, CACHED, repeat_all), side(widths, IN_MEMORY, repeat_all)
         ]  # fmt: skip
-        rounds = [(rate(arena, flops, 0.05), *(f() for f in sides)) for _ in range(arguments.rounds + 1)]
-        shares = [100 * statistics.median(r[i] / r[0] for r in rounds[1:]) for i in (1, 2, 3)]  # the first warms up
+
+        def measure(arena: Block = arena, flops: int = flops, sides: list[Callable[[], float]] = sides) -> list[float]:
+            base = rate(arena, flops, 0.05)
+            return [100 * side() / base for side in sides]
+
+        measure()  # warms up
+        name = "-".join(map(str, widths))
+        found = keeper().keep(measure, arguments.rounds, name)
         cost = hessian(widths, False).flops * lane_count() / flops
-        print(f"{'-'.join(map(str, widths)):12s} {cost:5.2f}x", *(f"{share:14.0f} %" for share in shares))
+        shares = [cell(shares, ".0f", " %") for shares in np.transpose(found.rows)]
+        print(f"{name:12s} {cost:5.2f}x", *(f"{share:>14s}" for share in shares), f"  {found}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Gaussian starts of widths (10, N, ..., N, 10), loss recorded at 8 times, learning times too, one thread. Each engine
 takes the loosest tolerance (half decades) at which its weights at the end are right to ``--error``: the largest
 ||W_i - exact||_F / ||exact - start||_F over the layers, against DOP853 at 1e-12 with the factored engine. Then the two
-take turns; printed are median times, the median ratio, tolerances and errors, and what the reduced network came to.
+take turns in each round (`bench.rounds`); printed are median times, their ratio, tolerances and errors, and what the
+reduced network came to.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 import numpy as np
 
 import fastdln as dln
+from bench.rounds import cell, keeper, middle, vectors
 
 END = 10  # width of input and output
 TOLERANCES = [10 ** (-k / 2) for k in range(6, 23)]
@@ -70,24 +72,30 @@ def main() -> None:
     parser.add_argument("--loosest", type=float, default=1e-6, help="the tolerance to try first")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    print(f"scale {arguments.scale}, t = {arguments.t_end}, {arguments.method}, one thread, CPU time")
-    print("depth    N   wide [s]  reduced [s]   ratio   rtol, wide  reduced   error, wide  reduced   widths, enlarged")
+    print(f"{vectors()}; CPU time of one thread, medians and spreads of {arguments.rounds} rounds")
+    print(f"scale {arguments.scale}, t = {arguments.t_end}, {arguments.method}")
+    print("depth    N  wide [s]  reduced [s]       ratio  rtol, wide  reduced  error, wide  reduced   widths, enlarged")
     for depth in arguments.depths:
         for width in arguments.widths:
+            label = f"depth {depth}, N = {width}"
+            keeper().progress.say(f"{label}: looking for the tolerances")
             case = Case(width, depth, arguments.scale, arguments.t_end, arguments.method)
             chosen = {
                 engine: case.tolerance(engine, arguments.error, arguments.loosest) for engine in ("wide", "reduced")
             }
-            rounds = [
-                [case.seconds(engine, rtol) for engine, (rtol, _) in chosen.items()] for _ in range(arguments.rounds)
-            ]
-            wide, narrow = np.median(rounds, axis=0)
-            ratio = np.median([a / b for a, b in rounds])
+
+            def measure(case: Case = case, chosen: dict[str, tuple[float, float]] = chosen) -> list[float]:
+                return [case.seconds(engine, rtol) for engine, (rtol, _) in chosen.items()]
+
+            kept = keeper().keep(measure, arguments.rounds, label)
+            wide, narrow = (middle(times)[0] for times in zip(*kept.rows, strict=True))
+            ratio = cell((a / b for a, b in kept.rows), ".1f")
             (rtol, error), (narrow_rtol, narrow_error) = chosen["wide"], chosen["reduced"]
             sol = case.flow("reduced", narrow_rtol)
             print(
-                f"{depth:5d} {width:5d} {wide:9.2f} {narrow:12.3f} {ratio:7.1f} {rtol:12.1e} {narrow_rtol:8.1e} "
-                f"{error:12.1e} {narrow_error:8.1e}   {'-'.join(map(str, sol.integrated_widths))}, {sol.enlargements}",
+                f"{depth:5d} {width:5d} {wide:8.2f} {narrow:12.3f} {ratio:>12s} {rtol:11.1e} {narrow_rtol:8.1e} "
+                f"{error:12.1e} {narrow_error:8.1e}   {'-'.join(map(str, sol.integrated_widths))}, {sol.enlargements}"
+                f"   {kept}",
                 flush=True,
             )
 

@@ -1,25 +1,26 @@
 """What the lanes engine makes of the machine: ``python -m bench.lanes [--single]``.
 
 One thread integrates a batch; the flops of its right-hand sides over its CPU seconds, as a share of the machine's peak
-rate of multiply-adds.  Rounds of it and of the peak loop alternate.  Stages, error estimates, records of the loss and
-the control of steps count as time, not as flops: per weight and step Tsit5 has 28 multiply-adds of its own, and 31
-vectors to move between the first two levels of cache.  With ``--single``: how much faster single precision is, at
-rtol 1e-4.
+rate of multiply-adds.  The peak loop takes its turn in each round (`bench.rounds`).  Stages, error estimates, records
+of the loss and the control of steps count as time, not as flops: per weight and step Tsit5 has 28 multiply-adds of its
+own, and 31 vectors to move between the first two levels of cache.  With ``--single``: how much faster single precision
+is, at rtol 1e-4.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from dataclasses import replace
 
 import numpy as np
 
+import fastdln as dln
 from bench.peak import peak
+from bench.rounds import cell, keeper, vectors
 from bench.workloads import Workload
-from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
+from fastdln.kernels.lanes import LANES_VARIABLE
 from fastdln.kernels.program import program
 
 WORKLOADS = [
@@ -42,35 +43,41 @@ WORKLOADS = [
 ]
 
 
-def gain_of_single(workload: Workload, rounds: int) -> float:
+def seconds(workload: Workload, starts: tuple[np.ndarray, ...], loss: dln.Quadratic) -> tuple[float, float]:
+    """CPU seconds of a batch, and the number of its right-hand sides."""
+    start = time.process_time()
+    sol = workload.run(starts, loss, engine="lanes")
+    return time.process_time() - start, float(sol.n_rhs.sum())
+
+
+def gain_of_single(workload: Workload, rounds: int) -> str:
     """How many times faster single precision is."""
     loss, starts = workload.loss(), workload.starts()
     kinds = [tuple(W.astype(dtype) for W in starts) for dtype in ("float64", "float32")]
 
-    def seconds(starts: tuple[np.ndarray, ...]) -> float:
-        start = time.process_time()
-        workload.run(starts, loss, engine="lanes")
-        return time.process_time() - start
+    def measure() -> float:
+        double, single = (seconds(workload, kind, loss)[0] for kind in kinds)
+        return double / single
 
-    for kind in kinds:
-        seconds(kind)  # compile
-    return statistics.median(seconds(kinds[0]) / seconds(kinds[1]) for _ in range(rounds))
+    measure()  # compiles
+    found = keeper().keep(measure, rounds, workload.name)
+    return f"single precision {cell(found.rows)} times as fast   {found}"
 
 
-def share(workload: Workload, rounds: int) -> tuple[float, float]:
-    """Medians of the share of the peak, and of seconds a trajectory."""
+def share(workload: Workload, rounds: int) -> str:
+    """The share of the peak, and the time of a trajectory."""
     loss, starts = workload.loss(), workload.starts()
     flops = program(workload.widths).flops
-    workload.run(tuple(W[:1] for W in starts), loss)  # compile
-    shares, times = [], []
-    for _ in range(rounds):
+    workload.run(tuple(W[:1] for W in starts), loss, engine="lanes")  # compiles
+
+    def measure() -> tuple[float, float]:
         most = peak(seconds=0.03, clock=time.process_time)
-        start = time.process_time()
-        sol = workload.run(starts, loss, engine="lanes")
-        seconds = time.process_time() - start
-        times.append(seconds / workload.trajectories)
-        shares.append(flops * float(sol.n_rhs.sum()) / seconds / most)
-    return statistics.median(shares), statistics.median(times)
+        time_of_all, evaluations = seconds(workload, starts, loss)
+        return 100 * flops * evaluations / time_of_all / most, 1e6 * time_of_all / workload.trajectories
+
+    found = keeper().keep(measure, rounds, workload.name)
+    shares, times = zip(*found.rows, strict=True)
+    return f"{cell(shares, '.1f', ' %'):>12s}  {cell(times, '.1f'):>15s} us a trajectory   {found}"
 
 
 def main() -> None:
@@ -83,16 +90,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.lanes:
         os.environ[LANES_VARIABLE] = str(arguments.lanes)
-    print(f"{lane_count()} lanes; share of the peak end to end, median of {arguments.rounds} alternating rounds")
+    print(f"{vectors()}; shares of the peak end to end, medians and spreads of {arguments.rounds} rounds")
     for workload in WORKLOADS:
         if arguments.widths and workload.name not in arguments.widths:
             continue
         if arguments.single:
-            gain = gain_of_single(replace(workload, rtol=1e-4), arguments.rounds)
-            print(f"{workload.name:12s} single precision {gain:4.2f} times as fast", flush=True)
-            continue
-        part, seconds = share(replace(workload, method=arguments.method), arguments.rounds)
-        print(f"{workload.name:12s} {100 * part:5.1f} %   {1e6 * seconds:8.1f} us a trajectory", flush=True)
+            line = gain_of_single(replace(workload, rtol=1e-4), arguments.rounds)
+        else:
+            line = share(replace(workload, method=arguments.method), arguments.rounds)
+        print(f"{workload.name:12s} {line}", flush=True)
 
 
 if __name__ == "__main__":

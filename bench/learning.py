@@ -1,22 +1,22 @@
 """What learning times cost: ``python -m bench.learning``.
 
-One thread integrates a batch with the loss recorded, and then with learning times beside it, in alternating rounds;
-printed are the median of the ratios of their CPU seconds, and how far the times are off those of a far finer run, in
-units of rtol.
+One thread integrates a batch with the loss recorded, and then with learning times beside it, in turns in each round
+(`bench.rounds`); printed are the ratio of their CPU seconds, and how far the times are off those of a far finer run,
+in units of rtol.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from dataclasses import replace
 
 import numpy as np
 
+from bench.rounds import Rounds, keeper, middle, vectors
 from bench.workloads import Workload
-from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
+from fastdln.kernels.lanes import LANES_VARIABLE
 
 WORKLOADS = [
     Workload((4, 4, 4, 4), 800),
@@ -26,19 +26,20 @@ WORKLOADS = [
 ]
 
 
-def cost(workload: Workload, rounds: int, engine: str) -> tuple[float, float]:
-    """Medians of the ratio of CPU seconds, and of the microseconds of a trajectory without learning times."""
+def cost(workload: Workload, rounds: int, engine: str) -> Rounds[list[float]]:
+    """CPU seconds of a trajectory without learning times and with them."""
     starts, loss = workload.starts(), workload.loss()
-    seconds: list[list[float]] = [[], []]
-    records = ("loss",), ("loss", "learning_times")
-    for k in range(-1, rounds):
-        for record, spent in zip(records, seconds, strict=True):
-            start = time.process_time()
-            workload.run(starts, loss, record=record, engine=engine)
-            if k >= 0:
-                spent.append(time.process_time() - start)
-    ratio = statistics.median(b / a for a, b in zip(*seconds, strict=True))
-    return ratio, 1e6 * statistics.median(seconds[0]) / workload.trajectories
+
+    def seconds(*record: str) -> float:
+        start = time.process_time()
+        workload.run(starts, loss, record=record, engine=engine)
+        return (time.process_time() - start) / workload.trajectories
+
+    def measure() -> list[float]:
+        return [seconds("loss"), seconds("loss", "learning_times")]
+
+    measure()  # compiles
+    return keeper().keep(measure, rounds, f"{workload.name} {workload.method}")
 
 
 def error(workload: Workload, engine: str) -> float:
@@ -61,14 +62,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.lanes:
         os.environ[LANES_VARIABLE] = str(arguments.lanes)
-    print(f"{arguments.engine}, {lane_count()} lanes; medians of {arguments.rounds} alternating rounds")
+    print(f"{arguments.engine}, {vectors()}; medians and spreads of {arguments.rounds} rounds")
     for method in arguments.methods:
         for workload in WORKLOADS:
             problem = replace(workload, method=method)
-            ratio, microseconds = cost(problem, arguments.rounds, arguments.engine)
+            found = cost(problem, arguments.rounds, arguments.engine)
+            more, spread = middle(100 * (b / a - 1) for a, b in found.rows)
+            microseconds, _ = middle(1e6 * a for a, _ in found.rows)
             print(
-                f"{workload.name:9s} {method:7s} {100 * (ratio - 1):+6.1f} % of {microseconds:7.1f} us a trajectory; "
-                f"error {error(problem, arguments.engine):.2g} rtol",
+                f"{workload.name:9s} {method:7s} {more:+6.1f} ±{spread:.1f} % of {microseconds:7.1f} us a trajectory; "
+                f"error {error(problem, arguments.engine):.2g} rtol; {found}",
                 flush=True,
             )
 

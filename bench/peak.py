@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from bench.rounds import cell, keeper
 
 CHAINS = 12
 LANES = (4, 8)  # 256-bit and 512-bit vectors of doubles; the machine's peak is the better of the two
@@ -94,11 +97,14 @@ def _wall(loop: Callable[[int], float], rounds: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    for lanes in LANES:
-        rate = max(fma_rate(lanes, arguments.threads) for _ in range(5))
-        print(f"{lanes} lanes, {arguments.threads} threads: {rate / 1e9:.1f} GFLOP/s")
+    found = keeper(time.perf_counter).keep(
+        lambda: [fma_rate(lanes, arguments.threads) / 1e9 for lanes in LANES], arguments.rounds, "multiply-adds"
+    )
+    for lanes, rates in zip(LANES, np.transpose(found.rows), strict=True):
+        print(f"{lanes} lanes, {arguments.threads} threads: {cell(rates, '.1f')} GFLOP/s   {found}")
 
 
 if __name__ == "__main__":

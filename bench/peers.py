@@ -1,7 +1,8 @@
 """fastdln beside other solvers on the same problem, in one interleaved run.
 
-``python -m bench.peers`` compares at one tolerance. In every round each solver runs once, so that a change of the
-machine's pace meets all of them; the ratio is the median over the rounds. CPU seconds count all threads of the process.
+``python -m bench.peers`` compares at one tolerance. In every round (`bench.rounds`) each solver runs once, so that a
+change of the machine's pace meets all of them; the ratio is the median over the rounds, with its spread. CPU seconds
+count all threads of the process.
 Equal tolerances do not mean equal errors: the errors against DOP853 at 1e-12 stand beside. The first call is given
 beyond a usual one, in a process that starts with nothing cached (for later widths a solver may have compiled already).
 
@@ -21,13 +22,15 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench import work_precision
+from bench.rounds import Progress, Rounds, keeper, middle, vectors
 from bench.solvers import SOLVERS, Problem, Solve, scipy_loop, solver
 from bench.workloads import COMPARED, WORKLOADS, Workload
 
@@ -36,7 +39,7 @@ REFERENCES = 4  # trajectories whose error is measured
 
 @dataclass
 class Runner:
-    """A solver with its batch, and what was measured of it."""
+    """A solver with its batch, and what its first call told."""
 
     name: str
     solve: Solve
@@ -44,26 +47,28 @@ class Runner:
     first_call: float
     error_final: float
     error_loss: float
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
 
-    def run(self) -> None:
+    def run(self) -> tuple[float, float]:
+        """Wall and CPU seconds."""
         cpu, wall = time.process_time(), time.perf_counter()
         self.solve(self.starts)
-        self.wall.append(time.perf_counter() - wall)
-        self.cpu.append(time.process_time() - cpu)
+        return time.perf_counter() - wall, time.process_time() - cpu
 
-    def row(self, base: Runner) -> dict[str, float | str]:
-        """The figures of the table; ``ratio``: CPU time of a trajectory, in units of that of ``base``."""
-        own, others = np.array(self.cpu) / len(self.starts), np.array(base.cpu) / len(base.starts)
-        wall, cpu = float(np.median(self.wall)), float(np.median(self.cpu))
+    def row(self, measured: np.ndarray, base: np.ndarray) -> dict[str, float | str]:
+        """The figures of the table from wall and CPU seconds of all rounds.
+
+        ``ratio``: CPU time of a trajectory, in units of ``base``.
+        """
+        wall, cpu = map(float, np.median(measured, axis=0))
+        ratio, spread = middle(measured[:, 1] / len(self.starts) / base)
         return {
             "solver": self.name,
             "trajectories": len(self.starts),
             "wall s": wall,
             "CPU s": cpu,
             "trajectories per CPU s": len(self.starts) / cpu,
-            "ratio": float(np.median(own / others)),
+            "ratio": ratio,
+            "spread": spread,
             "error of final weights": self.error_final,
             "error of loss": self.error_loss,
             "first call s": max(0.0, self.first_call - wall),
@@ -88,22 +93,32 @@ def build(name: str, problem: Problem, starts: np.ndarray, final: np.ndarray, lo
     )
 
 
-def compare(workload: Workload, rtol: float, names: list[str], rounds: int) -> list[dict[str, float | str]]:
-    """Rows of the table for one workload, fastdln first."""
+Comparison = tuple[list[dict[str, float | str]], Rounds[list[tuple[float, float]]]]
+
+
+def compare(workload: Workload, rtol: float, names: list[str], rounds: int) -> Comparison:
+    """Rows of the table for one workload, fastdln first, and the rounds."""
+    progress = Progress()
     problem = Problem.of(workload, rtol)
     starts = problem.network.pack(workload.starts())
     exact = dataclasses.replace(problem, rtol=1e-12, atol=1e-14)
     final, losses = scipy_loop(exact, "DOP853")(starts[:REFERENCES])
     runners = []
     for name in names:
+        progress.say(f"{name}: the first call")
         try:
-            runners.append(build(name, problem, starts, final, losses))
+            runner = build(name, problem, starts, final, losses)
         except ImportError as error:
-            print(f"{name}: left out ({error})")
-    for _ in range(rounds):
-        for runner in runners:
-            runner.run()
-    return [runner.row(runners[0]) for runner in runners]
+            progress.clear()
+            print(f"{name}: left out ({error})", flush=True)
+            continue
+        runners.append(runner)
+        progress.clear()
+        print(f"{name}: first call {runner.first_call:.1f} s, error {runner.error_final:.1e}", flush=True)
+    found = keeper().keep(lambda: [runner.run() for runner in runners], rounds, workload.name)
+    measured = np.array(found.rows)  # round, solver, wall or CPU
+    base = measured[:, 0, 1] / len(runners[0].starts)
+    return [runner.row(measured[:, i], base) for i, runner in enumerate(runners)], found
 
 
 def table(rows: list[dict[str, float | str]]) -> str:
@@ -143,23 +158,23 @@ def main() -> None:
     names = [*(f"fastdln {method}" for method in methods), *arguments.only]
     widths = arguments.widths or (list(COMPARED) if arguments.curves else ["4-4-4-4", "8-8-8-8"])
 
-    figures: dict[str, object] = {}
+    figures: dict[str, list[Any]] = {}
     curves: dict[str, list[work_precision.Point]] = {}
     with tempfile.TemporaryDirectory() as cache, threadpool_limits(1):
         os.environ["FASTDLN_CACHE_DIR"] = cache
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
         for name in widths:
             workload = (COMPARED | WORKLOADS)[name]
-            print(f"\nwidths {name}, ", end="")
+            print(f"\nwidths {name}, {vectors()}, medians of {arguments.rounds} rounds, ", end="")
             if arguments.curves:
-                print(f"in units of fastdln's best method, medians of {arguments.rounds} rounds\n", flush=True)
+                print("in units of fastdln's best method\n", flush=True)
                 curves[name] = work_precision.measure(workload, names, arguments.rounds)
                 figures[name] = [[p.solver, p.rtol, p.error, p.seconds] for p in curves[name]]
                 print(table(at_equal_errors(curves[name])), flush=True)
             else:
-                print(f"rtol {arguments.rtol:g}, median of {arguments.rounds} interleaved rounds\n", flush=True)
-                figures[name] = rows = compare(workload, arguments.rtol, names, arguments.rounds)
-                print(table(rows), flush=True)
+                print(f"rtol {arguments.rtol:g}\n", flush=True)
+                figures[name], found = compare(workload, arguments.rtol, names, arguments.rounds)
+                print(f"\n{found}\n\n{table(figures[name])}", flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
             if arguments.plot and curves:

@@ -10,37 +10,28 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from bench.peak import fma_rate
+from bench.rounds import Rounds, cell, keeper, vectors
 from bench.workloads import WORKLOADS, Workload
 
 
-class Gain(NamedTuple):
-    """What one round measured: how many times faster the threads are than one."""
-
-    flow: float
-    machine: float
-    share: float
-    cores: float  # that flow() had: CPU seconds over wall seconds
-
-
-def measure(workload: Workload, threads: int, rounds: int) -> Gain:
-    """Medians over rounds in which `flow()` and the machine take turns."""
+def measure(workload: Workload, threads: int, rounds: int) -> Rounds[tuple[float, ...]]:
+    """How many times faster the threads are than one: `flow()`, the machine, the share; and the cores `flow()` had."""
     loss, starts = workload.loss(), workload.starts(2 * workload.trajectories)
 
     def run(threads: int) -> tuple[float, float]:
         return timed(lambda: workload.run(starts, loss, threads=threads))
 
-    run(threads)  # compile
-    found = []
-    for _ in range(rounds):
+    def once() -> tuple[float, ...]:
         (one, _), (many, cpu) = run(1), run(threads)
         machine = fma_rate(4, threads) / fma_rate(4)
-        found.append((one / many, machine, one / many / machine, cpu / many))
-    return Gain(*np.median(found, axis=0))
+        return one / many, machine, one / many / machine, cpu / many
+
+    run(threads)  # compiles
+    return keeper(time.perf_counter).keep(once, rounds, workload.name)
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
@@ -56,12 +47,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    print(f"{arguments.threads} threads against one, medians of {arguments.rounds} rounds")
+    print(f"{vectors()}; {arguments.threads} threads against one, medians and spreads of {arguments.rounds} rounds")
     for name in arguments.widths:
-        gain = measure(WORKLOADS[name], arguments.threads, arguments.rounds)
+        found = measure(WORKLOADS[name], arguments.threads, arguments.rounds)
+        flow, machine, share, cores = map(cell, np.transpose(found.rows))
         print(
-            f"widths {name:<12} flow {gain.flow:.2f}x   pure multiply-adds {gain.machine:.2f}x   "
-            f"share {gain.share:.2f}   CPU/wall {gain.cores:.2f}"
+            f"widths {name:<12} flow {flow}x   pure multiply-adds {machine}x   share {share}   CPU/wall {cores}   "
+            f"{found}",
+            flush=True,
         )
 
 

@@ -2,13 +2,12 @@
 
 ``python -m bench.stiff``: counts, free of noise, with the columns of Jacobians counted for SciPy's LSODA and BDF,
 medians over the starts, and the final error ||W - W*|| in units of rtol ||W*||.
-``python -m bench.stiff --times``: ratios of wall time from interleaved rounds on one thread.
+``python -m bench.stiff --times``: ratios of CPU time on one thread, both methods in turns (`bench.rounds`).
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import fastdln as dln
+from bench.rounds import Progress, cell, keeper, vectors
 from bench.workloads import STIFF, Workload
 
 METHODS = ("tsit5", "rock", "rkc2", "auto")
@@ -56,9 +56,11 @@ def table(name: str, t_end: float, tolerances: Sequence[float], starts: int) -> 
     reference = dln.flow(w0, loss, (0.0, t_end), [], "dop853", 1e-12, max_steps=10**7).final
     print(f"\nsingular values {name}, t = {t_end:g}: right-hand sides, medians of {starts} starts (error/rtol)")
     print("rtol   " + "".join(f"{method:>18}" for method in METHODS + SCIPY))
+    progress = Progress()
     for rtol in tolerances:
         cells = []
         for method in METHODS:
+            progress.say(f"rtol {rtol:.0e}, {method}")
             if method == "rkc2" and rtol < 1e-7:
                 cells.append("-")
                 continue
@@ -66,37 +68,40 @@ def table(name: str, t_end: float, tolerances: Sequence[float], starts: int) -> 
             assert sol.success.all()
             cells.append(f"{np.median(sol.n_rhs):.0f} ({np.median(relative(sol.final, reference)) / rtol:.2g})")
         for method in SCIPY:
+            progress.say(f"rtol {rtol:.0e}, {method}")
             calls, errors = scipy_runs(method, w0, loss, t_end, rtol, reference)
             cells.append(f"{np.median(calls):.0f} ({np.median(errors) / rtol:.2g})")
+        progress.clear()
         print(f"{rtol:<7.0e}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
 def ratio(workload: Workload, a: str, b: str, rtol: float, rounds: int) -> str:
-    """Median of wall time of method ``b`` over ``a``, and their counts."""
-    seconds: list[list[float]] = [[], []]
+    """CPU time of method ``b`` over that of ``a``, and the ratio of their counts."""
     w0, loss = workload.starts(), workload.loss()
     counts = [workload.run(w0, loss, method=method, rtol=rtol).n_rhs.mean() for method in (a, b)]
-    for _ in range(rounds):
-        for spent, method in zip(seconds, (a, b), strict=True):
-            start = time.perf_counter()
-            workload.run(w0, loss, method=method, rtol=rtol)
-            spent.append(time.perf_counter() - start)
-    quotients = [y / x for x, y in zip(*seconds, strict=True)]
-    return f"{statistics.median(quotients):6.3f} of the time, {counts[1] / counts[0]:6.3f} of the right-hand sides"
+
+    def seconds(method: str) -> float:
+        start = time.process_time()
+        workload.run(w0, loss, method=method, rtol=rtol)
+        return time.process_time() - start
+
+    found = keeper().keep(lambda: (seconds(a), seconds(b)), rounds, f"{workload.name}, {b}")
+    quotients = cell((y / x for x, y in found.rows), ".3f")
+    return f"{quotients} of the time, {counts[1] / counts[0]:6.3f} of the right-hand sides ({found})"
 
 
 def times(rounds: int) -> None:
-    print(f"wall time on one thread, medians of {rounds} interleaved rounds")
+    print(f"{vectors()}; CPU time on one thread in units of that of tsit5, medians and spreads of {rounds} rounds")
     for widths, n in (((4, 4, 4, 4), 1000), ((8, 8, 8, 8), 300), ((16, 16, 16), 100), ((128, 128, 128), 1)):
         found = ratio(Workload(widths, n, t_end=3.0, n_times=16), "tsit5", "auto", 1e-8, rounds)
-        print(f"{'-'.join(map(str, widths)):12s} not stiff, rtol 1e-8: auto takes {found} of tsit5", flush=True)
+        print(f"{'-'.join(map(str, widths)):12s} not stiff, rtol 1e-8: auto takes {found}", flush=True)
     for widths, n in (((4, 4, 4, 4), 64), ((8, 8, 8, 8), 32), ((64, 64, 64), 1)):
         workload = Workload(widths, n, n_times=16, sigma=(100.0, 1.0))
         name = f"{'-'.join(map(str, widths)):12s} 100 ... 1"
         for rtol in (1e-4, 1e-6):
             for method in ("rock", "auto"):
                 found = ratio(workload, "tsit5", method, rtol, rounds)
-                print(f"{name}, rtol {rtol:g}: {method} takes {found} of tsit5", flush=True)
+                print(f"{name}, rtol {rtol:g}: {method} takes {found}", flush=True)
 
 
 def main() -> None:

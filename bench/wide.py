@@ -1,8 +1,8 @@
 """Wide networks: the factored engine against a direct Runge-Kutta: ``python -m bench.wide``.
 
 Both take the same fixed steps of Tsit5 from the same start, both estimate the error of every step (`bench.direct`).
-Rounds are interleaved; what is given is medians of ratios, in CPU seconds for one thread, else in wall seconds.
-CPU/wall tells how many cores the factored engine had: with two threads figures mean something only near two.
+They take turns in each round (`bench.rounds`); times are CPU seconds for one thread, else wall seconds.  CPU/wall tells
+how many cores the factored engine had: with two threads figures mean something only near two.
 
 What a step must read and write of the large layer, and how many multiply-adds it takes, is counted.  The roofline is
 the time that these would take, each pass over the layer for itself, at the best rates at which the machine read memory
@@ -28,6 +28,7 @@ import threadpoolctl
 import fastdln as dln
 from bench.direct import Direct, shared
 from bench.peak import CHAINS, LANES, fma_loop
+from bench.rounds import cell, keeper, middle, vectors
 from fastdln.engines.chunk import Results
 from fastdln.engines.problem import Problem
 from fastdln.engines.wide.layers import Factored, thin
@@ -91,7 +92,6 @@ def measure(width: int, rank: int, threads: int, rounds: int, steps: int) -> Non
     clock, (loss, start) = clock_of(threads), problem(width, rank)
     direct, numbers = Direct(loss, start, threads), np.concatenate([W.ravel() for W in start])
 
-    found = []
     with Workers(threads) as workers:
         trajectory, results = factored(loss, numbers, direct.network, workers)
         with one_blas_thread():
@@ -99,7 +99,8 @@ def measure(width: int, rank: int, threads: int, rounds: int, steps: int) -> Non
             trajectory.step()
         direct.step(STEP)
         read_rate(numbers, threads, clock)
-        for _ in range(rounds):
+
+        def once() -> tuple[float, ...]:
             with threadpoolctl.threadpool_limits(threads):
                 slow = seconds(lambda: [direct.step(STEP) for _ in range(steps)], clock) / steps
             with one_blas_thread():
@@ -108,15 +109,17 @@ def measure(width: int, rank: int, threads: int, rounds: int, steps: int) -> Non
                 fast = seconds(lambda: [trajectory.step() for _ in range(steps)], clock) / steps
                 cores = (time.process_time() - cpu) / (time.perf_counter() - wall)
             time.sleep(SPIN_SECONDS)
-            found.append((slow, fast, read_rate(numbers, threads, clock), multiply_rate(threads, clock), cores))
+            return slow, fast, read_rate(numbers, threads, clock), multiply_rate(threads, clock), cores
+
+        found = keeper(clock).keep(once, rounds, f"N = {width}, rank {rank}, {threads} threads")
     change = np.abs(direct.state - numbers).max()
     error = np.abs(direct.state - results.final[0]).max() / change
-    slow, fast, bandwidth, multiply, cores = np.array(found).T
+    slow, fast, bandwidth, multiply, cores = np.array(found.rows).T
     best = step_seconds(width, rank, bandwidth.max(), multiply.max())
     print(
-        f"N = {width:5d}, rank {rank:2d}, {threads} threads: {np.median(slow / fast):5.2f}x the direct method "
+        f"N = {width:5d}, rank {rank:2d}, {threads} threads: {cell(slow / fast)}x the direct method "
         f"({np.median(slow) * 1e3:.1f} and {np.median(fast) * 1e3:.1f} ms a step), roofline {best / fast.min():.0%}, "
-        f"CPU/wall {np.median(cores):.2f}; difference of the weights' change {error:.1e}",
+        f"CPU/wall {np.median(cores):.2f}; difference of the weights' change {error:.1e}; {found}",
         flush=True,
     )
 
@@ -132,47 +135,42 @@ def roofline(width: int, rank: int, threads: int, rounds: int) -> None:
     """Print one line: rates of W F, of W' G and of both, and their shares of what the machine can."""
     clock, (loss, start) = clock_of(threads), problem(width, rank)
     numbers, network = np.concatenate([W.ravel() for W in start]), dln.Network((rank, width, width, rank))
-    times: dict[str, list[float]] = {"W F": [], "W' G": [], "both": []}
-    bandwidth, multiply, repeats = 0.0, 0.0, max(1, 2**22 // width**2)
+    repeats = max(1, 2**22 // width**2)
     with Workers(threads) as workers, one_blas_thread():
         trajectory, _ = factored(loss, numbers, network, workers)
         layer = trajectory._field.layers[1]
         F, G = thin(rank, width, np.float64), thin(rank, width, np.float64)
         F[...], G[...] = np.random.default_rng(0).standard_normal((2, rank, width))
         sides = {"W F": (F, None), "W' G": (None, G), "both": (F, G)}
-        for side in sides.values():
-            layer.product(*side)
-        for _ in range(rounds):
-            bandwidth = max(bandwidth, read_rate(numbers, threads, clock))
-            multiply = max(multiply, multiply_rate(threads, clock))
-            for name, side in sides.items():
-                call = partial(layer.product, *side)
-                times[name].append(seconds(lambda call=call: [call() for _ in range(repeats)], clock) / repeats)
+        def repeated(side: tuple[np.ndarray | None, ...]) -> float:
+            return seconds(lambda: [layer.product(*side) for _ in range(repeats)], clock) / repeats
+
+        def once() -> tuple[float, ...]:
+            machine = read_rate(numbers, threads, clock), multiply_rate(threads, clock)
+            return *machine, *(repeated(side) for side in sides.values())
+
+        once()  # compiles
+        kept = keeper(clock).keep(once, rounds, f"N = {width}, rank {rank}, {threads} threads")
+    bandwidth, multiply, *times = np.array(kept.rows).T
     parts = []
-    for name, found in times.items():
+    for name, found in zip(sides, times, strict=True):
         traffic, flops = 8 * width**2, 2 * width**2 * rank * (2 if name == "both" else 1)
-        best, shares = min(found), (traffic / bandwidth / min(found), flops / multiply / min(found))
-        bound = "memory" if shares[0] > shares[1] else "multiply-adds"
-        rates = f"{traffic / best / 1e9:5.1f} GB/s {flops / best / 1e9:5.1f} GF/s"
-        parts.append(f"{name} {rates} {max(shares):4.0%} ({bound})")
+        shares = {"memory": 100 * traffic / bandwidth / found, "multiply-adds": 100 * flops / multiply / found}
+        bound = max(shares, key=lambda kind: middle(shares[kind]))
+        rates = f"{middle(traffic / found / 1e9)[0]:5.1f} GB/s {middle(flops / found / 1e9)[0]:5.1f} GF/s"
+        parts.append(f"{name} {rates} {cell(shares[bound], '.0f', ' %')} ({bound})")
     print(
-        f"N = {width:5d}, rank {rank:2d}, {threads} threads; machine {bandwidth / 1e9:5.1f} GB/s "
-        f"{multiply / 1e9:5.1f} GF/s; {'; '.join(parts)}",
+        f"N = {width:5d}, rank {rank:2d}, {threads} threads; machine {middle(bandwidth / 1e9)[0]:5.1f} GB/s "
+        f"{middle(multiply / 1e9)[0]:5.1f} GF/s; {'; '.join(parts)}; {kept}",
         flush=True,
     )
 
 
 def scaling(width: int, rank: int, rounds: int, steps: int) -> None:
-    """Print one line: how much faster two threads are than one, in wall seconds, each at its best."""
+    """Print one line: how much faster two threads are than one, in wall seconds."""
     loss, start = problem(width, rank)
     numbers, network = np.concatenate([W.ravel() for W in start]), dln.Network((rank, width, width, rank))
-    times: dict[str, dict[int, list[float]]] = {}
-
     wall = time.perf_counter
-
-    def note(name: str, threads: int, time: float) -> None:
-        times.setdefault(name, {1: [], 2: []})[threads].append(time)
-
     batch = tuple(np.stack([W, W]) for W in start)
     flow = partial(
         dln.flow, batch, loss, (0.0, STEP * steps), [], step=STEP, record=(), engine="wide", max_steps=steps
@@ -184,19 +182,25 @@ def scaling(width: int, rank: int, rounds: int, steps: int) -> None:
             for trajectory in trajectories.values():
                 trajectory.begin()
                 trajectory.step()
-        for _ in range(rounds):
-            for t in (1, 2):
-                with one_blas_thread():
-                    time.sleep(SPIN_SECONDS)
-                    note("one trajectory", t, seconds(lambda t=t: [trajectories[t].step() for _ in range(steps)], wall))
-                    note("two trajectories", t, seconds(partial(flow, threads=t), wall))
-                    note("reading", t, 1 / read_rate(numbers, t, wall))
-                    note("multiply-adds", t, 1 / multiply_rate(t, wall))
-                with threadpoolctl.threadpool_limits(t):
-                    note("direct", t, seconds(lambda t=t: [directs[t].step(STEP) for _ in range(steps)], wall))
-    gains = ", ".join(f"{name} {min(found[1]) / min(found[2]):.2f}" for name, found in times.items())
-    ratio = min(times["direct"][2]) / min(times["one trajectory"][2])
-    print(f"N = {width:5d}, rank {rank:2d}: {gains}; {ratio:.2f}x the direct method with two threads", flush=True)
+
+        def spent(t: int) -> dict[str, float]:
+            with one_blas_thread():
+                time.sleep(SPIN_SECONDS)
+                found = {
+                    "one trajectory": seconds(lambda: [trajectories[t].step() for _ in range(steps)], wall),
+                    "two trajectories": seconds(partial(flow, threads=t), wall),
+                    "reading": 1 / read_rate(numbers, t, wall),
+                    "multiply-adds": 1 / multiply_rate(t, wall),
+                }
+            with threadpoolctl.threadpool_limits(t):
+                direct = seconds(lambda: [directs[t].step(STEP) for _ in range(steps)], wall)
+            time.sleep(SPIN_SECONDS)
+            return found | {"direct": direct}
+
+        kept = keeper(wall).keep(lambda: (spent(1), spent(2)), rounds, f"N = {width}, rank {rank}")
+    gains = ", ".join(f"{name} {cell(one[name] / two[name] for one, two in kept.rows)}" for name in kept.rows[0][0])
+    ratio = cell(two["direct"] / two["one trajectory"] for _, two in kept.rows)
+    print(f"N = {width:5d}, rank {rank:2d}: {gains}; {ratio}x the direct method with two threads; {kept}", flush=True)
 
 
 def factored(
@@ -231,13 +235,14 @@ def deferred(width: int, rank: int, k: int, rounds: int) -> None:
             layer.at(np.ones(1 + per_step * waiting))
             return seconds(lambda: layer.product(F, G), time.thread_time)
 
-        found = []
-        for _ in range(rounds):
+        def once() -> tuple[float, float]:
             update = seconds(lambda: layer.form(np.ones(1 + slopes), W), time.thread_time) / k
             # every product of a step; at most k - 1 others wait, on average half of them
-            found.append((update, per_step * (product(k - 1) - product(0)) / 2))
-    update, more = 1e3 * np.median(found, axis=0)
-    print(f"N = {width:5d}, {k} steps at once: update {update:.1f} ms a step, products {more:.1f} ms more", flush=True)
+            return 1e3 * update, 1e3 * per_step * (product(k - 1) - product(0)) / 2
+
+        kept = keeper(time.thread_time).keep(once, rounds, f"N = {width}, {k} steps at once")
+    update, more = (cell(values, ".1f") for values in np.transpose(kept.rows))
+    print(f"N = {width:5d}, {k} steps at once: update {update} ms a step, products {more} ms more; {kept}", flush=True)
 
 
 def main() -> None:
@@ -250,6 +255,7 @@ def main() -> None:
     for name in ("roofline", "scaling", "deferred"):
         parser.add_argument(f"--{name}", action="store_true")
     arguments = parser.parse_args()
+    print(f"{vectors()}; medians and spreads of {arguments.rounds} rounds")
     ranks = arguments.ranks or ([2, 4, 10, 16] if arguments.roofline else [10])
     for width, rank in itertools.product(arguments.widths, ranks):
         if arguments.deferred:

@@ -4,7 +4,6 @@ an error."""
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.rounds import keeper
 from bench.solvers import Problem, Solve, scipy_loop, solver
 from bench.workloads import Workload
 
@@ -31,10 +31,10 @@ class Point:
     cpu: list[float] = field(default_factory=list)
 
     def run(self) -> float:
+        """CPU seconds of a trajectory, now."""
         before = time.process_time()
         self.solve(self.starts)
-        self.cpu.append((time.process_time() - before) / len(self.starts))
-        return self.cpu[-1] * len(self.starts)
+        return (time.process_time() - before) / len(self.starts)
 
     @property
     def seconds(self) -> float:
@@ -67,11 +67,11 @@ def points(
         size = few if how.loop else max(few, int(len(starts) * how.share))
         final, _ = solve(starts[:size])  # compiles
         point = Point(name, rtol, float(np.abs(final[: len(exact)] - exact).max()), solve, starts[:size])
-        used = point.run()
+        used = point.run() * size
         while how.loop and used < seconds / 2 and size < len(starts):
             size = min(len(starts), 4 * size)
-            point.starts, point.cpu = starts[:size], []
-            used = point.run()
+            point.starts = starts[:size]
+            used = point.run() * size
         if np.isfinite(point.error):
             found.append(point)
         if used > limit:
@@ -82,7 +82,7 @@ def points(
 def measure(
     workload: Workload, names: Sequence[str], rounds: int, seconds: float = 0.1, limit: float = 2.0
 ) -> list[Point]:
-    """The points of all solvers whose packages are installed, each run once in every round."""
+    """The points of all solvers whose packages are installed, each run once in every round (`bench.rounds`)."""
     problem = Problem.of(workload, 1e-6)
     starts = problem.network.pack(workload.starts())
     exact = reference(problem, starts[:REFERENCES])
@@ -91,12 +91,13 @@ def measure(
         begin = time.perf_counter()
         try:
             found += points(name, problem, starts, exact, seconds, limit)
-            print(f"{name}: ready in {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+            print(f"{name}: ready in {time.perf_counter() - begin:.0f} s", flush=True)
         except (ImportError, ValueError) as error:  # not installed, or not made for this workload
-            print(f"{name}: left out ({error})", file=sys.stderr)
-    for _ in range(rounds - 1):
-        for point in found:
-            point.run()
+            print(f"{name}: left out ({error})", flush=True)
+    measured = keeper().keep(lambda: [point.run() for point in found], rounds, workload.name)
+    for point, times in zip(found, zip(*measured.rows, strict=True), strict=True):
+        point.cpu = list(times)
+    print(f"\n{measured}\n", flush=True)
     return found
 
 

@@ -1,10 +1,16 @@
-"""What every test shares: how much hypothesis searches, and no window."""
+"""What every test shares: how much hypothesis searches, no window, and which tests pass through BLAS or LAPACK."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
+import scipy.linalg  # noqa: F401  loads SciPy's own copy of OpenBLAS
 from hypothesis import HealthCheck, settings
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+from threadpoolctl import threadpool_info
+
+from fastdln.kernels.lanes import lane_count
 
 # The first example of a property compiles kernels: no deadline, and slowness is no failure.
 settings.register_profile(
@@ -15,3 +21,28 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A test counts as one that passes through BLAS or LAPACK, whose rounding differs from machine to machine, unless its
+# module is one of these, which call neither.
+FREE = {"test_control", "test_docstrings", "test_network", "test_scan_spec", "test_stages", "test_tiles"}
+# Of these only targets, starts and references do, or they take long for what they do.
+PREPARED = {
+    *("test_certified", "test_choose", "test_cli", "test_evaluation", "test_exact_networks", "test_examples"),
+    *("test_failures", "test_figures", "test_flow", "test_invariance", "test_itinerary", "test_learning_times"),
+    *("test_program", "test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_stabilized"),
+    *("test_stiff", "test_tableaus", "test_trajectories"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem not in FREE:
+            item.add_marker("lapack")
+        if item.path.stem in PREPARED:
+            item.add_marker("prepared")
+
+
+def pytest_report_header() -> str:
+    kernels = ", ".join(f"{blas['internal_api']} for {blas.get('architecture')}" for blas in threadpool_info())
+    features = " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name]) or "its baseline alone"
+    return f"machine: {kernels}; NumPy with {features}; {lane_count()} lanes"

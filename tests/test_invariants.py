@@ -193,13 +193,22 @@ def test_projection_returns_to_the_leaf_and_keeps_the_product(widths, rates):
     wanted = invariants.balance(start, eta)
     moved = inits.near(start, 1e-3, size=4, rng=0)
     found = invariants.project(moved, wanted, eta)
+    # Newton's method squares a residual of 4e-4: 1e-7, then 1e-13, then rounding
     assert found.iterations <= 3
+    assert (found.residual <= 5 * max(widths) * np.finfo(float).eps).all()
     assert (found.residual < 1e-14).all()
     for C, C0 in zip(invariants.balance(found.weights, eta), wanted, strict=True):
         assert_allclose(C, np.broadcast_to(C0, C.shape), atol=1e-13)
     assert_allclose(product(found.weights), product(moved), rtol=1e-12, atol=1e-13)
     distance = net.pack(found.weights) - net.pack(moved)
     assert (np.linalg.norm(distance, axis=-1) < 1e-2).all()
+
+
+def test_projection_takes_no_step_for_the_sake_of_rounding():
+    net = Network((2, 4, 2, 4, 2, 4, 2))
+    start = inits.orthogonal(net, size=100, rng=0)
+    moved = inits.near(start, 1e-9, rng=0)  # the square of this residual is below rounding
+    assert invariants.project(moved, invariants.balance(start)).iterations == 1
 
 
 def test_projection_of_a_drifted_trajectory():

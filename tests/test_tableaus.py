@@ -223,6 +223,37 @@ def test_a_method_that_does_not_fit_is_refused(changes, error, message):
         dln.Tableau(**(HEUN | changes))
 
 
+def long_heun(stages, terms):
+    """Heun's method with stages that only the error estimate weighs: ``terms`` of them."""
+    errors = [-1.0, *[1 / (terms - 1)] * (terms - 1), *[0.0] * (stages - terms)]
+    return {
+        "name": "long", "order": 2, "a": [[1.0, *[0.0] * (i - 1)] if i else [] for i in range(stages)],
+        "b": [0.5, *[0.0] * (stages - 2), 0.5], "errors": [errors],
+    }  # fmt: skip
+
+
+def test_an_estimate_of_too_many_terms_is_refused_whatever_the_engine():
+    message = r"errors must have weights other than 0 for at most 9 slopes, the one at the end .* not for 11"
+    with pytest.raises(ValueError, match=message):
+        dln.Tableau(**long_heun(12, 10))
+    two = [[0.5, -0.5, *[0.0] * 10], [0.0, 0.0, *[0.25] * 4, *[-0.2] * 5, 0.0]]
+    with pytest.raises(ValueError, match=r"errors must have weights .* not for 12"):
+        dln.Tableau(**(long_heun(12, 2) | {"errors": two}))
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense", "wide", "reduced"])
+def test_an_estimate_of_as_many_terms_as_there_may_be_works(engine):
+    loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(2, 2), rng=0)
+    start = dln.inits.gaussian(dln.Network((2, 6, 2)), size=2, rng=0)
+    plain, longer = (
+        dln.flow(start, loss, (0.0, 1.0), method=dln.Tableau(**method), rtol=1e-6, engine=engine)
+        for method in (HEUN, long_heun(12, 8))
+    )
+    assert longer.success.all()
+    for a, b in zip(longer.final, plain.final, strict=True):
+        assert_allclose(a, b, atol=1e-4)
+
+
 def test_hermite_meets_states_and_slopes_at_both_ends():
     b = (1 / 6, 1 / 3, 1 / 2)
     dense = np.array(hermite(b))

@@ -69,8 +69,6 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
     joins = len(estimates) == 1 and len(rows) == main <= TERMS
     weighed = {j for row in estimates for j, e in enumerate(row) if e != 0}
     error_index = list(range(main)) if joins else [*sorted(weighed - {main - 1}), main - 1]
-    if len(error_index) > TERMS:
-        raise ValueError(f"error estimates may have at most {TERMS} terms, not {len(error_index)}")
     error_weights = np.array([[row[j] if j < len(row) else 0.0 for j in error_index] for row in estimates])
     if len(estimates) == 2:
         missing = TERMS - len(error_index)

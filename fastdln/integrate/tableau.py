@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastdln.integrate.interpolate import Rows, hermite
+from fastdln.kernels.stages import TERMS
 
 
 def _floats(name: str, values: Any) -> tuple[float, ...]:
@@ -37,7 +38,8 @@ class Tableau:
     errors : sequence of 0, 1 or 2 rows, optional
         Each row holds the weights of an error estimate, b minus embedded weights, over the s stages and, behind them
         if there is one more, the slope at the end of the step.  Without an estimate the method takes fixed steps
-        only.  Two estimates e, f are joined as e^2/sqrt(e^2 + 0.01 f^2), as in DOP853.
+        only.  Two estimates e, f are joined as e^2/sqrt(e^2 + 0.01 f^2), as in DOP853.  They may weigh nine slopes, the
+        one at the end of the step, which always takes part, among them.
     embedded_order : int, optional
         Order of the embedded solution; ``order - 1`` by default.
     dense : sequence of rows, optional
@@ -101,6 +103,13 @@ class Tableau:
                 raise ValueError(f"errors[{i}] must sum to 0, not {sum(row)!r}")
         if len(self.errors) > 2:
             raise ValueError(f"errors must have at most 2 rows, not {len(self.errors)}")
+        # An entry's error is scaled and squared where it is summed, so that all its terms must meet in one pass.
+        weighed = {len(main) - 1} | {j for row in self.errors for j, weight in enumerate(row) if weight != 0}
+        if len(weighed) > TERMS:
+            raise ValueError(
+                f"errors must have weights other than 0 for at most {TERMS} slopes, the one at the end of the step "
+                f"counted always, not for {len(weighed)}"
+            )
         for i, row in enumerate(self.extra):
             if len(row) != len(main) + i:
                 raise ValueError(f"extra[{i}] must have {len(main) + i} weights, not {len(row)}")

@@ -87,8 +87,9 @@ def project(
     layers = tuple(W.astype(np.float64) / root for W, root in zip(arrays, roots, strict=True))
     size = np.max([np.square(W).sum(axis=(-2, -1)) for W in layers], axis=0)
     residual = _residual(layers, targets, size)
+    reached = _ROUNDING * max(net.widths) * np.finfo(np.float64).eps
     iterations, last = 0, np.full_like(residual, np.inf)
-    while ((residual > _REACHED) & (residual < last / 2)).any() and iterations < max_iterations:
+    while ((residual > reached) & (residual < last / 2)).any() and iterations < max_iterations:
         layers, last = _newton_step(layers, targets), residual
         residual = _residual(layers, targets, size)
         iterations += 1
@@ -161,6 +162,9 @@ def _kron(A: Floats, B: Floats) -> Floats:
     return product.reshape(*product.shape[:-4], p * r, q * s)
 
 
-_REACHED = 2e-15
+# With n the largest width, forming C from two squares rounds to n eps, relative to the largest squared layer. The two
+# products P W P^{-1} of the last step round each layer to n eps, which moves the two squares by 4 n eps: no step comes
+# surely below the sum.
+_ROUNDING = 5
 _ACCEPTED = 1e-12
 _LONGEST = 2.0

@@ -1,0 +1,48 @@
+"""One block of networks in the lanes engine, and the rate of its right-hand side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+import fastdln as dln
+from fastdln.engines.arena import Arena
+from fastdln.engines.lanes import executor
+from fastdln.engines.problem import Problem
+from fastdln.engines.recipe import recipe
+from fastdln.integrate.tableaus import TSIT5
+from fastdln.kernels.memory import peek, view
+from fastdln.kernels.steps import slope
+
+
+@numba.njit(nogil=True)
+def repeat(workspace, memory, control, times):  # type: ignore[no-untyped-def]
+    w, arena, ctl = workspace[0], view(memory), view(control)
+    for _ in range(times):
+        slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), False)
+
+
+def block(widths: tuple[int, ...], trajectories: int = 1) -> tuple[Arena, int]:
+    """An arena of such a batch, one block of networks of order one in it, and the flops of their right-hand side."""
+    network = dln.Network(widths)
+    loss = dln.Quadratic(np.random.default_rng(0).standard_normal((widths[-1], widths[0])))
+    start = np.zeros((trajectories, network.n_parameters))
+    problem = Problem(
+        network=network, loss=loss, start=start, atol=np.ones(trajectories), rtol=1e-6, duration=1.0, direction=1.0,
+        times=np.zeros(0), method=TSIT5, raw=(), learning=False, max_steps=1,
+    )  # fmt: skip
+    plan = recipe(problem, executor(np.float64))
+    arena = Arena(plan)
+    arena.arena[:] = 0.3 * np.random.default_rng(1).standard_normal(arena.arena.size)
+    return arena, plan.program.flops * plan.executor.lanes
+
+
+def rate(arena: Arena, flops: int, seconds: float, clock: Callable[[], float] = time.process_time) -> float:
+    """Floating-point operations per second of about so many seconds of right-hand sides."""
+    times = max(3, int(seconds * 3e10 / flops))
+    start = clock()
+    repeat(arena.workspace, arena.arena, arena.ctl, times)
+    return flops * times / (clock() - start)
