@@ -75,6 +75,18 @@ def test_the_next_step_follows_the_proportional_integral_law(method, estimates):
             assert after[control.OLD_ERROR, l] == pytest.approx(math.log2(error), abs=1e-7)
 
 
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_no_step_is_longer_right_after_a_rejected_one(method):
+    """However small its error is: a longer one was refused a moment ago.  The one after it may grow again."""
+    ctl, sizes = lanes_of_control(), np.ones(1)
+    ctl[control.REJECTED] = 1.0
+    for error in (1.0, 1e-2, 1e-8, 0.0):
+        after, *_ = end_step(ctl, np.full((1, 1, LANES), error**2), sizes, **gains(method)._asdict())
+        assert (after[control.NEXT_STEP] <= ctl[control.STEP]).all()
+        assert not after[control.REJECTED].any()
+    assert (end_step(after, np.full((1, 1, LANES), 1e-12), sizes)[0][control.NEXT_STEP] > ctl[control.STEP]).all()
+
+
 @pytest.mark.parametrize("special", [np.nan, np.inf, 1e301])
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0)])
 def test_an_error_that_is_not_finite_is_rejected_and_touches_its_lane_only(special, place):

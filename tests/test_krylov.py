@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -387,6 +388,29 @@ def test_it_goes_back_to_a_checkpoint_and_keeps_what_was_good(last, width, told,
     assert len(t) == sol.n_accepted
     assert t[-1] == pytest.approx(40.0, rel=1e-14)
     assert (step > 0).all()
+
+
+def test_it_goes_on_with_more_levels_only_from_where_the_error_was_a_hundredth_of_the_tolerance(monkeypatch):
+    """More levels cannot take back an error that is there: it must leave nearly all the tolerance to the rest."""
+    flow, legs, leg_of_pair = level_by_level(monkeypatch, 20), [], Pair.leg
+
+    def leg(pair, begin, steps):
+        legs.append(leg_of_pair(pair, begin, steps))
+        return legs[-1]
+
+    monkeypatch.setattr(Pair, "leg", leg)
+    flow(engine="reduced", rtol=1e-8)
+    kept, passed_over = [0.0], 0
+    for before, after in pairwise(legs):
+        if before.end.error <= 1:
+            kept.append(before.end.error)
+            assert after.begin is before.end
+            continue
+        assert after.begin.error <= 0.01
+        passed_over += sum(error > 0.01 for error in kept)
+        kept = [error for error in kept if error <= after.begin.error]
+    assert passed_over > 0
+    assert legs[-1].end.error <= 1
 
 
 def test_where_more_levels_do_not_pay_it_goes_on_as_it_is(told):
