@@ -1,4 +1,4 @@
-"""The checks that people and CI share: ``nox`` runs all but the measurements, ``nox -s types`` one of them.
+"""The checks that people and CI share: ``nox`` runs all but the measurements and the mutants, ``nox -s types`` one of them.
 
 In an environment that has the ``dev`` group already, ``nox --no-venv --no-install`` uses it as it is.
 """
@@ -62,6 +62,13 @@ def layers(session: nox.Session) -> None:
     """Check that imports point down."""
     install(session, "dev")
     session.run("lint-imports")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Try single bugs that the tests should notice, in some twenty minutes; arguments choose a few."""
+    install(session, "test")
+    session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
 @nox.session

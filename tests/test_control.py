@@ -115,6 +115,21 @@ def test_what_ends_a_trajectory():
     assert after[control.STOPPED].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
 
 
+def test_only_accepted_steps_are_remembered():
+    """Neither the error of a rejected step nor what holds at its end is that of any state that was reached."""
+    ctl, sums = lanes_of_control(), np.full((1, 1, LANES), 0.25)
+    ctl[control.GRADIENT2] = ctl[control.LOSS2] = 1e-9
+    sums[0, 0, :4] = 4.0, 1e300, np.nan, np.inf
+    after, _, flags = end_step(ctl, sums, (1,), stop_gradient2=1e-8, stop_loss2=1e-8)
+    rejected = np.arange(LANES) < 4
+    assert np.array_equal(after[control.OLD_ERROR, rejected], ctl[control.OLD_ERROR, rejected])
+    assert after[control.OLD_ERROR, ~rejected] == pytest.approx(-1.0, abs=1e-7)
+    assert np.array_equal(after[control.STOPPED] > 0, ~rejected)
+    assert np.array_equal(bits(flags, control.FINISHED_BITS), ~rejected)
+    assert np.array_equal(after[control.REACHED, rejected], ctl[control.TIME, rejected])
+    assert (after[control.DUE_LIMIT, rejected] == -1.0).all()
+
+
 def test_output_is_due_where_an_accepted_step_passes_it():
     ctl = lanes_of_control()
     ctl[control.NEXT_OUTPUT] = ctl[control.TIME] + 0.25 * ctl[control.STEP]

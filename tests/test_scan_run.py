@@ -355,6 +355,18 @@ def test_random_targets_stay_when_the_starts_change():
                 np.testing.assert_array_equal(target, targets[0])
 
 
+def test_the_seed_changes_every_start_and_target():
+    """Of all cells, every number but the zeros of the identity."""
+    for init in (INIT, 'kind = "orthogonal"\ngain = 2.0', 'kind = "balanced"\nscale = 0.5'):
+        text = SPEC.replace(VALUES, 'kind = "random"').replace(INIT, init)
+        plans = [Plan(read(text.replace("seed = 3", f"seed = {seed}")), Path()) for seed in (3, 4)]
+        for index in range(3):
+            one, other = (problem(plan, index) for plan in plans)
+            assert (one.loss(0, 5).target != other.loss(0, 5).target).all()
+            for W, V in zip(one.start(0, 5), other.start(0, 5), strict=True):
+                assert (W != V).all()
+
+
 def test_random_targets_run(tmp_path: Path):
     spec = write_spec(tmp_path, (VALUES, 'kind = "random"'))
     whole = scan(spec, tmp_path / "whole.zarr")
