@@ -1,4 +1,4 @@
-"""The checks that people and CI share: ``nox`` runs all but the measurements and the mutants, ``nox -s types`` one of them.
+"""The checks that people and CI share: ``nox`` runs all but measurements and mutants, ``nox -s types`` one of them.
 
 In an environment that has the ``dev`` group already, ``nox --no-venv --no-install`` uses it as it is.
 """

@@ -118,11 +118,11 @@ def steepness(w0, delta, share=1.0):
 @pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
 def test_large_tolerances_are_weighed_by_the_ball_that_they_allow(engine):
     """Where the tolerance is a good part of the weights, how it is made up counts, and every product of changes."""
-    n, rtol, atol = 400, 0.02, 0.08
+    n, rtol, atol = 400, 0.08, 0.05
     rng = np.random.default_rng(5)
     w0 = tuple(
         size * np.linalg.qr(rng.standard_normal((n, 2, 2)))[0] + 0.15 * rng.standard_normal((n, 2, 2))
-        for size in (0.8, 1.1, 1.4)
+        for size in (0.7, 1.1, 1.5)
     )
     delta = atol + rtol * np.min([np.sqrt(np.mean(W**2, axis=(1, 2))) for W in w0], axis=0)
     mu = steepness(w0, delta)

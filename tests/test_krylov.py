@@ -449,6 +449,26 @@ def test_growth_that_no_narrow_network_sees_is_not_missed(coupling):
     assert_allclose(sol.learning_times, exact.learning_times, rtol=1e-4)
 
 
+def test_what_may_grow_where_neither_network_looks_counts():
+    """Between the narrow network and the rough one the difference is a millionth of what may have grown beyond both."""
+    W, loss = hidden(1e-12, 1e-3)
+    rtol, atol = 1e-6, 1e-12
+    problem = Problem(
+        network=dln.Network((2, 80, 80, 2)), loss=loss, start=np.concatenate([V.ravel() for V in W])[None],
+        atol=np.full(1, atol), rtol=rtol, duration=4.0, direction=1.0, times=np.zeros(0), method=DOP853, raw=(),
+        learning=False, max_steps=10**4,
+    )  # fmt: skip
+    none = Results(problem, slice(0, 1))
+    pair = Pair(problem, grown(W, 9))
+    begin = Checkpoint(0.0, pair.start, pair.start, 0.0, 0.0, 0, none.learned[0], none.counts[0])
+    at = pair.leg(begin, 10**4).end
+    assert at.elapsed == 4.0
+    allowed = min(V.size**0.5 * atol + rtol * np.linalg.norm(V) for V in at.fine)
+    apart = max(np.linalg.norm(a - b) for a, b in zip(at.fine, at.rough, strict=True))
+    assert at.bound > 1e5 * apart
+    assert at.error >= at.bound / allowed * (1 - 1e-12)
+
+
 @pytest.mark.parametrize("kind", ["power law", "low rank", "nearly orthogonal", "clusters", "outlier"])
 def test_structured_layers(kind):
     """Errors are of the size that the tolerance promises, whatever the spectrum of the hidden layer."""

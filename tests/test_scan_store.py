@@ -234,6 +234,17 @@ def test_torn_line_is_cut_off(store: Path):
     assert journal.read_bytes().splitlines(keepends=True)[:-1] == lines[:-1]
 
 
+@pytest.mark.parametrize("tail", [b'{"unit"', b"x" * 1000, b"x" * 1000 + b"\n"], ids=["short", "long", "long line"])
+def test_nothing_of_a_torn_line_stays(store: Path, tail: bytes):
+    """However long it is, even where nothing is written behind it."""
+    journal = store / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + tail)
+    with Journal(journal):
+        pass
+    assert journal.read_bytes() == b"".join(lines[:-1])
+
+
 def test_lost_tail_is_computed_again(store: Path):
     whole, journal = xr.open_zarr(store).load(), store / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:3]))

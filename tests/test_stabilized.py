@@ -12,7 +12,8 @@ import fastdln as dln
 from fastdln.integrate.stabilized import rkc2, rock4, tables
 from fastdln.kernels import stabilized
 from fastdln.kernels.chebyshev import LEAST2, MOST2, REACH2
-from fastdln.kernels.control import ACTIVE
+from fastdln.kernels.control import ACTIVE, STEP
+from fastdln.kernels.layout import RKC, ROCK
 from tests.stabilized import rkc2_step, rock4_step
 
 STAGES2 = (LEAST2, 5, 6, 9, 17, 40, 101, 300)
@@ -154,6 +155,33 @@ def test_stages_are_enough_for_a_tenth_more_than_the_largest_eigenvalue():
     needed = [np.maximum(np.floor(1 + np.sqrt(1 + REACH2 * margin * z)), LEAST2).sum() for margin in (1.0, 1.09)]
     assert needed[1] - needed[0] > 200
     assert needed[1] <= sol.n_rhs <= needed[1] + 200  # estimates of the radius and rejected steps come to some 100
+
+
+def test_stages_are_as_few_as_are_stable(monkeypatch):
+    """By the formulas of the intervals; ROCK4 up to the highest degree that may be used, RKC2 up to the most stages."""
+    monkeypatch.setattr(stabilized, "peek_real", lambda table, i: table.flat[i])
+    rock, lanes = tables(1e-6, np.float64), 200
+    z = np.geomspace(0.01, 1e7, lanes)
+    w = types.SimpleNamespace(lanes=lanes, longest=rock.longest, rock_at=rock.rock)
+    ctl = np.zeros((stabilized.ROWS, lanes))
+    ctl[ACTIVE], ctl[STEP], ctl[stabilized.RADIUS] = 1.0, 0.1, 10 * z
+    for kind in (ROCK, RKC):
+        ctl[stabilized.KIND] = kind
+        stabilized.count_stages.py_func(w, ctl)
+        stages = ctl[stabilized.STAGES]
+        if kind == ROCK:
+            degrees = rock4()[: rock.longest + 1]
+            most = degrees[-1].reach
+            least = [next((m.stages for m in degrees if m.reach >= x), degrees[-1].stages) for x in z]
+            assert np.array_equal(stages, least)
+        else:
+            most = (MOST2**2 - 1) / REACH2
+            reach = lambda s: (s**2 - 1) / REACH2  # noqa: E731
+            within = z < most
+            assert (reach(stages)[within] >= z[within]).all()
+            assert ((reach(stages - 1) <= z * (1 + 1e-12)) | (stages == LEAST2))[within].all()
+            assert (stages[~within] == MOST2).all()
+        assert (z > most).any()
 
 
 def radii(monkeypatch, estimates, wait=1.0):
