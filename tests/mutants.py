@@ -68,6 +68,10 @@ MUTANTS = (
         ("test_control.py::test_only_accepted_steps_are_remembered",),
     ),
     Mutant(
+        "control-never-gives-up", "kernels/control.py", "~(next_step > reached * SMALLEST)", "~(next_step > 0.0)",
+        ("test_control.py::test_what_ends_a_trajectory",),
+    ),
+    Mutant(
         "first-step-hides-nan", "kernels/begin.py", "not mean <= worst", "mean > worst",
         ("test_failures.py::test_a_bad_start_fails_alone",),
     ),
@@ -240,6 +244,10 @@ MUTANTS = (
         ("test_scan_run.py::test_the_seed_changes_every_start_and_target",),
     ),
     Mutant(
+        "automatic-end-of-large-starts", "scan/problem.py", "min(scale, 0.1 * s)", "max(scale, 0.1 * s)",
+        ("test_scan_run.py::test_automatic_end",),
+    ),
+    Mutant(
         "journal-skips-damage", "scan/journal.py", "if number < len(lines):", "if number < 0:",
         ("test_scan_store.py::test_damaged_journal_is_refused",),
     ),
@@ -260,7 +268,24 @@ MUTANTS = (
         '"array.write_empty_chunks": False',
         ("test_scan_store.py::test_every_unit_is_on_the_disk_even_if_nothing_was_learned",),
     ),
-    # ---- losses, field, observables
+    # ---- losses, field, observables, going on
+    Mutant(
+        "drift-since-the-extension", "gradient_flow.py", "origin=old._origin[go_on]", "origin=old._final[go_on]",
+        ("test_flow.py::test_the_drift_of_an_extended_flow_is_that_since_its_first_start[dense]",),
+    ),
+    Mutant(
+        "extension-learns-again", "gradient_flow.py",
+        "np.where(np.isnan(learned), joined(learned, new._learning_times), learned)",
+        "joined(learned, new._learning_times)", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
+    ),
+    Mutant(
+        "tolerance-of-zero-layers", "arguments.py", "np.where(usable, np.minimum(least, size), least)",
+        "np.minimum(least, size)", ("test_flow.py::test_the_absolute_tolerance_follows_each_start[dense]",),
+    ),
+    Mutant(
+        "cache-ignores-edits", "kernels/compile.py", "source.read_bytes()", 'b""',
+        ("test_failures.py::test_edits_and_upgrades_begin_a_new_cache_folder",),
+    ),
     Mutant(
         "regression-floor", "losses.py", "floor=0.5 * float(", "floor=float(",
         ("test_losses.py::test_regression_is_the_mean_squared_error_of_the_data",),
@@ -318,8 +343,22 @@ MUTANTS = (
         ("test_tangent.py::test_alignment_is_its_definition_and_the_rate_of_the_loss",),
     ),
     Mutant(
-        "sequential-neighbours", "theory/itinerary/learning.py", "np.fmax.accumulate(end, axis=0)[:-1]", "end[:-1]",
-        ("test_itinerary.py::test_synthetic_strengths_are_read_as_defined",),
+        "under-way-after-it-was-learned", "theory/itinerary/learning.py", "(part < _BEGUN) & (index < at[..., None])",
+        "part < _BEGUN", ("test_itinerary.py::test_synthetic_strengths_are_read_as_defined",),
+    ),
+    Mutant(
+        "bound-of-the-layers-below", "theory/invariants/boundedness.py", "sum(decline[i:], zero)",
+        "sum(decline[:i], zero)", ("test_invariants.py::test_a_layer_that_is_large_alone_stays_below_its_norm_bound",),
+    ),
+    Mutant(
+        "spectrum-of-exchanges", "theory/hessian/closed.py", "exchanged = s[:, None] ** (h - 2)",
+        "exchanged = s[:, None] ** (h - 1)",
+        ("test_hessian.py::test_spectrum_at_canonical_points_is_the_closed_form",),
+    ),
+    Mutant(
+        "exponent-of-tied-modes", "theory/rates/local.py", "- learned * int(tied[r_max:].sum())", "",
+        ("test_rates.py::test_the_exponent_at_balanced_minima_is_the_least_positive_entry_of_the_closed_list",
+         "test_rates.py::test_where_the_hessian_does_not_tell"),
     ),
 )  # fmt: skip
 
