@@ -137,6 +137,15 @@ MUTANTS = (
         ("test_certified.py::test_modes_below_the_tolerance_are_waited_for_where_learning_times_are_recorded",),
     ),
     Mutant(
+        "certificate-believes-elimination", "kernels/certificate.py",
+        "shift - 4.0 * UNIT * (rows + columns + 8) * trace", "shift",
+        ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
+    ),
+    Mutant(
+        "certificate-wide-believes-elimination", "engines/wide/finish.py", "slack = 4.0 * UNIT", "slack = 0.0 * UNIT",
+        ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
+    ),
+    Mutant(
         "certificate-wide-first-order", "engines/wide/finish.py", "shift = shift * (norm + delta) + size * delta",
         "shift = shift * norm + size * delta", (f"{BALL}[wide]",),
     ),
@@ -172,6 +181,10 @@ MUTANTS = (
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
     Mutant(
+        "rkc2-passes-after-rock4", "kernels/stabilized.py", " and ctl[T2, l] <= SHARE2", "",
+        ("test_stabilized.py::test_a_large_error_of_rkc2_passes_only_where_the_step_leads_nowhere",),
+    ),
+    Mutant(
         "rkc2-order-of-its-errors", "kernels/stabilized.py", "e * e * cube_root(e * e) if", "e * e if",
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
@@ -200,6 +213,15 @@ MUTANTS = (
     Mutant(
         "krylov-bound-forgets", "theory/reduction/defect.py", "bound * grown + d", "bound + d",
         ("test_krylov.py::test_bound_follows_its_equation",),
+    ),
+    Mutant(
+        "krylov-bound-begins-anew", "engines/krylov/pair.py", "begin.bound, beside.times,", "0.0, beside.times,",
+        ("test_krylov.py::test_the_rough_network_takes_its_error_from_leg_to_leg",),
+    ),
+    Mutant(
+        "krylov-rough-begins-anew", "engines/krylov/pair.py", "replace(end, rough=rough, bound",
+        "replace(end, rough=end.fine, bound",
+        ("test_krylov.py::test_the_rough_network_takes_its_error_from_leg_to_leg",),
     ),
     Mutant(
         "krylov-nothing-unseen", "engines/krylov/pair.py", "errors.append(bound / min(allowed))", "pass",

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastdln as dln
+from fastdln.engines.wide.finish import least_value as wide_least_value
 from fastdln.kernels import certificate
 from fastdln.kernels.lanes import LANES_VARIABLE
 from fastdln.network import Network
@@ -162,6 +163,32 @@ def test_a_singular_value_is_lowered_by_all_that_moving_the_layers_can_take():
                 assert lower(task.ctypes.data, 0.999 * taken, first, depth, delta) == 0.0
         # rounding is taken off as well
         assert 1.0 - lower(task.ctypes.data, 1.0, 0, depth, 0.0) == pytest.approx(1e-13 * np.prod(sizes), rel=1e-2)
+
+
+def test_a_bound_of_a_singular_value_that_is_zero_is_zero():
+    """Of integer matrices whose columns are dependent, of any size: the Gram matrix is exact, elimination is not."""
+
+    @numba.njit(error_model="numpy")
+    def bound(task, matrix, rows, columns):
+        return certificate.least_value(certificate.task_at(task), matrix, rows, columns)
+
+    rng = np.random.default_rng(0)
+    gram, factor, task = np.empty(64), np.empty(64), np.zeros(1, certificate.TASK)
+    task["gram"], task["factor"] = gram.ctypes.data, factor.ctypes.data
+    for k in range(600):
+        columns = 2 + k % 7
+        rows, rank = columns + k % 3, int(rng.integers(1, columns))
+        low, high = rng.integers(-9, 10, (rows, rank)), rng.integers(-9, 10, (rank, columns))
+        matrix = np.ascontiguousarray(low @ high, float) * 2.0 ** (k % 40 - 20)
+        found = bound(task.ctypes.data, matrix.ctypes.data, rows, columns)
+        assert found == 0.0
+        assert wide_least_value(np.ascontiguousarray(matrix.T)) == 0.0
+        # beside it, where the columns are independent, most of the value is found
+        matrix[:columns] += np.diag(np.full(columns, 0.5 * np.linalg.norm(matrix) + 1.0))
+        least = np.linalg.svd(matrix, compute_uv=False)[-1]
+        for found in (bound(task.ctypes.data, matrix.ctypes.data, rows, columns), wide_least_value(matrix.T.copy())):
+            assert found <= least * (1 + 1e-9)
+            assert found >= 0.9 * least or least < 1e-6 * np.linalg.norm(matrix)
 
 
 @engines

@@ -449,18 +449,35 @@ def test_growth_that_no_narrow_network_sees_is_not_missed(coupling):
     assert_allclose(sol.learning_times, exact.learning_times, rtol=1e-4)
 
 
+def beginning(W, loss, level, duration, rtol, atol):
+    """The two networks of a level, and the checkpoint that they begin with."""
+    net = dln.Network((W[0].shape[1], *map(len, W)))
+    problem = Problem(
+        network=net, loss=loss, start=net.pack(W)[None], atol=np.full(1, atol), rtol=rtol, duration=duration,
+        direction=1.0, times=np.zeros(0), method=DOP853, raw=(), learning=False, max_steps=10**4,
+    )  # fmt: skip
+    none, pair = Results(problem, slice(0, 1)), Pair(problem, grown(W, level))
+    return pair, Checkpoint(0.0, pair.start, pair.start, 0.0, 0.0, 0, none.learned[0], none.counts[0])
+
+
+def test_the_rough_network_takes_its_error_from_leg_to_leg():
+    """It ends where it would without the stop between, which is far from the other network."""
+    W, loss = gaussian((2, 90, 90, 3), 0.1), quadratic((2, 90, 90, 3))
+    pair, begin = beginning(W, loss, 6, 20.0, 1e-8, 1e-11)
+    whole, first = (pair.leg(begin, steps).end for steps in (10**4, 30))
+    second = pair.leg(first, 10**4).end
+    assert 0.0 < first.elapsed < second.elapsed == whole.elapsed == 20.0
+    for a, b, c in zip(second.rough, whole.rough, whole.fine, strict=True):
+        assert np.linalg.norm(a - b) < 0.01 * np.linalg.norm(b - c)
+    assert second.error > 0.5 * whole.error
+    assert second.bound > first.bound > 0.0
+
+
 def test_what_may_grow_where_neither_network_looks_counts():
     """Between the narrow network and the rough one the difference is a millionth of what may have grown beyond both."""
     W, loss = hidden(1e-12, 1e-3)
     rtol, atol = 1e-6, 1e-12
-    problem = Problem(
-        network=dln.Network((2, 80, 80, 2)), loss=loss, start=np.concatenate([V.ravel() for V in W])[None],
-        atol=np.full(1, atol), rtol=rtol, duration=4.0, direction=1.0, times=np.zeros(0), method=DOP853, raw=(),
-        learning=False, max_steps=10**4,
-    )  # fmt: skip
-    none = Results(problem, slice(0, 1))
-    pair = Pair(problem, grown(W, 9))
-    begin = Checkpoint(0.0, pair.start, pair.start, 0.0, 0.0, 0, none.learned[0], none.counts[0])
+    pair, begin = beginning(W, loss, 9, 4.0, rtol, atol)
     at = pair.leg(begin, 10**4).end
     assert at.elapsed == 4.0
     allowed = min(V.size**0.5 * atol + rtol * np.linalg.norm(V) for V in at.fine)

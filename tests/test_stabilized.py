@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import fastdln as dln
-from fastdln.integrate.stabilized import rkc2, rock4, tables
+from fastdln.integrate.stabilized import GAINS, rkc2, rock4, tables
 from fastdln.kernels import stabilized
 from fastdln.kernels.chebyshev import LEAST2, MOST2, REACH2
 from fastdln.kernels.control import ACTIVE, STEP
@@ -182,6 +182,35 @@ def test_stages_are_as_few_as_are_stable(monkeypatch):
             assert ((reach(stages - 1) <= z * (1 + 1e-12)) | (stages == LEAST2))[within].all()
             assert (stages[~within] == MOST2).all()
         assert (z > most).any()
+
+
+def test_a_large_error_of_rkc2_passes_only_where_the_step_leads_nowhere(monkeypatch):
+    """After ROCK4 its difference of stages shows what rounding has left; but a step that moves is what its error says.
+
+    Lanes: errors of 5 and steps of 0.1, 0.1 and 3 tolerances, the second one not among the first after ROCK4.
+    """
+    errors, moved = np.full(3, 5.0), np.array([0.1, 0.1, 3.0])
+    ctl = np.zeros((stabilized.ROWS, 3))
+    ctl[stabilized.KIND], ctl[stabilized.TRIALS] = RKC, [1.0, 50.0, 1.0]
+
+    def displacement(w, arena, ctl):
+        ctl[stabilized.T2] = moved
+
+    monkeypatch.setattr(stabilized, "displacement", displacement)
+    monkeypatch.setattr(stabilized, "difference_sums", lambda *_: None)
+    monkeypatch.setattr(stabilized, "norm", lambda w, arena, l: stabilized.SHARE2 * errors[l])
+    monkeypatch.setattr(stabilized, "place", lambda w, address: address)
+    monkeypatch.setattr(stabilized, "poke", lambda *_: None)
+    monkeypatch.setattr(stabilized, "cube_root", stabilized.cube_root.py_func)
+    for fourth, passes in ((True, [True, False, False]), (False, [False, False, False])):
+        w = types.SimpleNamespace(lanes=3, fourth=fourth, sums_at=0, states_at=0, state_at=0, next_at=0)
+        sums = np.zeros(3)
+        stabilized.judge.py_func(w, sums, ctl, False, True)
+        assert (sums <= 1).tolist() == passes
+        # with e^(4/3) as the norm the elementary law of order 3 changes the step by e^(-1/3)
+        assert sums[~np.array(passes)] == pytest.approx(5.0 ** (8 / 3))
+        kept = GAINS.alpha * np.log2(sums[passes]) / 2
+        assert kept == pytest.approx(GAINS.safety)
 
 
 def radii(monkeypatch, estimates, wait=1.0):
