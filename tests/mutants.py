@@ -402,6 +402,15 @@ def mutated(mutant: Mutant, folder: Path) -> str:
     return changed
 
 
+def misfit(mutant: Mutant, folder: Path) -> str:
+    """Why a mutant cannot be made, or nothing."""
+    try:
+        mutated(mutant, folder)
+    except BrokenError as error:
+        return str(error)
+    return ""
+
+
 def environment(tree: Path) -> dict[str, str]:
     """What commands are run with, so that a tree is what they import, and no other one is changed."""
     return os.environ | {
@@ -420,18 +429,18 @@ def check_import(tree: Path) -> None:
         raise BrokenError(f"the tests would import {found.strip()} and not what is in {tree}")
 
 
-def passes(tests: Sequence[str], tree: Path) -> bool:
-    """Whether tests pass in a tree."""
+def failure(tests: Sequence[str], tree: Path) -> str:
+    """What pytest says of tests that fail in a tree; nothing where they pass."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{x}" for x in tests)]
     try:
         done = subprocess.run(
             command, cwd=tree, env=environment(tree), capture_output=True, text=True, timeout=LONGEST, check=False
         )
     except subprocess.TimeoutExpired:
-        return False
+        return f"no end within {LONGEST:g} s"
     if done.returncode not in (0, 1) or "numba.core.errors" in done.stdout:
         raise BrokenError(f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
-    return done.returncode == 0
+    return done.stdout[-3000:] if done.returncode else ""
 
 
 def survives(mutant: Mutant, tree: Path) -> bool:
@@ -440,7 +449,7 @@ def survives(mutant: Mutant, tree: Path) -> bool:
     before, times = path.read_text(), path.stat()
     path.write_text(changed)
     try:
-        return passes(mutant.tests, tree)
+        return not failure(mutant.tests, tree)
     finally:
         path.write_text(before)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -453,13 +462,16 @@ def chosen(names: Sequence[str], parts: Sequence[str]) -> list[Mutant]:
         raise BrokenError(f"no mutant has the name {', '.join(unknown)}; --list tells them")
     if not names and not parts:
         return list(MUTANTS)
-    return [m for m in MUTANTS if m.name in names or any(part in m.name for part in parts)]
+    found = [m for m in MUTANTS if m.name in names or any(part in m.name for part in parts)]
+    if not found:
+        raise BrokenError(f"no mutant has {' or '.join(parts)} in its name; --list tells them")
+    return found
 
 
 def try_all(mutants: Sequence[Mutant]) -> list[str]:
     """Try mutants in a copy of the tree; returns the names of those that survive, or tell nothing."""
-    for mutant in mutants:
-        mutated(mutant, ROOT)
+    if misplaced := [complaint for mutant in mutants if (complaint := misfit(mutant, ROOT))]:
+        raise BrokenError("\n".join(misplaced))
     left = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder) / "tree"
@@ -471,8 +483,8 @@ def try_all(mutants: Sequence[Mutant]) -> list[str]:
         check_import(tree)
         print(f"{'without any':40}", end="", flush=True)
         began = time.perf_counter()
-        if not passes(list(dict.fromkeys(test for mutant in mutants for test in mutant.tests)), tree):
-            raise BrokenError("the tests of these mutants do not pass without them")
+        if said := failure(list(dict.fromkeys(test for mutant in mutants for test in mutant.tests)), tree):
+            raise BrokenError(f"the tests of these mutants do not pass without them:\n{said}")
         print(f"passes      {time.perf_counter() - began:4.0f} s", flush=True)
         for number, mutant in enumerate(mutants, start=1):
             print(f"{number:3}/{len(mutants):<3} {mutant.name:32} ", end="", flush=True)
