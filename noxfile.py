@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The checks that people and CI share: ``nox`` runs all but other machines and the measurements, ``nox -s types`` one.
+=======
+"""The checks that people and CI share: ``nox`` runs all but measurements and mutants, ``nox -s types`` one of them.
+>>>>>>> mutants
 
 In an environment that has the ``dev`` group already, ``nox --no-venv --no-install`` uses it as it is.
 """
@@ -106,6 +110,13 @@ def layers(session: nox.Session) -> None:
     """Check that imports point down."""
     install(session, "dev")
     session.run("lint-imports")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Try single bugs that the tests should notice, in some twenty minutes; arguments choose a few."""
+    install(session, "test")
+    session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
 @nox.session

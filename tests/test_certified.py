@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastdln as dln
+from fastdln.engines.wide.finish import least_value as wide_least_value
+from fastdln.kernels import certificate
 from fastdln.kernels.lanes import LANES_VARIABLE
 from fastdln.network import Network
 from fastdln.scan import scan
@@ -90,6 +93,102 @@ def test_the_decision_at_the_start_is_that_of_singular_values(widths, rates):
     assert sol.certified[length <= 0.8].all()
     assert 50 < sol.certified.sum() < n - 50
     assert (sol.n_accepted[sol.certified] == 0).all()
+
+
+def lowered(value, sizes, delta):
+    """What moving layers of these Frobenius norms by at most delta leaves of a singular value of their product.
+
+    Each change D_i has norm delta at most, and  prod (W_i + D_i) - prod W_i  has no more than all the products of norms
+    with at least one change among them.
+    """
+    return np.maximum(value - (np.prod(sizes + delta, axis=0) - np.prod(sizes, axis=0)), 0.0)
+
+
+def steepness(w0, delta, share=1.0):
+    """Bound mu of three square layers below in the ball of radius delta, from such a share of the singular values."""
+    least = lambda matrices: share * np.linalg.svd(matrices, compute_uv=False)[..., -1]  # noqa: E731
+    sizes = np.array([np.linalg.norm(W, axis=(1, 2)) for W in w0])
+    sides = (
+        (1.0, lowered(least(w0[2] @ w0[1]), sizes[1:], delta)),
+        (lowered(least(w0[0]), sizes[:1], delta), lowered(least(w0[2]), sizes[2:], delta)),
+        (lowered(least(w0[1] @ w0[0]), sizes[:2], delta), 1.0),
+    )
+    return sum(np.square(below * above) for below, above in sides)
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
+def test_large_tolerances_are_weighed_by_the_ball_that_they_allow(engine):
+    """Where the tolerance is a good part of the weights, how it is made up counts, and every product of changes."""
+    n, rtol, atol = 400, 0.08, 0.05
+    rng = np.random.default_rng(5)
+    w0 = tuple(
+        size * np.linalg.qr(rng.standard_normal((n, 2, 2)))[0] + 0.15 * rng.standard_normal((n, 2, 2))
+        for size in (0.7, 1.1, 1.5)
+    )
+    delta = atol + rtol * np.min([np.sqrt(np.mean(W**2, axis=(1, 2))) for W in w0], axis=0)
+    mu = steepness(w0, delta)
+    excess = delta**2 * mu / 2 * np.geomspace(0.3, 3.0, n)[rng.permutation(n)]
+    off = rng.standard_normal((n, 2, 2))
+    off *= np.sqrt(2 * excess)[:, None, None] / np.linalg.norm(off, axis=(1, 2), keepdims=True)
+    loss = dln.Quadratic(w0[2] @ w0[1] @ w0[0] + off)
+    sol = dln.flow(w0, loss, (0.0, 1e-9), [], rtol=rtol, atol=atol, certify=True, engine=engine)
+    certified = sol.certified & (sol.n_accepted == 0)
+    path = np.sqrt(2 * excess / mu)
+    assert (path[certified] <= delta[certified]).all()
+    # the least eigenvalues that are found are at least 1/1.2 of the true ones
+    known = 2 * excess < 0.999 * delta**2 * steepness(w0, delta, 1.2**-0.5)
+    assert certified[known].all()
+    assert known.sum() > 20
+    assert 50 < certified.sum() < n - 50
+
+
+def test_a_singular_value_is_lowered_by_all_that_moving_the_layers_can_take():
+    """Of the layers from ``first`` on; in scalar networks whose weights grow the bound is reached."""
+
+    @numba.njit(error_model="numpy")
+    def lower(task, value, first, last, delta):
+        return certificate.lowered(certificate.task_at(task), value, first, last, delta)
+
+    rng = np.random.default_rng(0)
+    for depth in (1, 2, 3, 6):
+        sizes, task = rng.uniform(0.1, 2.0, depth), np.zeros(1, certificate.TASK)
+        task["norms"], task["rounding"] = sizes.ctypes.data, 1e-13
+        for delta in (1e-9, 1e-3, 0.3, 2.0):
+            for first in range(depth):
+                own = sizes[first:]
+                taken = np.prod(own + delta) - np.prod(own)
+                found = lower(task.ctypes.data, 1e4, first, depth, delta)
+                assert 1e4 - found >= taken * (1 - 1e-6) - 1e-11
+                assert 1e4 - found == pytest.approx(taken, rel=1e-6, abs=1e-11)
+                assert lower(task.ctypes.data, 0.999 * taken, first, depth, delta) == 0.0
+        # rounding is taken off as well
+        assert 1.0 - lower(task.ctypes.data, 1.0, 0, depth, 0.0) == pytest.approx(1e-13 * np.prod(sizes), rel=1e-2)
+
+
+def test_a_bound_of_a_singular_value_that_is_zero_is_zero():
+    """Of integer matrices whose columns are dependent, of any size: the Gram matrix is exact, elimination is not."""
+
+    @numba.njit(error_model="numpy")
+    def bound(task, matrix, rows, columns):
+        return certificate.least_value(certificate.task_at(task), matrix, rows, columns)
+
+    rng = np.random.default_rng(0)
+    gram, factor, task = np.empty(64), np.empty(64), np.zeros(1, certificate.TASK)
+    task["gram"], task["factor"] = gram.ctypes.data, factor.ctypes.data
+    for k in range(600):
+        columns = 2 + k % 7
+        rows, rank = columns + k % 3, int(rng.integers(1, columns))
+        low, high = rng.integers(-9, 10, (rows, rank)), rng.integers(-9, 10, (rank, columns))
+        matrix = np.ascontiguousarray(low @ high, float) * 2.0 ** (k % 40 - 20)
+        found = bound(task.ctypes.data, matrix.ctypes.data, rows, columns)
+        assert found == 0.0
+        assert wide_least_value(np.ascontiguousarray(matrix.T)) == 0.0
+        # beside it, where the columns are independent, most of the value is found
+        matrix[:columns] += np.diag(np.full(columns, 0.5 * np.linalg.norm(matrix) + 1.0))
+        least = np.linalg.svd(matrix, compute_uv=False)[-1]
+        for found in (bound(task.ctypes.data, matrix.ctypes.data, rows, columns), wide_least_value(matrix.T.copy())):
+            assert found <= least * (1 + 1e-9)
+            assert found >= 0.9 * least or least < 1e-6 * np.linalg.norm(matrix)
 
 
 @engines

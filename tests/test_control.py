@@ -75,6 +75,18 @@ def test_the_next_step_follows_the_proportional_integral_law(method, estimates):
             assert after[control.OLD_ERROR, l] == pytest.approx(math.log2(error), abs=1e-7)
 
 
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_no_step_is_longer_right_after_a_rejected_one(method):
+    """However small its error is: a longer one was refused a moment ago.  The one after it may grow again."""
+    ctl, sizes = lanes_of_control(), np.ones(1)
+    ctl[control.REJECTED] = 1.0
+    for error in (1.0, 1e-2, 1e-8, 0.0):
+        after, *_ = end_step(ctl, np.full((1, 1, LANES), error**2), sizes, **gains(method)._asdict())
+        assert (after[control.NEXT_STEP] <= ctl[control.STEP]).all()
+        assert not after[control.REJECTED].any()
+    assert (end_step(after, np.full((1, 1, LANES), 1e-12), sizes)[0][control.NEXT_STEP] > ctl[control.STEP]).all()
+
+
 @pytest.mark.parametrize("special", [np.nan, np.inf, 1e301])
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0)])
 def test_an_error_that_is_not_finite_is_rejected_and_touches_its_lane_only(special, place):
@@ -101,6 +113,21 @@ def test_what_ends_a_trajectory():
     assert bits(flags, control.FINISHED_BITS).tolist() == [True, True, True, False, True, True, False, False]
     assert after[control.REACHED, 0] == 10.0
     assert after[control.STOPPED].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
+
+
+def test_only_accepted_steps_are_remembered():
+    """Neither the error of a rejected step nor what holds at its end is that of any state that was reached."""
+    ctl, sums = lanes_of_control(), np.full((1, 1, LANES), 0.25)
+    ctl[control.GRADIENT2] = ctl[control.LOSS2] = 1e-9
+    sums[0, 0, :4] = 4.0, 1e300, np.nan, np.inf
+    after, _, flags = end_step(ctl, sums, (1,), stop_gradient2=1e-8, stop_loss2=1e-8)
+    rejected = np.arange(LANES) < 4
+    assert np.array_equal(after[control.OLD_ERROR, rejected], ctl[control.OLD_ERROR, rejected])
+    assert after[control.OLD_ERROR, ~rejected] == pytest.approx(-1.0, abs=1e-7)
+    assert np.array_equal(after[control.STOPPED] > 0, ~rejected)
+    assert np.array_equal(bits(flags, control.FINISHED_BITS), ~rejected)
+    assert np.array_equal(after[control.REACHED, rejected], ctl[control.TIME, rejected])
+    assert (after[control.DUE_LIMIT, rejected] == -1.0).all()
 
 
 def test_output_is_due_where_an_accepted_step_passes_it():

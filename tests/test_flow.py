@@ -351,6 +351,25 @@ def test_rounding_does_not_add_up_over_many_fixed_steps():
 
 
 @engines
+def test_the_drift_of_an_extended_flow_is_that_since_its_first_start(engine):
+    """Also where decay shrinks what is conserved: of loose steps it is seen."""
+    w0, loss = random_problem((3, 2, 4, 3), n=4)
+    rates, mu, t = np.array([0.5, 1.0, 2.0]), 0.1, np.array([1.0, 3.0, 5.0, 9.0])
+    options = {"record": ("drift", "weights"), "rtol": 1e-3, "weight_decay": mu, "layer_rates": tuple(rates)}
+    sol = dln.flow(w0, loss, (0.0, 3.0), t[:2], engine=engine, **options).extend(9.0, t[2:])
+
+    def conserved(W):
+        squares = [np.swapaxes(V, -1, -2) @ V / eta for V, eta in zip(W[1:], rates[1:], strict=True)]
+        return [S - V @ np.swapaxes(V, -1, -2) / eta for S, V, eta in zip(squares, W, rates, strict=False)]
+
+    shrink = np.exp(-2 * mu * t)[:, None, None]
+    pairs = zip(conserved(sol.weights), conserved([V[:, None] for V in w0]), strict=True)
+    expected = np.max([np.linalg.norm(C - shrink * C_0, axis=(-2, -1)) for C, C_0 in pairs], axis=0)
+    assert expected.min() > 1e-8
+    assert_allclose(sol.drift, expected, rtol=1e-6)
+
+
+@engines
 def test_going_on_is_as_good_as_one_call(engine):
     w0, loss = random_problem((3, 2, 3), n=4)
     record = ("loss", "drift", "learning_times", "weights")

@@ -118,6 +118,20 @@ def test_no_trajectory_crosses_its_norm_bound(widths, scale):
         assert (norms <= bound * (1 + 1e-5)).all()
 
 
+@pytest.mark.parametrize("large", range(4))
+def test_a_layer_that_is_large_alone_stays_below_its_norm_bound(large):
+    """Such a layer is far above the target's root: it is the imbalance that allows for it, of the layers above it."""
+    rng = np.random.default_rng(large)
+    net, loss = Network((3, 3, 4, 3, 3)), Quadratic(np.diag([1.0, 0.5, 0.2]))
+    sizes = np.where(np.arange(4) == large, 5.0, 0.05)
+    weights = tuple(size * rng.standard_normal(shape) for size, shape in zip(sizes, net.shapes, strict=True))
+    bound = invariants.norm_bound(weights, loss)
+    along = integrate(net, weights, loss, np.linspace(0.0, 5.0, 11), rtol=1e-8)
+    norms = np.array([np.linalg.norm(W, 2, axis=(-2, -1)) for W in along])
+    assert (norms <= bound[:, None]).all()
+    assert large > 0 or norms[0, 0] > 0.9 * bound[0]
+
+
 def test_the_norm_bound_of_one_layer_is_the_first_sublevel_set():
     net = Network((3, 2))
     weights, (loss, _) = random_weights(net, seed=3), random_losses(net)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -389,6 +390,29 @@ def test_it_goes_back_to_a_checkpoint_and_keeps_what_was_good(last, width, told,
     assert (step > 0).all()
 
 
+def test_it_goes_on_with_more_levels_only_from_where_the_error_was_a_hundredth_of_the_tolerance(monkeypatch):
+    """More levels cannot take back an error that is there: it must leave nearly all the tolerance to the rest."""
+    flow, legs, leg_of_pair = level_by_level(monkeypatch, 20), [], Pair.leg
+
+    def leg(pair, begin, steps):
+        legs.append(leg_of_pair(pair, begin, steps))
+        return legs[-1]
+
+    monkeypatch.setattr(Pair, "leg", leg)
+    flow(engine="reduced", rtol=1e-8)
+    kept, passed_over = [0.0], 0
+    for before, after in pairwise(legs):
+        if before.end.error <= 1:
+            kept.append(before.end.error)
+            assert after.begin is before.end
+            continue
+        assert after.begin.error <= 0.01
+        passed_over += sum(error > 0.01 for error in kept)
+        kept = [error for error in kept if error <= after.begin.error]
+    assert passed_over > 0
+    assert legs[-1].end.error <= 1
+
+
 def test_where_more_levels_do_not_pay_it_goes_on_as_it_is(told):
     W, loss = gaussian((2, 60, 60, 2), 0.05), quadratic((2, 60, 60, 2))
     options = {"rtol": 1e-8, "record": ("loss", "learning_times")}
@@ -423,6 +447,43 @@ def test_growth_that_no_narrow_network_sees_is_not_missed(coupling):
     assert np.nanmin(np.abs(inside.learning_times - exact.learning_times)) > 0.1
     sol = dln.flow(W, loss, (0.0, 12.0), record="learning_times", rtol=1e-8, engine="reduced")
     assert_allclose(sol.learning_times, exact.learning_times, rtol=1e-4)
+
+
+def beginning(W, loss, level, duration, rtol, atol):
+    """The two networks of a level, and the checkpoint that they begin with."""
+    net = dln.Network((W[0].shape[1], *map(len, W)))
+    problem = Problem(
+        network=net, loss=loss, start=net.pack(W)[None], atol=np.full(1, atol), rtol=rtol, duration=duration,
+        direction=1.0, times=np.zeros(0), method=DOP853, raw=(), learning=False, max_steps=10**4,
+    )  # fmt: skip
+    none, pair = Results(problem, slice(0, 1)), Pair(problem, grown(W, level))
+    return pair, Checkpoint(0.0, pair.start, pair.start, 0.0, 0.0, 0, none.learned[0], none.counts[0])
+
+
+def test_the_rough_network_takes_its_error_from_leg_to_leg():
+    """It ends where it would without the stop between, which is far from the other network."""
+    W, loss = gaussian((2, 90, 90, 3), 0.1), quadratic((2, 90, 90, 3))
+    pair, begin = beginning(W, loss, 6, 20.0, 1e-8, 1e-11)
+    whole, first = (pair.leg(begin, steps).end for steps in (10**4, 30))
+    second = pair.leg(first, 10**4).end
+    assert 0.0 < first.elapsed < second.elapsed == whole.elapsed == 20.0
+    for a, b, c in zip(second.rough, whole.rough, whole.fine, strict=True):
+        assert np.linalg.norm(a - b) < 0.01 * np.linalg.norm(b - c)
+    assert second.error > 0.5 * whole.error
+    assert second.bound > first.bound > 0.0
+
+
+def test_what_may_grow_where_neither_network_looks_counts():
+    """Between the narrow network and the rough one the difference is a millionth of what may have grown beyond both."""
+    W, loss = hidden(1e-12, 1e-3)
+    rtol, atol = 1e-6, 1e-12
+    pair, begin = beginning(W, loss, 9, 4.0, rtol, atol)
+    at = pair.leg(begin, 10**4).end
+    assert at.elapsed == 4.0
+    allowed = min(V.size**0.5 * atol + rtol * np.linalg.norm(V) for V in at.fine)
+    apart = max(np.linalg.norm(a - b) for a, b in zip(at.fine, at.rough, strict=True))
+    assert at.bound > 1e5 * apart
+    assert at.error >= at.bound / allowed * (1 - 1e-12)
 
 
 @pytest.mark.parametrize("kind", ["power law", "low rank", "nearly orthogonal", "clusters", "outlier"])

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import brentq
 
 import fastdln as dln
 from fastdln.theory import exact
@@ -167,6 +168,41 @@ def test_backwards_a_mode_is_learned_where_it_passes_half():
     sol = dln.flow(w0, loss, (0.0, -1.0), [], record="learning_times")
     assert sol.learning_times[0] == 0.0
     assert np.isnan(sol.learning_times[1])
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
+@pytest.mark.parametrize(("method", "rtol", "close"), [("tsit5", 1e-4, 1e-3), ("dop853", 1e-6, 1e-5)])
+def test_a_strength_that_is_above_its_threshold_within_a_step_only(method, rtol, close, engine):
+    """Of one layer the strength is  1 - sum_k a_k e^(-lambda_k t):  here it rises, falls, and rises for good.
+
+    The first summit is hardly above 1/2; where both ends of the step around it are below, that is a passing too.
+    """
+    rng, n = np.random.default_rng(0), 100
+    rates, basis = np.array([0.2, 1.0, 6.0]), np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    shares = np.array([0.5, 0.6, 0.62]) / np.linalg.norm([0.5, 0.6, 0.62])
+    loss = dln.Regression(np.sqrt(3 * rates) * basis, shares @ basis.T @ (np.sqrt(3 * rates) * basis)[None])
+    starts, expected, parts = [], [], []
+
+    def strength(t, a):
+        return 1 - np.exp(-np.multiply.outer(t, rates)) @ a
+
+    t = np.linspace(0, 2, 20_001)
+    for _ in range(n):
+        a = np.array([0.0, -rng.uniform(0.5, 0.7), rng.uniform(0.3, 1.0)])
+        height = 0.5 * (1 + np.exp(rng.uniform(np.log(1e-3), np.log(2e-2))))
+        # the summit for the part of the slow motion that puts it at that height
+        a[0] = brentq(
+            lambda x, a=a, height=height: strength(t, np.array([x, *a[1:]])).max() - height, 0.1, 2.0, xtol=1e-15
+        )
+        expected.append(brentq(lambda s, a=a: strength(s, a) - 0.5, 0.0, t[strength(t, a).argmax()], xtol=1e-15))
+        starts.append((shares - a / shares) @ basis.T)
+        parts.append(a)
+    options = {"record": "learning_times", "engine": engine, "history": True}
+    sol = dln.flow((np.array(starts)[:, None, :],), loss, (0.0, 5.0), [], method, rtol, **options)
+    assert_allclose(sol.learning_times[:, 0], expected, rtol=0, atol=close)
+    ends = [sol.history(k)[0] for k in range(n)]
+    after = [x[np.searchsorted(x, passing)] for x, passing in zip(ends, expected, strict=True)]
+    assert sum(strength(x, a) < 0.5 for x, a in zip(after, parts, strict=True)) > 5
 
 
 @pytest.mark.parametrize(("widths", "engine"), [((6, 6, 6), "lanes"), ((6, 5, 7, 6), "dense"), ((6, 24, 6), "wide")])

@@ -352,6 +352,32 @@ def test_certificates_are_kept():
     assert max(ratios) > 0.8  # of the whole path, a tenth is left at a hundredth of the loss
 
 
+def test_the_ball_of_a_path_lowers_singular_values_by_every_product():
+    """The path is a fixed point: with mu lowered over the ball of its own radius, (2E/mu)^(1/2) is its length.
+
+    Any W_i + D_i with ||D_i||_2 <= d has a product within  prod (||W_i|| + d) - prod ||W_i||  of that of the W_i.
+    """
+    rng = np.random.default_rng(0)
+    lower = lambda value, norms, d: max(value - (np.prod(np.add(norms, d)) - np.prod(norms)), 0.0)  # noqa: E731
+    found = 0
+    for k in range(60):
+        h, size = 3 + k % 3, rng.uniform(0.8, 1.5)
+        weights = tuple(size * np.linalg.qr(rng.standard_normal((2, 2)))[0] for _ in range(h))
+        loss = Quadratic(product(weights) + 0.1 * size**h * rng.uniform() * rng.standard_normal((2, 2)))
+        given_by = rates.certificate(weights, loss)
+        if np.isinf(given_by.path):
+            continue
+        found += 1
+        # of orthogonal layers of one size all singular values of a product are the product of the sizes
+        sides = [(lower(size**i, [size] * i, given_by.path), lower(size**j, [size] * j, given_by.path))
+                 for i, j in ((i, h - 1 - i) for i in range(h))]  # fmt: skip
+        mu = sum((below * above) ** 2 for below, above in sides)
+        assert given_by.floor <= mu * (1 + 1e-9)
+        assert given_by.floor >= 0.9 * mu
+        assert np.sqrt(2 * given_by.excess / mu) <= given_by.path * (1 + 1e-9)
+    assert found > 20
+
+
 def test_a_finished_trajectory_has_no_path_left():
     weights = np.diag([2.0, 1.0]), np.diag([2.0, 1.0])
     given_by = rates.certificate(weights, Quadratic(np.diag([4.0, 1.0])))

@@ -310,6 +310,63 @@ def test_random_targets():
     assert abs(many.std() / (2 / np.sqrt(3)) - 1) < 0.02
 
 
+def draws_of(cell: Problem, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and starts of a cell, one row a trajectory."""
+    weights = np.concatenate([W.reshape(n, -1) for W in cell.start(0, n)], axis=1)
+    return np.broadcast_to(cell.loss(0, n).target, (n, 3, 3)).reshape(n, -1), weights
+
+
+def test_random_targets_know_nothing_of_the_starts():
+    """Nor starts and targets of the cells of those of others: correlations are those of independent numbers."""
+    n = 4000
+    text = SPEC.replace(VALUES, 'kind = "random"\nper = "trajectory"')
+    plan = Plan(read(text), Path())
+    assert {problem(plan, k).network.widths for k in (4, 5)} == {(3, 2, 4, 3)}
+    samples = np.concatenate([x for k in (4, 5) for x in draws_of(problem(plan, k), n)], axis=1)
+    samples /= np.sqrt(np.mean(samples**2, axis=0))
+    for shift in (0, 1, 2):  # and those of a trajectory of those of the ones before
+        found = samples.T @ np.roll(samples, shift, axis=0) / n - (np.eye(samples.shape[1]) if shift == 0 else 0.0)
+        assert np.abs(found).max() < 6 / np.sqrt(n)
+
+
+def test_a_random_target_of_a_cell_is_no_sample_of_its_starts():
+    text = SPEC.replace(VALUES, 'kind = "random"\nper = "cell"')
+    for index in (4, 5):
+        (target, *_), weights = draws_of(problem(Plan(read(text), Path()), index), 50)
+        # proportional to the first numbers of a trajectory it would be, were it drawn as the starts are
+        cosine = weights[:, :9] @ target / np.linalg.norm(weights[:, :9], axis=1) / np.linalg.norm(target)
+        assert np.abs(cosine).max() < 0.99
+
+
+def test_random_targets_stay_when_the_starts_change():
+    plans = [
+        Plan(read(SPEC.replace(VALUES, f'kind = "random"\nper = "{per}"').replace(INIT, init)), Path())
+        for per in ("trajectory", "cell")
+        for init in (
+            'kind = "gaussian"\nscale = 0.5',
+            'kind = "orthogonal"\ngain = 2.0',
+            'kind = "identity"\nscale = 1.0',
+        )
+    ]
+    for same in (plans[:3], plans[3:]):
+        for index in range(3):
+            targets = [problem(plan, index).loss(0, 7).target for plan in same]
+            for target in targets[1:]:
+                np.testing.assert_array_equal(target, targets[0])
+
+
+def test_the_seed_changes_every_start_and_target():
+    """Of all cells, every number but the zeros of the identity."""
+    for init in (INIT, 'kind = "orthogonal"\ngain = 2.0', 'kind = "balanced"\nscale = 0.5'):
+        text = SPEC.replace(VALUES, 'kind = "random"').replace(INIT, init)
+        plans = [Plan(read(text.replace("seed = 3", f"seed = {seed}")), Path()) for seed in (3, 4)]
+        for index in range(3):
+            one, other = (problem(plan, index) for plan in plans)
+            assert (one.loss(0, 5).target != other.loss(0, 5).target).all()
+            for W, V in zip(one.start(0, 5), other.start(0, 5), strict=True):
+                assert (W != V).all()
+
+
 def test_random_targets_run(tmp_path: Path):
     spec = write_spec(tmp_path, (VALUES, 'kind = "random"'))
     whole = scan(spec, tmp_path / "whole.zarr")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,29 @@ def test_every_unit_is_on_the_disk_even_if_nothing_was_learned(tmp_path: Path):
     assert np.isnan(results["learning_times"]).all()
     chunks = {p.name for p in (tmp_path / "x.zarr" / "learning_times").iterdir()}
     assert chunks == {"zarr.json", "c.0.0", "c.1.0", "c.2.0"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no system that tells the paths of descriptors")
+def test_data_are_on_the_disk_before_their_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of every unit each chunk and the folder that names it; then the line, and nothing else before the next unit."""
+    order, fsync = [], os.fsync
+
+    def told(descriptor: int) -> None:
+        order.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    path = tmp_path.resolve() / "x.zarr"
+    store = open_or_create(load_plan(write_spec(tmp_path, *ONE_CELL)), path, chunk=4)
+    monkeypatch.setattr(os, "fsync", told)
+    run.run(store)
+    lines = [k for k, found in enumerate(order) if found == path / "journal.jsonl"]
+    assert len(lines) == store.layout.n_units == 3
+    assert lines[-1] == len(order) - 1
+    for unit, (begin, end) in enumerate(pairwise([-1, *lines])):
+        on_the_disk = set(order[begin + 1 : end])
+        for variable in store.layout.variables:
+            (chunk,) = (path / variable.name).glob(f"c.{unit}*")
+            assert {chunk, chunk.parent} <= on_the_disk
 
 
 def test_finished_scan_is_left_alone(store: Path):
@@ -208,6 +232,17 @@ def test_torn_line_is_cut_off(store: Path):
     assert_same_bits(xr.open_zarr(store), whole)
     assert len(read_journal(journal).units) == len(lines)
     assert journal.read_bytes().splitlines(keepends=True)[:-1] == lines[:-1]
+
+
+@pytest.mark.parametrize("tail", [b'{"unit"', b"x" * 1000, b"x" * 1000 + b"\n"], ids=["short", "long", "long line"])
+def test_nothing_of_a_torn_line_stays(store: Path, tail: bytes):
+    """However long it is, even where nothing is written behind it."""
+    journal = store / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + tail)
+    with Journal(journal):
+        pass
+    assert journal.read_bytes() == b"".join(lines[:-1])
 
 
 def test_lost_tail_is_computed_again(store: Path):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from fastdln.integrate.stabilized import rkc2, rock4, tables
+import fastdln as dln
+from fastdln.integrate.stabilized import GAINS, rkc2, rock4, tables
+from fastdln.kernels import stabilized
 from fastdln.kernels.chebyshev import LEAST2, MOST2, REACH2
+from fastdln.kernels.control import ACTIVE, STEP
+from fastdln.kernels.layout import RKC, ROCK
 from tests.stabilized import rkc2_step, rock4_step
 
 STAGES2 = (LEAST2, 5, 6, 9, 17, 40, 101, 300)
@@ -130,3 +136,121 @@ def test_tolerance_and_precision_say_how_long_steps_of_rock4_may_be():
     assert longest[0] > 50
     assert 15 < longest[2] < 40
     assert tables(1e-5, np.float32).longest == 0
+
+
+# ---- the spectral radius
+
+
+def test_stages_are_enough_for_a_tenth_more_than_the_largest_eigenvalue():
+    """A power iteration sees it from below.  Of one layer it is that of the inputs, and the count of right-hand sides
+    tells how many stages there were."""
+    rng = np.random.default_rng(0)
+    stiffness = np.array([0.3, 0.5, 0.8, 1.0, 1e4])
+    basis = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    loss = dln.Regression(np.sqrt(5) * basis * np.sqrt(stiffness), rng.standard_normal((3, 5)))
+    assert np.linalg.eigvalsh(loss.input_gram) == pytest.approx(stiffness)
+    sol = dln.flow((rng.standard_normal((3, 5)),), loss, (0.0, 20.0), [], method="rkc2", rtol=1e-4, history=True)
+    z = sol.history()[1] * stiffness[-1]
+    # the least s with h rho <= (s^2 - 1)/REACH2
+    needed = [np.maximum(np.floor(1 + np.sqrt(1 + REACH2 * margin * z)), LEAST2).sum() for margin in (1.0, 1.09)]
+    assert needed[1] - needed[0] > 200
+    assert needed[1] <= sol.n_rhs <= needed[1] + 200  # estimates of the radius and rejected steps come to some 100
+
+
+def test_stages_are_as_few_as_are_stable(monkeypatch):
+    """By the formulas of the intervals; ROCK4 up to the highest degree that may be used, RKC2 up to the most stages."""
+    monkeypatch.setattr(stabilized, "peek_real", lambda table, i: table.flat[i])
+    rock, lanes = tables(1e-6, np.float64), 200
+    z = np.geomspace(0.01, 1e7, lanes)
+    w = types.SimpleNamespace(lanes=lanes, longest=rock.longest, rock_at=rock.rock)
+    ctl = np.zeros((stabilized.ROWS, lanes))
+    ctl[ACTIVE], ctl[STEP], ctl[stabilized.RADIUS] = 1.0, 0.1, 10 * z
+    for kind in (ROCK, RKC):
+        ctl[stabilized.KIND] = kind
+        stabilized.count_stages.py_func(w, ctl)
+        stages = ctl[stabilized.STAGES]
+        if kind == ROCK:
+            degrees = rock4()[: rock.longest + 1]
+            most = degrees[-1].reach
+            least = [next((m.stages for m in degrees if m.reach >= x), degrees[-1].stages) for x in z]
+            assert np.array_equal(stages, least)
+        else:
+            most = (MOST2**2 - 1) / REACH2
+            reach = lambda s: (s**2 - 1) / REACH2  # noqa: E731
+            within = z < most
+            assert (reach(stages)[within] >= z[within]).all()
+            assert ((reach(stages - 1) <= z * (1 + 1e-12)) | (stages == LEAST2))[within].all()
+            assert (stages[~within] == MOST2).all()
+        assert (z > most).any()
+
+
+def test_a_large_error_of_rkc2_passes_only_where_the_step_leads_nowhere(monkeypatch):
+    """After ROCK4 its difference of stages shows what rounding has left; but a step that moves is what its error says.
+
+    Lanes: errors of 5 and steps of 0.1, 0.1 and 3 tolerances, the second one not among the first after ROCK4.
+    """
+    errors, moved = np.full(3, 5.0), np.array([0.1, 0.1, 3.0])
+    ctl = np.zeros((stabilized.ROWS, 3))
+    ctl[stabilized.KIND], ctl[stabilized.TRIALS] = RKC, [1.0, 50.0, 1.0]
+
+    def displacement(w, arena, ctl):
+        ctl[stabilized.T2] = moved
+
+    monkeypatch.setattr(stabilized, "displacement", displacement)
+    monkeypatch.setattr(stabilized, "difference_sums", lambda *_: None)
+    monkeypatch.setattr(stabilized, "norm", lambda w, arena, l: stabilized.SHARE2 * errors[l])
+    monkeypatch.setattr(stabilized, "place", lambda w, address: address)
+    monkeypatch.setattr(stabilized, "poke", lambda *_: None)
+    monkeypatch.setattr(stabilized, "cube_root", stabilized.cube_root.py_func)
+    for fourth, passes in ((True, [True, False, False]), (False, [False, False, False])):
+        w = types.SimpleNamespace(lanes=3, fourth=fourth, sums_at=0, states_at=0, state_at=0, next_at=0)
+        sums = np.zeros(3)
+        stabilized.judge.py_func(w, sums, ctl, False, True)
+        assert (sums <= 1).tolist() == passes
+        # with e^(4/3) as the norm the elementary law of order 3 changes the step by e^(-1/3)
+        assert sums[~np.array(passes)] == pytest.approx(5.0 ** (8 / 3))
+        kept = GAINS.alpha * np.log2(sums[passes]) / 2
+        assert kept == pytest.approx(GAINS.safety)
+
+
+def radii(monkeypatch, estimates, wait=1.0):
+    """What the radius and the steps to the next estimate become when estimates come in, one after each step."""
+    estimates, found = iter(estimates), []
+
+    def iterate(w, arena, ctl, bits):
+        assert bits == 1
+        ctl[stabilized.ESTIMATE, 0] = next(estimates)
+
+    monkeypatch.setattr(stabilized, "iterate", iterate)
+    ctl = np.zeros((stabilized.ROWS, 1))
+    first = next(estimates)
+    ctl[ACTIVE], ctl[stabilized.ESTIMATE], ctl[stabilized.RADIUS], ctl[stabilized.WAIT] = 1.0, first, 1.1 * first, wait
+    while True:
+        found.append((ctl[stabilized.RADIUS, 0], ctl[stabilized.WAIT, 0]))
+        ctl[stabilized.SINCE] = ctl[stabilized.WAIT]
+        try:
+            stabilized.renew_radius.py_func(types.SimpleNamespace(lanes=1), None, ctl)
+        except StopIteration:
+            return np.array(found).T
+        assert ctl[stabilized.SINCE, 0] == 0.0
+
+
+def test_the_radius_rises_at_once_and_falls_by_a_tenth(monkeypatch):
+    """An estimate that falls may be that of a vector that does not know yet where the largest eigenvalue has gone."""
+    radius, wait = radii(monkeypatch, [100.0, 10.0, 10.0, 300.0, 1.0, 250.0])
+    assert radius == pytest.approx([110.0, 99.0, 11.0, 330.0, 297.0, 275.0])
+    assert wait.tolist() == [1, 1, 2, 1, 1, 1]
+    estimates = 100 * 0.8 ** np.arange(30.0)
+    radius, _ = radii(monkeypatch, estimates)
+    assert (radius >= 1.1 * estimates).all()
+    assert radius == pytest.approx(110 * 0.9 ** np.arange(30.0))
+
+
+def test_a_steady_radius_is_estimated_more_and_more_rarely(monkeypatch):
+    radius, wait = radii(monkeypatch, [10.0] * 8 + [10.6, 10.6, 20.0])
+    assert wait.tolist() == [1, 2, 4, 8, 16, 16, 16, 16, 1, 2, 1]
+    assert radius == pytest.approx([11.0] * 8 + [11.66, 11.66, 22.0])
+    ctl = np.zeros((stabilized.ROWS, 1))
+    ctl[ACTIVE], ctl[stabilized.RADIUS], ctl[stabilized.WAIT], ctl[stabilized.SINCE] = 1.0, 5.0, 4.0, 3.0
+    stabilized.renew_radius.py_func(types.SimpleNamespace(lanes=1), None, ctl)
+    assert ctl[stabilized.RADIUS] == 5.0

@@ -1,0 +1,523 @@
+"""Single realistic bugs, each with the tests that should notice it: ``python -m tests.mutants``, ``nox -s mutants``.
+
+Every mutant is tried in a copy of the tree, one after the other; what survives is a gap in the tests.  This takes some
+twenty minutes, as a mutant of the kernels compiles them anew; names, or parts of them after ``-k``, choose a few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("fastdln", "tests", "pyproject.toml")
+LONGEST = 600.0  # seconds for the tests of a mutant; one that hangs is noticed, too
+
+
+class Mutant(NamedTuple):
+    """A bug: in a file below ``fastdln``, ``old``, which is there once, becomes ``new``; tests are below ``tests``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+LAW = "test_step_sequences.py::test_steps_are_those_of_the_law"
+STABILIZED_LAW = "test_step_sequences.py::test_steps_of_stabilized_methods_are_those_of_the_elementary_law"
+BALL = "test_certified.py::test_large_tolerances_are_weighed_by_the_ball_that_they_allow"
+DECISION = "test_certified.py::test_the_decision_at_the_start_is_that_of_singular_values"
+
+MUTANTS = (
+    # ---- the control of steps
+    Mutant(
+        "pi-alpha", "integrate/control.py", "alpha=1 / k - 0.75 * beta", "alpha=1 / k + 0.75 * beta",
+        ("test_step_sequences.py::test_the_constants_are_those_of_dopri5", f"{LAW}[tsit5-dense]"),
+    ),
+    Mutant(
+        "control-grows-after-rejection", "kernels/control.py", "REJECTED) > 0.0, 1.0,", "REJECTED) > 0.0, 10.0,",
+        ("test_control.py::test_no_step_is_longer_right_after_a_rejected_one", f"{LAW}[bs3-dense]"),
+    ),
+    Mutant(
+        "control-remembers-rejected-error", "kernels/control.py", "e.where(good, log_error,",
+        "e.where(active, log_error,", ("test_control.py::test_only_accepted_steps_are_remembered", f"{LAW}[bs3-dense]"),
+    ),
+    Mutant(
+        "control-last-layer-only", "kernels/control.py", "e.maximum(joined.value, e.b.load(worst_slot))",
+        "joined.value", ("test_control.py::test_the_next_step_follows_the_proportional_integral_law[tsit5-1]",),
+    ),
+    Mutant(
+        "control-second-estimate", "kernels/control.py", "other2 * 0.01", "other2 * 0.1",
+        ("test_control.py::test_the_next_step_follows_the_proportional_integral_law[dop853-2]", f"{LAW}[dop853-dense]"),
+    ),
+    Mutant(
+        "control-sliver-at-the-end", "kernels/control.py", "h * 1.0000001 >= left", "h >= left",
+        ("test_control.py::test_steps_end_with_the_span",),
+    ),
+    Mutant(
+        "control-stops-at-rejected-step", "kernels/control.py", "stopped = good & (", "stopped = active & (",
+        ("test_control.py::test_only_accepted_steps_are_remembered",),
+    ),
+    Mutant(
+        "control-never-gives-up", "kernels/control.py", "~(next_step > reached * SMALLEST)", "~(next_step > 0.0)",
+        ("test_control.py::test_what_ends_a_trajectory",),
+    ),
+    Mutant(
+        "first-step-hides-nan", "kernels/begin.py", "not mean <= worst", "mean > worst",
+        ("test_failures.py::test_a_bad_start_fails_alone",),
+    ),
+    Mutant(
+        "tolerance-of-the-first-start", "kernels/queue.py", "peek_real(w.atol_at, q)", "peek_real(w.atol_at, 0)",
+        ("test_flow.py::test_the_absolute_tolerance_follows_each_start[lanes]",),
+    ),
+    Mutant(
+        "target-of-the-lane", "kernels/queue.py", "peek(w.target_row_at, q)", "peek(w.target_row_at, l)",
+        ("test_learning_times.py::test_each_trajectory_has_the_modes_of_its_own_target[dense]",),
+    ),
+    Mutant(
+        "rejected-lanes-lose-their-slope", "kernels/loop.py",
+        "        invoke(w.blend, last_slope, first_slope, w.mask_at, w.entries)\n", "", (f"{LAW}[bs3-lanes]",),
+    ),
+    Mutant(
+        "error-scale-of-the-start", "kernels/stages.py", "for p in (y, z)))", "for p in (y, y)))",
+        ("test_stages.py::test_error_sum", "test_stages.py::test_error_sums_of_two_estimates"),
+    ),
+    Mutant(
+        "decay-grows", "kernels/stages.py", "e.b.fsub(e.zero(e.stream_type), shrink)", "shrink",
+        ("test_stages.py::test_rescale_changes_one_layer_only",),
+    ),
+    Mutant(
+        "products-transposed-gram", "kernels/program.py", "right = plan.multiply(NN, b, gram, inner, d0, d0)",
+        "right = b", ("test_evaluation.py", "test_program.py"),
+    ),
+    # ---- learning times
+    Mutant(
+        "learning-first-guess", "kernels/learning.py", "last == MOST or (last > KNOWN and doubt <= tolerance)",
+        "last > KNOWN", ("test_learning_times.py::test_at_its_learning_time_a_strength_is_at_its_threshold",),
+    ),
+    Mutant(
+        "learning-ends-of-steps-only", "kernels/control.py", "NEAR = 0.75", "NEAR = 1.0",
+        ("test_learning_times.py::"
+         "test_a_strength_that_is_above_its_threshold_within_a_step_only[tsit5-0.0001-0.001-dense]",),
+    ),
+    Mutant(
+        "learning-threshold", "engines/recipe.py", "sigma / 2, np.inf)", "sigma / 1.999, np.inf)",
+        ("test_learning_times.py::test_two_layers_from_any_scale",),
+    ),
+    # ---- the certified finish
+    Mutant(
+        "certificate-first-order", "kernels/certificate.py", "shift = shift * (norm + delta) + size * delta",
+        "shift = shift * norm + size * delta",
+        ("test_certified.py::test_a_singular_value_is_lowered_by_all_that_moving_the_layers_can_take",
+         f"{BALL}[dense]"),
+    ),
+    Mutant(
+        "certificate-without-atol", "kernels/certificate.py", "peek_real(atol, 0) + w.rtol * norms(w, state)",
+        "w.rtol * norms(w, state)", (f"{BALL}[dense]",),
+    ),
+    Mutant(
+        "certificate-largest-layer", "kernels/certificate.py", "size if size < least",
+        "size if size > least or least > 1e9", (f"{BALL}[dense]",),
+    ),
+    Mutant(
+        "certificate-equal-rates", "kernels/certificate.py", "constant(w, tolerance) / w.fastest",
+        "constant(w, tolerance)", (f"{DECISION}[(3, 3, 3, 3)-rates1]",),
+    ),
+    Mutant(
+        "certificate-before-the-last-mode", "kernels/certificate.py", "if unlearned > 0:", "if unlearned > 1:",
+        ("test_certified.py::test_modes_below_the_tolerance_are_waited_for_where_learning_times_are_recorded",),
+    ),
+    Mutant(
+        "certificate-believes-elimination", "kernels/certificate.py",
+        "shift - 4.0 * UNIT * (rows + columns + 8) * trace", "shift",
+        ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
+    ),
+    Mutant(
+        "certificate-wide-believes-elimination", "engines/wide/finish.py", "slack = 4.0 * UNIT", "slack = 0.0 * UNIT",
+        ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
+    ),
+    Mutant(
+        "certificate-wide-first-order", "engines/wide/finish.py", "shift = shift * (norm + delta) + size * delta",
+        "shift = shift * norm + size * delta", (f"{BALL}[wide]",),
+    ),
+    Mutant(
+        "certificate-wide-without-atol", "engines/wide/finish.py", "self._atol + self._rtol *", "self._rtol *",
+        (f"{BALL}[wide]",),
+    ),
+    # ---- stabilized methods
+    Mutant(
+        "radius-without-margin", "kernels/stabilized.py", "MARGIN = 1.1", "MARGIN = 1.0",
+        ("test_stabilized.py::test_stages_are_enough_for_a_tenth_more_than_the_largest_eigenvalue",),
+    ),
+    Mutant(
+        "radius-falls-at-once", "kernels/stabilized.py", "least = 0.9 * radius if now < before else 0.0", "least = 0.0",
+        ("test_stabilized.py::test_the_radius_rises_at_once_and_falls_by_a_tenth",),
+    ),
+    Mutant(
+        "radius-seldom-estimated", "kernels/stabilized.py", "MOST_WAIT else MOST_WAIT) if steady else 1.0",
+        "MOST_WAIT else MOST_WAIT)", ("test_stabilized.py::test_a_steady_radius_is_estimated_more_and_more_rarely",),
+    ),
+    Mutant(
+        "rkc2-one-stage-less", "kernels/stabilized.py", "stages = 1.0 + math.floor(math.sqrt(1.0 + REACH2 * z))",
+        "stages = math.floor(math.sqrt(1.0 + REACH2 * z))",
+        ("test_stabilized.py::test_stages_are_as_few_as_are_stable",),
+    ),
+    Mutant(
+        "rock4-degree-below", "kernels/stabilized.py", "row * ROCK_COLUMNS + REACHED_BY) < z",
+        "row * ROCK_COLUMNS + REACHED_BY) < 0.8 * z",
+        ("test_stabilized.py::test_stages_are_as_few_as_are_stable",),
+    ),
+    Mutant(
+        "rkc2-whole-tolerance", "kernels/stabilized.py", "SHARE2 = 0.2", "SHARE2 = 1.0",
+        (f"{STABILIZED_LAW}[rkc2-dense]",),
+    ),
+    Mutant(
+        "rkc2-passes-after-rock4", "kernels/stabilized.py", " and ctl[T2, l] <= SHARE2", "",
+        ("test_stabilized.py::test_a_large_error_of_rkc2_passes_only_where_the_step_leads_nowhere",),
+    ),
+    Mutant(
+        "rkc2-order-of-its-errors", "kernels/stabilized.py", "e * e * cube_root(e * e) if", "e * e if",
+        (f"{STABILIZED_LAW}[rkc2-dense]",),
+    ),
+    Mutant(
+        "rkc2-damping", "integrate/stabilized.py", "DAMPING = 2 / 13", "DAMPING = 2 / 130",
+        ("test_stabilized.py::test_rkc2_is_stable_over_its_interval",),
+    ),
+    Mutant(
+        "rock4-reach", "integrate/stabilized.py", "0.353 * self.stages**2 - 3", "0.36 * self.stages**2 - 3",
+        ("test_stabilized.py::test_rock4_is_stable_over_its_interval",),
+    ),
+    # ---- the approximate reduction
+    Mutant(
+        "krylov-checkpoints", "engines/krylov/trajectory.py", "GOOD = 0.01", "GOOD = 1",
+        ("test_krylov.py::"
+         "test_it_goes_on_with_more_levels_only_from_where_the_error_was_a_hundredth_of_the_tolerance",),
+    ),
+    Mutant(
+        "krylov-too-few-levels", "theory/reduction/defect.py", "return max(1, depth - 2)", "return 1",
+        ("test_krylov.py::test_the_defect_is_that_of_the_wide_network[None-(1, 25, 30, 35, 30, 2)]",),
+    ),
+    Mutant(
+        "krylov-growth-of-pairs", "theory/reduction/defect.py", "np.prod(norms[i + 1 : j]) if j > i + 1 else 1.0",
+        "1.0", ("test_krylov.py::test_growth_bounds_the_curvature_where_nothing_moves",),
+    ),
+    Mutant(
+        "krylov-bound-forgets", "theory/reduction/defect.py", "bound * grown + d", "bound + d",
+        ("test_krylov.py::test_bound_follows_its_equation",),
+    ),
+    Mutant(
+        "krylov-bound-begins-anew", "engines/krylov/pair.py", "begin.bound, beside.times,", "0.0, beside.times,",
+        ("test_krylov.py::test_the_rough_network_takes_its_error_from_leg_to_leg",),
+    ),
+    Mutant(
+        "krylov-rough-begins-anew", "engines/krylov/pair.py", "replace(end, rough=rough, bound",
+        "replace(end, rough=end.fine, bound",
+        ("test_krylov.py::test_the_rough_network_takes_its_error_from_leg_to_leg",),
+    ),
+    Mutant(
+        "krylov-nothing-unseen", "engines/krylov/pair.py", "errors.append(bound / min(allowed))", "pass",
+        ("test_krylov.py::test_what_may_grow_where_neither_network_looks_counts",),
+    ),
+    # ---- starts
+    Mutant(
+        "streams-overlap", "inits/streams.py", "counter[3] = k", "counter[0] = k",
+        ("test_inits.py::test_the_stream_is_philox_with_the_trajectory_in_the_high_word",),
+    ),
+    Mutant(
+        "streams-begin-anew", "inits/streams.py", "enumerate(rows, start=first)", "enumerate(rows)",
+        ("test_inits.py::test_trajectories_depend_on_their_index_alone",),
+    ),
+    Mutant(
+        "balanced-scale", "inits/balancing.py", "root = scale * D[..., : net.rank] ** (1 / net.depth)",
+        "root = (scale * D[..., : net.rank]) ** (1 / net.depth)",
+        ("test_inits.py::test_balanced_weights_are_balanced_and_multiply_to_a_gaussian_product",),
+    ),
+    Mutant(
+        "delta-balanced-scale", "inits/balancing.py", "np.sqrt(delta / largest)", "(delta / largest)",
+        ("test_inits.py::test_delta_balanced_weights_have_the_largest_imbalance_asked_for",),
+    ),
+    Mutant(
+        "haar-signs", "linalg.py", "Q * np.copysign(1.0, np.diagonal(R, axis1=-2, axis2=-1))[..., None, :]", "Q",
+        ("test_linalg.py::test_haar_columns_are_orthonormal_and_have_the_second_moments_of_the_haar_measure",),
+    ),
+    # ---- scans
+    Mutant(
+        "target-from-the-stream-of-starts", "scan/problem.py", "spawn_key=(self.cell.index, 1)",
+        "spawn_key=(self.cell.index,)",
+        ("test_scan_run.py::test_random_targets_know_nothing_of_the_starts",
+         "test_scan_run.py::test_a_random_target_of_a_cell_is_no_sample_of_its_starts"),
+    ),
+    Mutant(
+        "cells-share-their-starts", "scan/problem.py", "SeedSequence(self.seed, spawn_key=(self.cell.index,))",
+        "SeedSequence(self.seed)", ("test_scan_run.py::test_random_targets_know_nothing_of_the_starts",),
+    ),
+    Mutant(
+        "seed-of-the-scan-ignored", "scan/problem.py", "SeedSequence(self.seed, spawn_key=(self.cell.index,))",
+        "SeedSequence(0, spawn_key=(self.cell.index,))",
+        ("test_scan_run.py::test_the_seed_changes_every_start_and_target",),
+    ),
+    Mutant(
+        "automatic-end-of-large-starts", "scan/problem.py", "min(scale, 0.1 * s)", "max(scale, 0.1 * s)",
+        ("test_scan_run.py::test_automatic_end",),
+    ),
+    Mutant(
+        "journal-skips-damage", "scan/journal.py", "if number < len(lines):", "if number < 0:",
+        ("test_scan_store.py::test_damaged_journal_is_refused",),
+    ),
+    Mutant(
+        "journal-keeps-torn-line", "scan/journal.py", "os.ftruncate(self._file, length)", "pass",
+        ("test_scan_store.py::test_nothing_of_a_torn_line_stays",),
+    ),
+    Mutant(
+        "journal-before-the-data", "scan/store.py", "sync(folder / array", "str(folder / array",
+        ("test_scan_store.py::test_data_are_on_the_disk_before_their_line",),
+    ),
+    Mutant(
+        "journal-line-not-on-the-disk", "scan/journal.py", "        os.fsync(self._file)\n", "",
+        ("test_scan_store.py::test_data_are_on_the_disk_before_their_line",),
+    ),
+    Mutant(
+        "empty-chunks-left-out", "scan/store.py", '"array.write_empty_chunks": True',
+        '"array.write_empty_chunks": False',
+        ("test_scan_store.py::test_every_unit_is_on_the_disk_even_if_nothing_was_learned",),
+    ),
+    # ---- losses, field, observables, going on
+    Mutant(
+        "drift-since-the-extension", "gradient_flow.py", "origin=old._origin[go_on]", "origin=old._final[go_on]",
+        ("test_flow.py::test_the_drift_of_an_extended_flow_is_that_since_its_first_start[dense]",),
+    ),
+    Mutant(
+        "extension-learns-again", "gradient_flow.py",
+        "np.where(np.isnan(learned), joined(learned, new._learning_times), learned)",
+        "joined(learned, new._learning_times)", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
+    ),
+    Mutant(
+        "tolerance-of-zero-layers", "arguments.py", "np.where(usable, np.minimum(least, size), least)",
+        "np.minimum(least, size)", ("test_flow.py::test_the_absolute_tolerance_follows_each_start[dense]",),
+    ),
+    Mutant(
+        "cache-ignores-edits", "kernels/compile.py", "source.read_bytes()", 'b""',
+        ("test_failures.py::test_edits_and_upgrades_begin_a_new_cache_folder",),
+    ),
+    Mutant(
+        "regression-floor", "losses.py", "floor=0.5 * float(", "floor=float(",
+        ("test_losses.py::test_regression_is_the_mean_squared_error_of_the_data",),
+    ),
+    Mutant(
+        "signs-of-modes", "losses.py", "np.where(largest < 0, -1.0, 1.0)", "np.ones_like(largest)",
+        ("test_losses.py::test_modes_decompose_the_target_with_fixed_signs",),
+    ),
+    Mutant(
+        "whitened-by-too-much", "losses.py", "(Y @ Qt.T) @ P.T if whiten", "(Y @ Qt.T / S) @ P.T if whiten",
+        ("test_losses.py::test_whitened_target_is_that_of_whitened_data",),
+    ),
+    Mutant(
+        "balance-ignores-rates", "field.py", "@ above / eta_above -", "@ above -",
+        ("test_field.py::test_balance_is_conserved_to_first_order",),
+    ),
+    Mutant(
+        "drift-decays-once", "observables.py", "np.exp(-2 * context.weight_decay", "np.exp(-context.weight_decay",
+        ("test_flow.py::test_decay_and_rates",),
+    ),
+    # ---- theory
+    Mutant(
+        "path-first-order", "theory/rates/certificates.py", "shift * (n + delta) + size * delta",
+        "shift * n + size * delta", ("test_rates.py::test_the_ball_of_a_path_lowers_singular_values_by_every_product",),
+    ),
+    Mutant(
+        "rate-of-balanced-layers", "theory/rates/bounds.py", "margin ** (2 - 2 / h)", "margin ** (1 - 1 / h)",
+        ("test_rates.py::test_bounds_are_reached_where_they_are_sharp",
+         "test_rates.py::test_losses_stay_below_every_bound"),
+    ),
+    Mutant(
+        "rate-of-imbalance", "theory/rates/bounds.py", "values[-d_2]", "values[-1]",
+        ("test_rates.py::test_losses_stay_below_every_bound",),
+    ),
+    Mutant(
+        "fading-constant", "theory/exact/modes.py", "np.pi / h / np.sin(2 * np.pi / h)",
+        "np.pi / h / np.sin(np.pi / h)", ("test_exact.py::test_negative_modes_of_odd_depth_fade",),
+    ),
+    Mutant(
+        "decaying-modes", "theory/exact/modes.py", "(s**-p - s0**-p) / p", "(s**-p - s0**-p) / (p + 1)",
+        ("test_exact.py::test_mode_time_is_the_integral_of_the_reciprocal_velocity",),
+    ),
+    Mutant(
+        "families-of-critical-points", "theory/landscape/values.py", "if behind is not None and counts[behind] == 1",
+        "if behind is not None",
+        ("test_landscape.py::test_critical_values_are_those_of_all_sets_of_modes",),
+    ),
+    Mutant(
+        "pivots-of-long-chains", "theory/landscape/classification.py", "reached = reached @ joined", "pass",
+        ("test_classification.py::test_ranks_pivots_and_tightened_pairs_agree_with_the_residual_blocks",),
+    ),
+    Mutant(
+        "alignment-of-the-kernel", "theory/tangent/measures.py", "norm(grams(arrays, loss.input_root)) * left",
+        "norm(grams(arrays, None)) * left",
+        ("test_tangent.py::test_alignment_is_its_definition_and_the_rate_of_the_loss",),
+    ),
+    Mutant(
+        "under-way-after-it-was-learned", "theory/itinerary/learning.py", "(part < _BEGUN) & (index < at[..., None])",
+        "part < _BEGUN", ("test_itinerary.py::test_synthetic_strengths_are_read_as_defined",),
+    ),
+    Mutant(
+        "bound-of-the-layers-below", "theory/invariants/boundedness.py", "sum(decline[i:], zero)",
+        "sum(decline[:i], zero)", ("test_invariants.py::test_a_layer_that_is_large_alone_stays_below_its_norm_bound",),
+    ),
+    Mutant(
+        "spectrum-of-exchanges", "theory/hessian/closed.py", "exchanged = s[:, None] ** (h - 2)",
+        "exchanged = s[:, None] ** (h - 1)",
+        ("test_hessian.py::test_spectrum_at_canonical_points_is_the_closed_form",),
+    ),
+    Mutant(
+        "exponent-of-tied-modes", "theory/rates/local.py", "- learned * int(tied[r_max:].sum())", "",
+        ("test_rates.py::test_the_exponent_at_balanced_minima_is_the_least_positive_entry_of_the_closed_list",
+         "test_rates.py::test_where_the_hessian_does_not_tell"),
+    ),
+)  # fmt: skip
+
+
+class BrokenError(Exception):
+    """A mutant, or the tree without one, of which the tests tell nothing."""
+
+
+def mutated(mutant: Mutant, folder: Path) -> str:
+    """The text of the file with the bug."""
+    text = (folder / "fastdln" / mutant.file).read_text()
+    if (count := text.count(mutant.old)) != 1:
+        raise BrokenError(f"{mutant.name}: {mutant.old!r} occurs {count} times in fastdln/{mutant.file}; expected once")
+    changed = text.replace(mutant.old, mutant.new)
+    try:
+        compile(changed, mutant.file, "exec")
+    except SyntaxError as error:
+        raise BrokenError(f"{mutant.name}: fastdln/{mutant.file} is no Python with the mutant: {error}") from None
+    return changed
+
+
+def misfit(mutant: Mutant, folder: Path) -> str:
+    """Why a mutant cannot be made, or nothing."""
+    try:
+        mutated(mutant, folder)
+    except BrokenError as error:
+        return str(error)
+    return ""
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """What commands are run with, so that a tree is what they import, and no other one is changed."""
+    return os.environ | {
+        "PYTHONPATH": str(tree),
+        "PYTHONDONTWRITEBYTECODE": "1",  # what Python knows of a file it tells by size and time
+        "FASTDLN_CACHE_DIR": str(tree.parent / "cache"),
+        "HYPOTHESIS_PROFILE": "ci",
+    }
+
+
+def check_import(tree: Path) -> None:
+    """Refuse to go on where another copy of the package would be tested."""
+    command = [sys.executable, "-c", "import fastdln; print(fastdln.__file__)"]
+    found = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True, check=True).stdout
+    if not Path(found.strip()).is_relative_to(tree):
+        raise BrokenError(f"the tests would import {found.strip()} and not what is in {tree}")
+
+
+def failure(tests: Sequence[str], tree: Path) -> str:
+    """What pytest says of tests that fail in a tree; nothing where they pass."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{x}" for x in tests)]
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment(tree), capture_output=True, text=True, timeout=LONGEST, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end within {LONGEST:g} s"
+    if done.returncode not in (0, 1) or "numba.core.errors" in done.stdout:
+        raise BrokenError(f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+    return done.stdout[-3000:] if done.returncode else ""
+
+
+def survives(mutant: Mutant, tree: Path) -> bool:
+    """Whether its tests pass with the bug; the file is as before afterwards, its time too."""
+    path, changed = tree / "fastdln" / mutant.file, mutated(mutant, tree)
+    before, times = path.read_text(), path.stat()
+    path.write_text(changed)
+    try:
+        return not failure(mutant.tests, tree)
+    finally:
+        path.write_text(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def chosen(names: Sequence[str], parts: Sequence[str]) -> list[Mutant]:
+    """The mutants of these names, and those with one of these parts in their names; all where none is given."""
+    known = {mutant.name for mutant in MUTANTS}
+    if unknown := [name for name in names if name not in known]:
+        raise BrokenError(f"no mutant has the name {', '.join(unknown)}; --list tells them")
+    if not names and not parts:
+        return list(MUTANTS)
+    found = [m for m in MUTANTS if m.name in names or any(part in m.name for part in parts)]
+    if not found:
+        raise BrokenError(f"no mutant has {' or '.join(parts)} in its name; --list tells them")
+    return found
+
+
+def try_all(mutants: Sequence[Mutant]) -> list[str]:
+    """Try mutants in a copy of the tree; returns the names of those that survive, or tell nothing."""
+    if misplaced := [complaint for mutant in mutants if (complaint := misfit(mutant, ROOT))]:
+        raise BrokenError("\n".join(misplaced))
+    left = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tree = Path(folder) / "tree"
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(ROOT / name, tree / name)
+        check_import(tree)
+        print(f"{'without any':40}", end="", flush=True)
+        began = time.perf_counter()
+        if said := failure(list(dict.fromkeys(test for mutant in mutants for test in mutant.tests)), tree):
+            raise BrokenError(f"the tests of these mutants do not pass without them:\n{said}")
+        print(f"passes      {time.perf_counter() - began:4.0f} s", flush=True)
+        for number, mutant in enumerate(mutants, start=1):
+            print(f"{number:3}/{len(mutants):<3} {mutant.name:32} ", end="", flush=True)
+            began = time.perf_counter()
+            try:
+                verdict = "SURVIVED" if survives(mutant, tree) else "killed"
+            except BrokenError as error:
+                verdict = f"BROKEN: {error}"
+            if verdict != "killed":
+                left.append(mutant.name)
+            print(f"{verdict:11} {time.perf_counter() - began:4.0f} s", flush=True)
+    return left
+
+
+def main() -> int:
+    """Try the mutants that are asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mutants to try; all by default")
+    parser.add_argument("-k", action="append", default=[], metavar="PART", help="those with this part in their names")
+    parser.add_argument("--list", action="store_true", help="print the names only")
+    asked = parser.parse_args()
+    try:
+        mutants = chosen(asked.names, asked.k)
+        if asked.list:
+            print(*(mutant.name for mutant in mutants), sep="\n")
+            return 0
+        left = try_all(mutants)
+    except BrokenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(mutants) - len(left)} of {len(mutants)} mutants killed" + "".join(f"\n  not: {x}" for x in left))
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
