@@ -12,8 +12,9 @@ from fastdln.engines.chunk import Results
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import goals, hides_growth, timing
 from fastdln.engines.wide.control import Control
-from fastdln.engines.wide.field import Field
+from fastdln.engines.wide.field import Field, factored
 from fastdln.engines.wide.finish import Finish
+from fastdln.engines.wide.layers import factored_numbers, formed_numbers
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
@@ -36,7 +37,7 @@ class Trajectory:
         self._errors = [np.array([*row, *[0.0] * (main - len(row))]) for row in estimates]
         self._dense = np.array(tableau.dense)
         self._probe = len(rows)  # a slope of recorded states
-        slopes = len(rows) + ("square_gradient" in problem.raw)
+        slopes = slope_count(problem)
         fastest = max(problem.layer_rates or (1.0,))
         cap = growth_cap(tableau.order, problem.rtol) / fastest if hides_growth(problem) else 0.0
         self._control = Control(problem, cap)
@@ -254,3 +255,19 @@ class Trajectory:
 def _worst(squares: list[float]) -> float:
     """The largest, or NaN where there is one."""
     return float(np.max(squares))
+
+
+def slope_count(problem: Problem) -> int:
+    """Slopes of a step, with one of recorded states where gradients are recorded."""
+    return len(problem.tableau.rows) + ("square_gradient" in problem.raw)
+
+
+def working_bytes(problem: Problem) -> int:
+    """Bytes that a trajectory takes at most beside its results."""
+    network, slopes = problem.network, slope_count(problem)
+    rank = min(network.widths[0], network.widths[-1])
+    numbers = sum(
+        factored_numbers(shape, slopes, rank, problem.start.itemsize) if thick else formed_numbers(shape, slopes)
+        for shape, thick in zip(network.shapes, factored(network), strict=True)
+    )
+    return numbers * problem.start.itemsize
