@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import fastdln as dln
-from fastdln import gradient_flow
+from fastdln import arguments, gradient_flow
 from fastdln.engines import room
+from fastdln.engines.choose import ENGINES
+from fastdln.engines.problem import Problem
 
 MEGABYTE = 1 << 20
 WITHIN = 1.3
@@ -140,3 +142,25 @@ print(said[-1], read("VmHWM") - before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     said, peak = map(int, done.stdout.split())
     assert peak / WITHIN < said < WITHIN * peak
+
+
+@pytest.mark.parametrize(
+    ("engine", "method"), [("lanes", "tsit5"), ("dense", "auto"), ("dense", "rock"), ("wide", "tsit5")]
+)
+def test_final_weights_may_be_written_over_the_starts(engine, method):
+    w0, loss = problem((2, 30, 30, 2), 5)
+    net = dln.Network((2, 30, 30, 2))
+    found = []
+    for overwrite in (False, True):
+        start = net.pack(w0)
+        asked = Problem(
+            network=net, loss=loss, start=start, atol=np.full(5, 1e-9), rtol=1e-6, duration=20.0, direction=1.0,
+            times=np.array([0.0, 20.0]), method=arguments.method(method), raw=("weights",), learning=False,
+            max_steps=300, overwrite=overwrite,
+        )  # fmt: skip
+        results = list(ENGINES[engine](start.dtype).run(asked))
+        final = start if overwrite else np.concatenate([part.final for part in results])
+        found.append((final, np.concatenate([part.records for part in results])))
+        assert np.array_equal(start, net.pack(w0)) != overwrite
+    for a, b in zip(*found, strict=True):
+        assert np.array_equal(a, b, equal_nan=True)
