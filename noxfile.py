@@ -1,8 +1,6 @@
-<<<<<<< HEAD
-"""The checks that people and CI share: ``nox`` runs all but other machines and the measurements, ``nox -s types`` one.
-=======
-"""The checks that people and CI share: ``nox`` runs all but measurements and mutants, ``nox -s types`` one of them.
->>>>>>> mutants
+"""The checks that people and CI share: ``nox`` runs all but other machines, measurements and mutants.
+
+``nox -s types`` runs one of them.
 
 In an environment that has the ``dev`` group already, ``nox --no-venv --no-install`` uses it as it is.
 """

@@ -18,7 +18,7 @@ from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.resources import cores
 
-BLOCK = 1 << 16  # entries of a layer that are looked at together: no temporary is as large as a large layer
+BLOCK = 1 << 16  # entries that are looked at together: no temporary is as large as a batch or a large layer
 
 
 def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
@@ -151,14 +151,22 @@ def tolerances(atol: Any, start: NDArray[Any], network: Network, loss: Loss, rto
     least = np.full(len(start), np.inf)
     for W in network.unpack(start):
         entries = W.reshape(len(start), -1)
-        blocks = [entries[:, k : k + BLOCK] for k in range(0, entries.shape[1], BLOCK)]
-        largest = np.max([np.abs(block).max(axis=1) for block in blocks], axis=0).astype(np.float64)
-        usable = (largest > 0) & np.isfinite(largest)
-        unit = np.where(usable, largest, 1.0)[:, None]  # so that no square overflows or vanishes
-        with np.errstate(invalid="ignore", over="ignore"):
-            squares = sum(np.square(block / unit).sum(axis=1) for block in blocks)
-            size = largest * np.sqrt(squares / entries.shape[1])
-        least = np.where(usable, np.minimum(least, size), least)
+        together = max(1, BLOCK // entries.shape[1])
+        for first in range(0, len(start), together):
+            rows = slice(first, first + together)
+            least[rows] = np.minimum(least[rows], _root_mean_square(entries[rows]))
     norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
     least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))
     return 1e-3 * rtol * least
+
+
+def _root_mean_square(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Root mean square of each row; infinite where it is zero or not finite."""
+    blocks = [rows[:, k : k + BLOCK] for k in range(0, rows.shape[1], BLOCK)]
+    largest = np.max([np.abs(block).max(axis=1) for block in blocks], axis=0).astype(np.float64)
+    usable = (largest > 0) & np.isfinite(largest)
+    unit = np.where(usable, largest, 1.0)[:, None]  # so that no square overflows or vanishes
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = sum(np.square(block / unit).sum(axis=1) for block in blocks)
+        size = largest * np.sqrt(squares / rows.shape[1])
+    return np.where(usable, size, np.inf)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -298,30 +300,31 @@ def integrate(
     )  # fmt: skip
     narrowed = options.engine == "auto" and reduced.suits(network, loss, start.dtype, problem.certify is not None)
     if narrowed or options.engine == reduced.NAME:
-        n_bytes = reduced.memory(problem, shapes)
+        n_bytes = reduced.memory(problem)
         run = functools.partial(reduced.run, problem, origin, options.engine == reduced.NAME)
     else:
         chosen = choose(options.engine, network, loss, options.method, start.dtype)
-        n_bytes = chosen.memory(problem, shapes)
+        n_bytes = chosen.memory(problem)
         run = functools.partial(chosen.run, problem)
+    n_bytes += _kept_bytes(problem, shapes) + observables.derived_bytes(fields.values(), problem)
     require_memory(n_bytes, "this flow")
 
     recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}
-    final, reached = np.empty_like(start), np.empty(n)
+    final, reached = np.empty_like(start if n > 1 else start[:0]), np.empty(n)
     status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
     certified = np.empty(n, bool)
     widths, enlargements = np.empty((n, network.depth + 1), np.int64), np.empty(n, np.int64)
     learned = np.empty((n, loss.n_modes)) if problem.learning else None
     steps = np.empty(n, object) if options.history else None
-    elapsed = times - t_origin
+    context = observables.Context(
+        network, loss, times - t_origin, origin, options.weight_decay, options.layer_rates
+    )  # fmt: skip
     with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
         for chunk in run(show):
             rows = chunk.rows
-            context = observables.Context(
-                network, loss, elapsed, origin[rows], options.weight_decay, options.layer_rates
-            )
             for name, field in fields.items():
-                recorded[name][rows] = field.derive(chunk.records[..., problem.columns[field.raw]], context)
+                columns = problem.columns[field.raw]
+                observables.derive(field, chunk.records[..., columns], context, rows, recorded[name])
             reached[rows] = t_0 + direction * chunk.reached
             if n == 1:
                 final = chunk.final  # large ones are not copied
@@ -332,8 +335,9 @@ def integrate(
             if learned is not None:
                 learned[rows] = t_0 + direction * chunk.learned
             if steps is not None:
-                for k, row, m in zip(np.arange(n)[rows], chunk.history, chunk.counts[:, 1], strict=True):
-                    steps[k] = t_0 + direction * row[:m]
+                for own, k in enumerate(np.arange(n)[rows]):
+                    steps[k] = t_0 + direction * chunk.history[own, : chunk.counts[own, 1]]
+            del chunk  # before the next one is laid out
     reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
@@ -341,6 +345,22 @@ def integrate(
         _origin=origin, _certified=certified, _widths=widths, _enlargements=enlargements,
         _steps=None if steps is None else tuple(steps), single=single,
     )  # fmt: skip
+
+
+def _kept_bytes(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
+    """Bytes of what a call keeps: starts, final weights, what is recorded, and what is noted of each trajectory."""
+    n, item, modes = problem.n, problem.start.itemsize, problem.loss.n_modes if problem.learning else 0
+    weights = problem.start.nbytes * (1 if n == 1 else 2)  # final weights of one are those of the engine
+    records = sum(math.prod(shape) for shape in recorded.values()) * item
+    # tolerance, end, counts, enlargements, widths, learning times; status and certificate
+    notes = n * (8 * (6 + len(problem.network.widths) + modes) + 2) + _modes_bytes(problem.loss)
+    histories = n * (8 * problem.max_steps + sys.getsizeof(np.empty(0)) + 8) if problem.history else 0
+    return weights + records + notes + histories
+
+
+def _modes_bytes(loss: Loss) -> int:
+    """Bytes of the modes of all targets, which the loss keeps."""
+    return 8 * math.prod(loss.batch_shape) * min(loss.shape) * (sum(loss.shape) + 1)
 
 
 def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: int | None) -> Trajectories:

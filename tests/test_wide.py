@@ -476,7 +476,8 @@ def test_memory_is_estimated_before(monkeypatch):
     start = np.broadcast_to(np.zeros(1), (1, net.n_parameters))
     asked = problem(net, dln.Quadratic(np.eye(10)), np.zeros(1))
     object.__setattr__(asked, "start", start)
-    assert 3 * net.n_parameters * 8 < Wide().memory(asked, {}) < 4.5 * net.n_parameters * 8
+    # the final weights, on which it works where they lie, and thin factors; starts are those of the call
+    assert net.n_parameters * 8 < Wide().memory(asked) < 1.25 * net.n_parameters * 8
     monkeypatch.setattr(resources, "free_memory", lambda: 50_000)
     w0, loss = random_problem((2, 40, 40, 2), n=1)
     with pytest.raises(MemoryError, match=re.escape("50000 bytes")):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.finish import finish
-from fastdln.engines.recipe import Recipe
+from fastdln.engines.methods import vectors
+from fastdln.engines.problem import Problem
+from fastdln.engines.recipe import Executor, Recipe, hidden_growth, watched
 from fastdln.kernels import control, layout, learning
 from fastdln.kernels.compile import address_of
 from fastdln.kernels.growth import general
+from fastdln.kernels.program import program
 from fastdln.kernels.vectors import library
 
 PAGE = 4096
@@ -134,3 +139,15 @@ def _stride(entries: int, entry_bytes: int) -> int:
 def arena_bytes(entries: int, slopes: int, scratch: int, entry_bytes: int) -> int:
     """Bytes that the loop works on: what must fit the cache."""
     return ((4 + slopes) * _stride(entries, entry_bytes) + scratch) * entry_bytes
+
+
+def working_bytes(problem: Problem, executor: Executor, threads: int) -> int:
+    """Bytes of the memory of some threads, and of the constants of the loss that they share."""
+    dtype = problem.start.dtype
+    plan = program(problem.network.widths, problem.loss.input_gram is not None, watched(problem), executor.unit(dtype))
+    entry_bytes = executor.lanes * dtype.itemsize
+    states = vectors(problem.method) + ("square_gradient" in problem.raw)
+    scratch = hidden_growth(problem, plan, executor.unit(dtype)).n_scratch + executor.buffer(plan.rhs, entry_bytes)
+    whole = 8 * problem.loss.shape[0] * watched(problem)  # a product with the targets on the way to the constants
+    constants = math.prod(problem.loss.batch_shape) * (plan.n_constants * dtype.itemsize + whole)
+    return threads * arena_bytes(plan.layers[-1], states, scratch, entry_bytes) + constants

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,13 +9,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.arena import Arena
+from fastdln.engines.arena import Arena, working_bytes
 from fastdln.engines.chunk import Chunk
-from fastdln.engines.methods import vectors
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import Executor, Recipe, recipe
+from fastdln.engines.room import results_bytes
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.kernels import layout, loop, stabilized_loop, starting_loop
+from fastdln.kernels.starting_loop import SAVED
 from fastdln.threads import run_in_threads
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
@@ -29,16 +29,13 @@ def chunk_size(problem: Problem, lanes: int) -> int:
     return max(CHUNK_BYTES // row, 4 * lanes * problem.threads)
 
 
-def memory(problem: Problem, executor: Executor, recorded: dict[str, tuple[int, ...]]) -> int:
-    """Bytes that a call takes at most: what is recorded, a chunk of records, starts and finals, histories, arenas."""
-    item, n = problem.start.itemsize, problem.n
-    columns = problem.n_columns
-    chunk = min(n, chunk_size(problem, executor.lanes))
-    kept = sum(math.prod(shape) for shape in recorded.values()) * item
-    histories = (n + chunk) * problem.max_steps * 8 if problem.history else 0
-    working = (8 + vectors(problem.method)) * problem.network.n_parameters * item * executor.lanes * problem.threads
-    # derived observables take a few temporaries of the size of a chunk
-    return kept + 4 * chunk * len(problem.times) * columns * item + 4 * problem.start.nbytes + histories + working
+def memory(problem: Problem, executor: Executor) -> int:
+    """Bytes that a call takes at most at a time: a chunk with its results, and what its threads work on."""
+    n = min(problem.n, chunk_size(problem, executor.lanes))
+    saved = SAVED if isinstance(problem.method, Stabilized) else 0
+    threads = min(problem.threads, -(-problem.n // executor.lanes))
+    working = sum(working_bytes(part, executor, threads) for _, part in _loops(problem))
+    return results_bytes(problem, n) + 8 * n * (2 + saved) + working  # target_row, queue, saved
 
 
 def run(
@@ -50,7 +47,10 @@ def run(
     """
     plan = recipe(problem, executor)
     side_by_side = min(problem.threads, -(-problem.n // executor.lanes))
-    workers = [_Worker(integrate, recipe(part, executor), side_by_side) for integrate, part in _loops(problem)]
+    workers = [
+        _Worker(integrate, plan if part is problem else recipe(part, executor), side_by_side)
+        for integrate, part in _loops(problem)
+    ]
     size = chunk_size(problem, executor.lanes)
     done = failed = 0
     for first in range(0, problem.n, size):
@@ -69,6 +69,7 @@ def run(
             done += int(shared[layout.DONE])
             failed += int(shared[layout.FAILURES])
         yield chunk
+        del chunk  # before the next one is laid out
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Batch:
 
     executor: Executor
 
-    def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
-        """Bytes that a call takes at most."""
-        return memory(problem, self.executor, recorded)
+    def memory(self, problem: Problem) -> int:
+        """Bytes that the engine takes at most at a time, its results included."""
+        return memory(problem, self.executor)
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Chunk]:
         """Integrate a problem, chunk by chunk."""

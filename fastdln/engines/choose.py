@@ -29,8 +29,8 @@ from fastdln.network import Network
 class Engine(Protocol):
     """What integrates a problem."""
 
-    def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
-        """Bytes that a call takes at most, with what is recorded."""
+    def memory(self, problem: Problem) -> int:
+        """Bytes that the engine takes at most at a time, its results included."""
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
         """Integrate the trajectories some at a time; ``progress`` hears how many are done and failed, and of all."""

@@ -48,7 +48,8 @@ class Results:
         n, dtype = rows.stop - rows.start, problem.start.dtype
         self.rows = rows
         self.records = np.full((n, len(problem.times), problem.n_columns), np.nan, dtype)
-        self.final = _aligned(n, problem.network.n_parameters, dtype)
+        in_place = problem.overwrite
+        self.final = problem.start[rows] if in_place else _aligned(n, problem.network.n_parameters, dtype)
         self.reached = np.zeros(n)
         self.status = np.zeros(n, np.int64)
         self.counts = np.zeros((n, 3), np.int64)

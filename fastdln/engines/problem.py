@@ -48,6 +48,7 @@ class Problem:
     stop_loss: float | None = None
     certify: tuple[int, ...] | None = None  # entries of the layers, over which their root mean squares are taken
     threads: int = 1
+    overwrite: bool = False  # final weights are written where the starts lie
 
     @property
     def tableau(self) -> Tableau:

@@ -79,9 +79,7 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     method = lay_out(problem.method, problem.rtol, dtype)
     entry_bytes = executor.lanes * dtype.itemsize
     observed = plan.observe + (plan.project if "strengths" in problem.raw else ())
-    hidden = Growth((), (), 0, 0, 0, plan.n_scratch)
-    if hides_growth(problem):
-        hidden = growth(plan, network.widths, executor.unit(dtype))
+    hidden = hidden_growth(problem, plan, executor.unit(dtype))
     programs = {
         "rhs": plan.rhs, "observe": observed, "watch": plan.watch, "follow": plan.follow, "growth": hidden.products,
     }  # fmt: skip
@@ -222,6 +220,13 @@ def _check(problem: Problem) -> dict[str, float]:
 def hides_growth(problem: Problem) -> bool:
     """Whether steps are limited by the growth of what no error norm sees: see `fastdln.kernels.growth`."""
     return problem.network.depth > 1 and problem.step is None and problem.direction > 0
+
+
+def hidden_growth(problem: Problem, plan: Program, unit: int) -> Growth:
+    """The look at hidden growth behind a program; nothing where it does not limit steps."""
+    if not hides_growth(problem):
+        return Growth((), (), 0, 0, 0, plan.n_scratch)
+    return growth(plan, problem.network.widths, unit)
 
 
 def growth_caps(problem: Problem) -> tuple[float, float]:

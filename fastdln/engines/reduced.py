@@ -15,6 +15,7 @@ and so do those that cannot be narrowed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -27,11 +28,12 @@ from fastdln.engines.choose import Engine, choose
 from fastdln.engines.chunk import Results
 from fastdln.engines.krylov.levels import cost
 from fastdln.engines.problem import Problem
+from fastdln.engines.room import block_bytes, blocks, results_bytes
 from fastdln.engines.wide.workers import Workers
 from fastdln.kernels.lanes import lane_count
 from fastdln.linalg import reproducible
 from fastdln.losses import Loss
-from fastdln.network import Network
+from fastdln.network import Network, Weights
 from fastdln.theory.reduction.bounds import widths
 from fastdln.theory.reduction.closure import close
 from fastdln.theory.reduction.krylov import Krylov
@@ -70,13 +72,17 @@ def _approximates(network: Network, loss: Loss, certify: bool) -> bool:
     return krylov.last_level(network, loss.input_gram is not None) > 0
 
 
-def memory(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
-    """Bytes that a call takes at most: those of the wide network, and bases and narrow starts of a block."""
-    wide = _engine(problem).memory(problem, recorded)
+def memory(problem: Problem) -> int:
+    """Bytes that the engine takes at most at a time: a block on its way, or one trajectory and its subspaces."""
     if _approximates(problem.network, problem.loss, problem.certify is not None):
-        # images and bases of at most half of the nodes of each layer
-        return wide + 2 * problem.network.n_parameters * problem.start.itemsize
-    return wide + 4 * min(problem.n, _block_size(problem)) * _bases_bytes(problem)
+        return krylov.memory(problem)
+    n = min(problem.n, _block_size(problem))
+    bounds = widths(problem.network, problem.loss)
+    narrow = replace(problem, network=Network(bounds), start=problem.start[:n])
+    integrating = n * _held_bytes(problem) + _engine(narrow).memory(narrow)
+    if bounds != problem.network.widths:
+        integrating += results_bytes(problem, n) + _lifted_bytes(problem, n)
+    return max(n * _closing_bytes(problem), integrating)
 
 
 def run(
@@ -108,8 +114,9 @@ def run(
                 if reduction is not None:
                     _lift(chunk, problem, part, reduction)
                 chunk.rows = rows[chunk.rows]
-                yield chunk
                 failed += int(np.count_nonzero(chunk.status > 1))
+                yield chunk
+                del chunk  # before the next one is laid out
         done += len(rows)
 
 
@@ -157,9 +164,8 @@ def _reduce(
     unchanged = [rows[~usable]]
     rows = rows[usable]
     if len(rows):
-        weights = network.unpack(origin[rows])
-        rtol = default_rtol(weights) if decide else 0.0
-        for closure in close(weights, _loss(problem, rows), rtol):
+        rtol = default_rtol(network.unpack(origin)) if decide else 0.0
+        for closure in close(network.unpack(origin[rows]), _loss(problem, rows), rtol):
             own = rows[closure.rows]
             start = network.unpack(problem.start[own])
             reduction = Reduction(start, _loss(problem, own), closure.bases, closure.decisions, rtol)
@@ -196,22 +202,43 @@ def _narrow(problem: Problem, rows: Rows, reduction: Reduction) -> Problem:
 def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reduction) -> None:
     """Bring what was recorded of narrow networks back to the wide ones."""
     wide, small = problem.network, narrow.network
-    own = reduction.take(chunk.rows)
-    records = np.empty((*chunk.records.shape[:2], problem.n_columns), chunk.records.dtype)
+    n, n_times, _ = chunk.records.shape
+    records = np.empty((n, n_times, problem.n_columns), chunk.records.dtype)
+    final = np.empty((n, wide.n_parameters), chunk.final.dtype)
+    whole = np.arange(problem.n)[chunk.rows]
+    for rows, moments in blocks(n, n_times, _lift_bytes(problem)):
+        own = reduction.take(whole[rows])
+        for times in moments:
+            elapsed = problem.direction * problem.times[times]
+            _lift_records(chunk.records[rows, times], records[rows, times], elapsed, problem, narrow, own)
+    for rows, _ in blocks(n, 1, _weights_bytes(problem)):
+        elapsed = problem.direction * chunk.reached[rows]
+        lifted = reduction.take(whole[rows]).lift(small.unpack(chunk.final[rows]), elapsed, problem.weight_decay)
+        _write(wide, lifted, final[rows])
+    chunk.records, chunk.final = records, final
+    chunk.widths[:] = small.widths
+
+
+def _lift_records(
+    found: NDArray[Any], records: NDArray[Any], elapsed: NDArray[np.float64], problem: Problem, narrow: Problem,
+    reduction: Reduction,
+) -> None:  # fmt: skip
+    """Write what was found of narrow networks as records of wide ones."""
     for name, columns in problem.columns.items():
-        recorded = chunk.records[..., narrow.columns[name]]
+        recorded = found[..., narrow.columns[name]]
         if name == "weights":
-            recorded = wide.pack(
-                own.lift(small.unpack(recorded), problem.direction * problem.times, problem.weight_decay)
-            )
+            lifted = reduction.lift(narrow.network.unpack(recorded), elapsed, problem.weight_decay)
+            _write(problem.network, lifted, records[..., columns])
         elif name == "product":
             products = recorded.reshape(*recorded.shape[:-1], *narrow.loss.shape)
-            recorded = own.lift_product(products).reshape(*recorded.shape[:-1], -1)
-        records[..., columns] = recorded
-    chunk.records = records
-    chunk.widths[:] = small.widths
-    elapsed = problem.direction * chunk.reached
-    chunk.final = wide.pack(own.lift(small.unpack(chunk.final), elapsed, problem.weight_decay))
+            records[..., columns] = reduction.lift_product(products).reshape(*recorded.shape[:-1], -1)
+        else:
+            records[..., columns] = recorded
+
+
+def _write(network: Network, weights: Weights, out: NDArray[Any]) -> None:
+    for view, W in zip(network.unpack(out), weights, strict=True):
+        view[...] = W
 
 
 def _engine(problem: Problem) -> Engine:
@@ -220,12 +247,71 @@ def _engine(problem: Problem) -> Engine:
 
 def _block_size(problem: Problem) -> int:
     """Trajectories that are reduced at a time; results do not depend on it."""
-    row = len(problem.times) * problem.n_columns * problem.start.itemsize + _bases_bytes(problem)
+    row = max(_closing_bytes(problem), _held_bytes(problem) + results_bytes(problem, 1))
     return max(batch.CHUNK_BYTES // row, 4 * lane_count(problem.start.dtype) * problem.threads)
 
 
-def _bases_bytes(problem: Problem) -> int:
-    """Bytes of a trajectory's bases and of its weights while it is reduced, at most."""
-    columns = widths(problem.network, problem.loss)
-    bases = sum(d * k for d, k in zip(problem.network.widths, columns, strict=True))
-    return 8 * (bases + 2 * problem.network.n_parameters)
+def _closing_bytes(problem: Problem) -> int:
+    """Bytes of a trajectory while its subspaces are closed: weights twice, bases, and one layer or basis on its way."""
+    network, columns = problem.network, widths(problem.network, problem.loss)
+    layer = max(rows * columns for rows, columns in network.shapes)
+    bases = sum(d * k for d, k in zip(network.widths, columns, strict=True))
+    weights = network.n_parameters * (problem.start.itemsize + 8)
+    growing = max(layer, _growing_numbers(network.widths, columns))
+    return weights + 8 * (bases + growing + _decided(network)) + _target_bytes(problem)
+
+
+def _growing_numbers(d: tuple[int, ...], columns: tuple[int, ...]) -> int:
+    """Numbers that are there on the way while a basis grows by the images that come to it in a sweep.
+
+    These, normalized, orthogonalized and chosen from, five times; and the columns that it had, three times, but the
+    target's modes at both ends, which no trajectory has for itself.
+    """
+    h, rank = len(d) - 1, min(d[0], d[-1])
+    images = [0, rank]  # sweeps begin with the target's modes at both ends, and go upwards
+    for i in range(1, h):
+        images[i] += rank if i == h - 1 else 0  # where they meet what comes from the output
+        images.append(min(images[i], columns[i]))
+    images[0] = min(images[1], columns[1])
+    before = [max(k - m, 0) for k, m in zip(columns, images, strict=True)]
+    shared = [min(rank, k) if i in (0, h) else 0 for i, k in enumerate(before)]
+    return max(n * (5 * m + 3 * k - s) for n, m, k, s in zip(d, images, before, shared, strict=True))
+
+
+def _held_bytes(problem: Problem) -> int:
+    """Bytes of a trajectory while its narrow network is integrated: start, bases, and the narrow start twice."""
+    network, columns = problem.network, widths(problem.network, problem.loss)
+    bases = sum(d * k for d, k in zip(network.widths, columns, strict=True))
+    starts = problem.start.itemsize * (network.n_parameters + 2 * Network(columns).n_parameters)
+    return starts + 8 * (bases + _decided(network)) + _target_bytes(problem)
+
+
+def _decided(network: Network) -> int:
+    """Numbers of the decisions on ranks, some two for each layer of nodes, and of rows."""
+    return 4 * len(network.widths) + 4
+
+
+def _target_bytes(problem: Problem) -> int:
+    """Bytes of a trajectory's own target: its three arrays and its modes, and those in the subspaces."""
+    if not problem.loss.batch_shape:
+        return 0
+    rows, columns = problem.loss.shape
+    return 2 * 8 * (3 * rows * columns + problem.loss.n_modes * (rows + columns))
+
+
+def _lifted_bytes(problem: Problem, n: int) -> int:
+    """Bytes on the way while records, and then final weights, are lifted."""
+    return max(block_bytes(n, len(problem.times), _lift_bytes(problem)), block_bytes(n, 1, _weights_bytes(problem)))
+
+
+def _lift_bytes(problem: Problem) -> int:
+    """Bytes of a record on the way while it is lifted."""
+    if "weights" in problem.raw:
+        return _weights_bytes(problem)
+    return 8 * 2 * math.prod(problem.loss.shape) if "product" in problem.raw else 0
+
+
+def _weights_bytes(problem: Problem) -> int:
+    """Bytes on the way while weights are lifted: they themselves, and three times a layer."""
+    network = problem.network
+    return 8 * (network.n_parameters + 3 * max(rows * columns for rows, columns in network.shapes))

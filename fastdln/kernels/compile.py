@@ -7,6 +7,7 @@ versions of what compiles them: an upgrade or an edit begins an empty folder.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -14,14 +15,17 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
-from numba.core import config
+from numba.core import config, sigutils
+from numba.core.ccallback import CFunc
 
+from fastdln.kernels.cache import kernel_cache
 from fastdln.kernels.pipelines import EmittedCompiler, PartCompiler
 
 logger = logging.getLogger("fastdln")
@@ -71,12 +75,12 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     No fast-math of any kind: the order of operations decides the bits, and NaN must stay NaN.
     """
-    return _cached(numba.njit, function, nogil=True, error_model="numpy")
+    return _compiled(function)
 
 
 def emitted(function: Callable[..., Any]) -> Any:
     """Compile an entry point like `kernel`, whose body is nothing but code emitted as it is to be run."""
-    return _cached(numba.njit, function, nogil=True, error_model="numpy", pipeline_class=EmittedCompiler)
+    return _compiled(function, pipeline_class=EmittedCompiler)
 
 
 def address_of(function: Callable[..., Any], n_args: int) -> int:
@@ -84,24 +88,81 @@ def address_of(function: Callable[..., Any], n_args: int) -> int:
 
     So it is no part of what calls it, and is compiled only where it is wanted.
     """
-    signature = numba.types.void(*[numba.types.int64] * n_args)
-    made = _callbacks.get(function)
+    made: Any = _callbacks.get(function)
     if made is None:
-        made = _callbacks[function] = _cached(numba.cfunc, function, signature, error_model="numpy")
+        signature = numba.types.void(*[numba.types.int64] * n_args)
+        options = {"error_model": "numpy"}
+        made = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
+        _keep(made, function)
+        with _nothing_lost():
+            made.compile()
+        _callbacks[function] = made
     return int(made.address)
 
 
 _callbacks: dict[Callable[..., Any], Any] = {}  # the machine code lives as long as these
 
 
-def _cached(decorate: Any, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    folder = cache_folder()
-    usual = config.CACHE_DIR
-    config.CACHE_DIR = "" if folder is None else str(folder)  # read by Numba while it decorates
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+    made = numba.njit(error_model="numpy", nogil=True, **options)(function)
+    _keep(made, function)
+    compile_ = made.compile
+
+    @functools.wraps(compile_)
+    def compile_heard(*args: Any) -> Any:
+        with _nothing_lost():
+            return compile_(*args)
+
+    made.compile = compile_heard  # which the dispatcher calls for types that it has not seen
+    return made
+
+
+def _keep(made: Any, function: Callable[..., Any]) -> None:
+    """Give a function that is to be compiled its cache."""
+    folder, usual = cache_folder(), config.CACHE_DIR
+    if folder is None:
+        return
+    config.CACHE_DIR = str(folder)  # read by Numba while it makes the cache
     try:
-        return decorate(*args, cache=folder is not None, **options)(function)
+        cache = kernel_cache(function, folder)
     finally:
         config.CACHE_DIR = usual
+    if cache is not None:
+        made._cache = cache
+
+
+@contextlib.contextmanager
+def _nothing_lost() -> Iterator[None]:
+    """Raise afterwards what is raised by the handler of a signal in the midst of compilation.
+
+    LLVM calls back into Python when it has made machine code.  What a handler raises there, such as KeyboardInterrupt,
+    cannot pass through LLVM: it would be printed and forgotten, and so would what finalizers are interrupted by.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no handler runs
+        yield
+        return
+    lost: list[BaseException] = []
+    usual, own = sys.unraisablehook, threading.get_ident()
+
+    def hear(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        called_back = "ctypes" in (unraisable.err_msg or "")
+        if threading.get_ident() == own and (called_back or not isinstance(error, Exception)):
+            lost.append(error or unraisable.exc_type())
+        else:
+            usual(unraisable)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    except Exception:
+        if lost:
+            raise lost[0] from None
+        raise
+    finally:
+        sys.unraisablehook = usual
+    if lost:
+        raise lost[0]
 
 
 def part(function: Callable[..., Any]) -> Any:

@@ -13,6 +13,6 @@ rough network takes its error with it over an enlargement, so that nothing that 
 """
 
 from fastdln.engines.krylov.levels import first_level, last_level, promises
-from fastdln.engines.krylov.trajectory import Approximate
+from fastdln.engines.krylov.trajectory import Approximate, memory
 
-__all__ = ["Approximate", "first_level", "last_level", "promises"]
+__all__ = ["Approximate", "first_level", "last_level", "memory", "promises"]

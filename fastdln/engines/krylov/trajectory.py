@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from fastdln.engines.choose import choose
 from fastdln.engines.chunk import Results
-from fastdln.engines.krylov.levels import last_level, more
+from fastdln.engines.krylov.levels import first_level, last_level, more
 from fastdln.engines.krylov.pair import Checkpoint, Leg, Pair, arrive, leg_of
 from fastdln.engines.problem import Problem
+from fastdln.engines.room import results_bytes
 from fastdln.kernels.layout import MAX_STEPS
 from fastdln.linalg import reproducible
-from fastdln.theory.reduction.krylov import Krylov
+from fastdln.theory.reduction.krylov import Krylov, widths_by_level
 
 logger = logging.getLogger("fastdln")
 
 LEG = 32  # steps tried in the first leg; every leg has twice as many as the one before
 GOOD = 0.01  # part of the tolerance up to which an estimate allows to go on from there with more levels
+
+
+def memory(problem: Problem) -> int:
+    """Bytes that a trajectory takes at a time: results, subspaces, and what the wide network works with if it must.
+
+    The subspaces are those of twice the level to begin with; few trajectories need more.
+    """
+    network, loss = problem.network, problem.loss
+    data = loss.input_gram is not None
+    level = min(2 * first_level(network.depth), last_level(network, data))
+    columns = next(islice(widths_by_level(network), level, None))
+    bases = sum(d * k for d, k in zip(network.widths[1:-1], columns[1:-1], strict=True))
+    unrecorded = replace(problem, start=problem.start[:1], times=problem.times[:0], history=False, overwrite=True)
+    engine = choose("auto", network, loss, problem.method, problem.start.dtype)
+    # bases, their images, and what is added next
+    return results_bytes(problem, 1) + 8 * 3 * bases + engine.memory(unrecorded)
 
 
 class Approximate:
@@ -86,15 +104,15 @@ class Approximate:
     def _directly(self) -> Results:
         """Go on from the last good checkpoint as the network is."""
         problem, begin = self._problem, self._trail[-1]
-        start = np.empty_like(problem.start[0])
+        start = self._results.final[0]
         self._lift(begin, start)
         part = leg_of(problem, begin, start, problem.network, problem.max_steps)
+        part = replace(part, overwrite=True)
         engine = choose("auto", part.network, part.loss, part.method, start.dtype)
         (results,) = engine.run(part)
         leg = Leg(begin, part, results, arrive(problem, begin, results, part))
         self._keep(leg)
         self._results.widths[0] = problem.network.widths
-        self._results.final[0] = results.final[0]
         return self._over(leg)
 
     def _finish(self, leg: Leg) -> Results:

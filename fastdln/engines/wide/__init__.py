@@ -11,7 +11,6 @@ nor on threads.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,33 +21,21 @@ import numpy as np
 
 from fastdln.engines.chunk import Results
 from fastdln.engines.problem import Problem
-from fastdln.engines.wide.field import factored
-from fastdln.engines.wide.layers import PARTS
-from fastdln.engines.wide.trajectory import Trajectory
+from fastdln.engines.room import results_bytes
+from fastdln.engines.wide.trajectory import Trajectory, working_bytes
 from fastdln.engines.wide.workers import Workers
 from fastdln.kernels.layout import STOPPED_EARLY
-from fastdln.kernels.skinny import VECTOR_BYTES
 from fastdln.linalg import one_blas_thread
 
 
 class Wide:
     """The engine of wide networks: trajectories side by side, one in each thread; those left over have all threads."""
 
-    def memory(self, problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
-        """Bytes that a call takes at most: what is recorded, starts and finals, one trajectory with its factors."""
-        network, item = problem.network, problem.start.itemsize
-        rank, slopes = min(network.widths[0], network.widths[-1]), len(problem.tableau.rows) + 1
-        kept = sum(math.prod(shape) for shape in recorded.values()) * item
-        records = 4 * len(problem.times) * problem.n_columns * item  # derived observables take a few temporaries
-        histories = (problem.n + 1) * problem.max_steps * 8 if problem.history else 0
-        working = problem.network.n_parameters * item
-        for (rows, columns), thick in zip(network.shapes, factored(network), strict=True):
-            if thick:
-                stacks = 4 * slopes * rank * (rows + columns)  # factors, scaled ones, those of the update, triangles
-                working += (stacks + rank * (2 * PARTS * columns + rows * VECTOR_BYTES)) * item
-            else:
-                working += (slopes + 6) * rows * columns * item
-        return kept + records + histories + 2 * problem.start.nbytes + working * min(problem.threads, problem.n)
+    def memory(self, problem: Problem) -> int:
+        """Bytes that the engine takes at most at a time: results, and factors of the trajectories side by side."""
+        at_once = min(problem.threads, problem.n)
+        waiting = min(problem.n, at_once + 1 if at_once > 1 else 1)  # one may be done and not yet asked for
+        return results_bytes(problem, waiting) + at_once * working_bytes(problem)
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
         """Integrate the trajectories, in their order."""
@@ -58,6 +45,7 @@ class Wide:
             if progress is not None:
                 progress(k + 1, failed, problem.n)
             yield results
+            del results  # before the next ones are laid out
 
 
 def _results(problem: Problem) -> Iterator[Results]:
@@ -85,5 +73,6 @@ def _results(problem: Problem) -> Iterator[Results]:
                 with one_blas_thread():
                     results = integrate(k, workers)
                 yield results
+                del results
         finally:
             stopped.set()

@@ -13,9 +13,10 @@ from fastdln.engines.chunk import Results
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import goals, hides_growth, timing
 from fastdln.engines.wide.control import Control
-from fastdln.engines.wide.field import Field
+from fastdln.engines.wide.field import Field, factored
 from fastdln.engines.wide.finish import Finish
 from fastdln.engines.wide.growth import Growth, due
+from fastdln.engines.wide.layers import factored_numbers, formed_numbers
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
@@ -40,8 +41,8 @@ class Trajectory:
         self._dense = np.array(tableau.dense)
         self._check = check(tableau) if problem.step is None else None
         self._inner = len(rows)  # the first slope of steps within the step
-        self._probe = self._inner + (main - 2 if self._check else 0)  # a slope of recorded states
-        slopes = self._probe + ("square_gradient" in problem.raw)
+        self._probe = probe(problem)
+        slopes = slope_count(problem)
         self._terms = Terms(slopes, problem.weight_decay)
         results.final[0] = problem.start[k]
         self._field = Field(problem, self._target, results.final[0], problem.atol[k], slopes, workers)
@@ -285,3 +286,26 @@ class Trajectory:
 def _worst(squares: list[float]) -> float:
     """The largest, or NaN where there is one."""
     return float(np.max(squares))
+
+
+def probe(problem: Problem) -> int:
+    """The number of the slope of recorded states: after those of a step, and of steps within it."""
+    tableau = problem.tableau
+    within = tableau.stages - 2 if problem.step is None and check(tableau) is not None else 0
+    return len(tableau.rows) + within
+
+
+def slope_count(problem: Problem) -> int:
+    """How many slopes are kept, with one of recorded states where gradients are recorded."""
+    return probe(problem) + ("square_gradient" in problem.raw)
+
+
+def working_bytes(problem: Problem) -> int:
+    """Bytes that a trajectory takes at most beside its results."""
+    network, slopes = problem.network, slope_count(problem)
+    rank = min(network.widths[0], network.widths[-1])
+    numbers = sum(
+        factored_numbers(shape, slopes, rank, problem.start.itemsize) if thick else formed_numbers(shape, slopes)
+        for shape, thick in zip(network.shapes, factored(network), strict=True)
+    )
+    return numbers * problem.start.itemsize

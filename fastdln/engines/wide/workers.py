@@ -48,6 +48,7 @@ class Workers:
                 future.set_result(task())
             except BaseException as error:
                 future.set_exception(error)
+            del work, future, task  # a result may be large
 
     def _close(self) -> None:
         self._closed = True
