@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from types import FrameType
 
-__all__ = ["STOPPED", "main"]
+__all__ = ["STOPPED", "interruptible", "main"]
 
 STOPPED = 130
 """The exit code after Ctrl-C."""
@@ -21,35 +21,42 @@ _NEEDED = ("filelock", "matplotlib", "msgspec", "rich", "typer", "xarray", "zarr
 
 def main() -> None:
     """Run the command line; the entry point of the program ``fastdln``."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        sys.exit(f'fastdln: the command line needs {", ".join(missing)}: pip install "fastdln[scan]"')
-    with _stopping_at_once():
-        from fastdln.cli.commands import app
+    # Imports take seconds, here and when typer reads the arguments; an exception in the midst of one may be swallowed,
+    # or come out as any other. There is nothing to be kept yet: Ctrl-C ends the program then and there.
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, _stop)
     try:
+        missing = [name for name in _NEEDED if find_spec(name) is None]
+        if missing:
+            sys.exit(f'fastdln: the command line needs {", ".join(missing)}: pip install "fastdln[scan]"')
+        from fastdln.cli.commands import app
+
         app()
     except SystemExit as end:
-        if end.code == STOPPED:
-            # What is left is to wait for threads: another Ctrl-C may cut that short, without a word.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # After Ctrl-C what is left is to wait for threads: another one may cut that short.
+        if ours and end.code != STOPPED:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         raise
 
 
 @contextmanager
-def _stopping_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the program then and there, as long as there is nothing to be kept.
+def interruptible() -> Iterator[None]:
+    """Make an exception of Ctrl-C, as Python does, for as long as a command is at work.
 
-    Imports take seconds, and an exception in the midst of one may come out as any other, or as lines on stderr that
-    nobody asked for.
+    Yields
+    ------
+    None
+        Nothing.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # whoever started the program has other plans
+    if signal.getsignal(signal.SIGINT) is not _stop:
+        yield  # whoever called has other plans
         return
-    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

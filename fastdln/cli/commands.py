@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, ParamSpec
 import typer
 from rich.console import Console
 
-from fastdln.cli import STOPPED, tables
+from fastdln.cli import STOPPED, interruptible, tables
 from fastdln.cli.info import describe
 from fastdln.scan import run as running
 from fastdln.scan.plan import load_plan
@@ -63,7 +63,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with interruptible():
+                function(*args, **kwargs)
         except SpecError as error:
             _fail(error, 2)
         except (StoreError, MemoryError, OSError) as error:
@@ -196,12 +197,13 @@ def _damaged(store: Store, *, thorough: bool = True) -> dict[int, str]:
 
 def _told(damaged: Mapping[int, str]) -> str:
     first, wrong = next(iter(damaged.items()))
-    return f"{len(damaged):,} of the finished units are damaged (unit {first}: {wrong})"
+    units = "unit is" if len(damaged) == 1 else "units are"
+    return f"{len(damaged):,} finished {units} damaged (unit {first}: {wrong})"
 
 
 @contextmanager
 def _reading(store: Store) -> Iterator[None]:
-    """Refuse to show what is not there, and say of what cannot be read that it is damaged."""
+    """Refuse to show what is not there, and tell what cannot be read."""
 
     def require_sound(*, thorough: bool) -> None:
         if damaged := _damaged(store, thorough=thorough):
@@ -212,6 +214,8 @@ def _reading(store: Store) -> Iterator[None]:
         yield
     except Exception:  # a codec may raise anything
         require_sound(thorough=True)
+        if torn := store.torn():
+            raise StoreError(f"{store.path}: {torn}. To write it anew: fastdln resume {store.path}") from None
         raise
 
 

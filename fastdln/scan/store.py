@@ -127,6 +127,22 @@ class Store:
         found = ((index, self._flaw(index, record, thorough)) for index, record in self.units().items())
         return {index: wrong for index, wrong in found if wrong is not None}
 
+    def torn(self) -> str | None:
+        """Look for a file that cannot be read among those of units that are not finished.
+
+        Returns
+        -------
+        str or None
+            What is wrong with the first; the next writer replaces it.
+        """
+        finished = self.units()
+        for unit in (self.layout.unit(i) for i in range(self.layout.n_units) if i not in finished):
+            for name, array in self._arrays.items():
+                file = self.path / name / array.name(unit)
+                if file.exists() and (wrong := array.flaw(unit, file, thorough=True)):
+                    return f"{name}/{file.name}, of unit {unit.index}, which is not finished, {wrong}"
+        return None
+
     def dataset(self) -> xr.Dataset:
         """Open the results.
 

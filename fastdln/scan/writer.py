@@ -115,6 +115,6 @@ class Writer:
     def _require_place(self) -> None:
         if name := self._held.strayed():
             raise StoreError(
-                f"{self._path} was renamed, removed or emptied while it was written: {name} is not what it was. "
-                f"What is finished is where its folder is now; go on there with: fastdln resume"
+                f"{self._path} was renamed, removed or emptied while it was written: {self._path / name} is gone, or "
+                f"not what it was. What is finished is where its folder is now; go on there with: fastdln resume"
             )
