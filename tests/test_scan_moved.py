@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fastdln.scan import SpecError, StoreError, scan
+from fastdln.scan import SpecError, StoreError, problem, scan
 from fastdln.scan.problem import Problem
 from fastdln.scan.run import resume
 from fastdln.scan.store import open_store
@@ -136,6 +136,35 @@ def test_data_are_looked_for_where_the_caller_has_them(begun: Path, tmp_path: Pa
         (begun / name).rename(tmp_path / "now" / name)
     whole = scan(tmp_path / "now" / "spec.toml", tmp_path / "whole.zarr").load()
     assert_same_bits(scan(tmp_path / "now" / "spec.toml", begun / "x.zarr"), whole)
+
+
+def data_scan(folder: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    np.savez(folder / "d.npz", X=rng.standard_normal((2, 9)), Y=rng.standard_normal((2, 9)))
+    return write_spec(folder, DATA, SQUARE)
+
+
+def test_data_that_were_replaced_are_read_anew(tmp_path: Path):
+    """By the next scan of the same process, whose store is made for the new ones."""
+    results = [scan(data_scan(tmp_path, seed), tmp_path / f"{seed}.zarr").load() for seed in (0, 1)]
+    assert results[0].attrs["spec_sha256"] != results[1].attrs["spec_sha256"]
+    assert (results[0]["sigma"] != results[1]["sigma"]).all()
+    assert (results[0]["loss"] != results[1]["loss"]).all()
+
+
+def test_data_that_are_replaced_meanwhile_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    spec = data_scan(tmp_path, 0)
+
+    def replace() -> None:
+        data_scan(tmp_path, 1)
+        problem._data_loss.cache_clear()  # as if another scan's data had taken its place
+
+    with monkeypatch.context() as patch:
+        meanwhile(patch, replace, 1)
+        with pytest.raises(SpecError, match=r'the file "d\.npz" in .* has changed since the scan was begun'):
+            scan(spec, tmp_path / "x.zarr")
+    data_scan(tmp_path, 0)
+    assert_same_bits(scan(spec, tmp_path / "x.zarr"), scan(spec, tmp_path / "whole.zarr"))
 
 
 def test_resume_takes_the_folder_of_the_data(begun: Path, tmp_path: Path):

@@ -169,4 +169,4 @@ def add_attribute(folder: int, path: Path, name: str, value: Any) -> None:
     """
     document = json.loads((path / METADATA).read_bytes())
     document["attributes"][name] = value
-    write_whole(folder, METADATA, json.dumps(document, indent=2).encode())
+    write_whole(folder, METADATA, json.dumps(document, indent=2).encode(), replacing=True)

@@ -29,8 +29,8 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(folder: int, name: str, data: bytes) -> None:
-    """Give a file new contents, all at once, and return when they are on the disk.
+def write_whole(folder: int, name: str, data: bytes, *, replacing: bool = False) -> None:
+    """Give a file its contents, all at once to those who look, and return when they are on the disk.
 
     Parameters
     ----------
@@ -40,6 +40,9 @@ def write_whole(folder: int, name: str, data: bytes) -> None:
         Its name; beside it a file with ``.partial`` appended comes and goes.
     data : bytes
         The contents.
+    replacing : bool
+        What was there must not be lost before: then a loss of power leaves either, but never a torn file. This waits
+        for the disk once more.
     """
     draft = f"{name}.partial"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=folder)
@@ -47,10 +50,12 @@ def write_whole(folder: int, name: str, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[os.write(descriptor, left) :]
+        if replacing:
+            os.fsync(descriptor)
+        os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
 
 

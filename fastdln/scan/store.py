@@ -1,7 +1,7 @@
 """The store of a scan: a Zarr group that `xarray.open_zarr` reads, and that no crash leaves wrong.
 
 It is made in a folder beside its own and renamed, so that it exists whole or not at all. It then grows by
-units: the chunk of every array, each written to a temporary file, brought to the disk and renamed, then a line in
+units: the chunk of every array, each written to a temporary file, renamed and brought to the disk, then a line in
 the journal that tells the size and the checksum of each. What the journal does not name, and what is not any more
 what the journal says, is computed again, to the same bits. One process at a time may write; the lock is the
 operating system's and dies with the process.
