@@ -94,6 +94,12 @@ def test_sizes_alone_are_looked_at_quickly(store: Path):
     assert list(open_store(store).damaged()) == [0, 10]
 
 
+def test_what_is_no_file_is_not_read(store: Path):
+    (store / "loss" / "c.1.1.1.0").unlink()
+    (store / "loss" / "c.1.1.1.0").symlink_to("/dev/zero")
+    assert open_store(store).damaged() == {10: "loss/c.1.1.1.0 is no file"}
+
+
 def test_scan_too_mends_a_finished_store(store: Path, whole: xr.Dataset):
     flip(store / "strengths" / "c.0.0.0.0.0")
     assert_same_bits(scan(store.parent / "spec.toml", store), whole)
@@ -251,6 +257,11 @@ def with_attributes(**changes: Any) -> Callable[[dict[str, Any]], Any]:
     return change
 
 
+def with_codecs(document: dict[str, Any], array: str, codecs: list[Any]) -> Any:
+    document["consolidated_metadata"]["metadata"][array]["codecs"] = codecs
+    return document
+
+
 def without(document: dict[str, Any], array: str) -> Any:
     del document["consolidated_metadata"]["metadata"][array]
     return document
@@ -272,6 +283,10 @@ METADATA: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no chunk": (with_attributes(chunk=0), "`int` >= 1"),
     "a name as revision": (with_attributes(fastdln_revision="x"), "Expected `int`, got `str`"),
     "files that are none": (with_attributes(fastdln_files={"t/c/0/0/0": 3}), "is damaged"),
+    "files elsewhere": (with_attributes(fastdln_files={"/dev/zero": [0, "0"]}), "files outside of the store"),
+    "files above": (with_attributes(fastdln_files={"t/../../x": [0, "0"]}), "files outside of the store"),
+    "codecs that are none": (lambda document: with_codecs(document, "loss", ["x"]), "is damaged"),
+    "a codec nobody knows": (lambda document: with_codecs(document, "loss", [{"name": "x"}]), "is damaged"),
     "no array": (lambda document: without(document, "loss"), "the array loss"),
     "nothing of arrays": (lambda document: document | {"consolidated_metadata": None}, "is damaged"),
 }

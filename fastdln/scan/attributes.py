@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -120,6 +120,8 @@ def read_attributes(path: Path) -> tuple[Attributes, dict[str, dict[str, Any]]]:
         attributes = msgspec.convert(group.attributes, Attributes)
     except msgspec.ValidationError as error:
         raise StoreError(f"{path / METADATA} is damaged: {error}") from None
+    if any(PurePosixPath(file).is_absolute() or ".." in file.split("/") for file in attributes.fastdln_files):
+        raise StoreError(f"{path / METADATA} is damaged: fastdln_files names files outside of the store")
     if hashlib.sha256(attributes.spec.encode()).hexdigest() != attributes.spec_sha256:
         raise StoreError(f"{path / METADATA} is damaged: the scan file in it does not have its SHA-256")
     return attributes, group.consolidated_metadata.metadata

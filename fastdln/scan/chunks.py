@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import zarr
@@ -102,7 +103,7 @@ class Chunks:
             What is wrong with it.
         """
         if not path.is_file():
-            return "is missing"
+            return "is no file" if path.exists() else "is missing"
         if not thorough:
             return None
         name = self.name(unit)
@@ -160,13 +161,13 @@ def flaw(path: Path, expected: Mark, *, thorough: bool) -> str | None:
     """
     size, checksum = expected
     try:
-        found = path.stat().st_size
-        if found != size:
-            return f"has {found:,} bytes instead of {size:,}"
+        found = path.stat()
+        if not S_ISREG(found.st_mode):
+            return "is no file"
+        if found.st_size != size:
+            return f"has {found.st_size:,} bytes instead of {size:,}"
         if thorough and mark(path.read_bytes())[1] != checksum:
             return "does not have the checksum of what was written"
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
-    except IsADirectoryError:
-        return "is a folder"
     return None

@@ -269,7 +269,10 @@ class Store:
 
     @cached_property
     def _arrays(self) -> dict[str, Chunks]:
-        return {v.name: Chunks(v, self.layout, self.metadata[v.name]) for v in self.layout.variables}
+        try:
+            return {v.name: Chunks(v, self.layout, self.metadata[v.name]) for v in self.layout.variables}
+        except Exception as error:  # whatever zarr raises on metadata that were tampered with
+            raise StoreError(f"{self.path / METADATA} is damaged: {error}") from error
 
     def _flaw(self, index: int, record: dict[str, Any], thorough: bool) -> str | None:
         """Tell what is wrong with a unit; where the journal holds no checksums, whether its files can be read."""
@@ -314,7 +317,7 @@ def open_store(path: Path) -> Store:
         plan = Plan(document, _data_folder(path, attributes))
         layout = Layout.of(plan, attributes.chunk)
         variables = layout.variables
-    except (SpecError, KeyError, TypeError, ValueError) as error:
+    except (SpecError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{path} was made by fastdln {attributes.fastdln_version}; its scan file cannot be read: {error}"
         ) from None
