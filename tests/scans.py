@@ -1,10 +1,17 @@
-"""What the tests of scans share: a small scan, and how two stores are compared."""
+"""What the tests of scans share: a small scan, the program, and how two stores are compared."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 import xarray as xr
+
+from fastdln import cli
 
 SPEC = """
 name = "small"
@@ -51,3 +58,32 @@ def assert_same_bits(a: xr.Dataset, b: xr.Dataset) -> None:
         assert x.dtype == y.dtype
         assert x.shape == y.shape
         assert x.tolist() == y.tolist() if x.dtype.kind in "TO" else x.tobytes() == y.tobytes(), name
+
+
+class Answer(NamedTuple):
+    """What the program said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def program(*arguments: object) -> Answer:
+    """Run the program in this process."""
+    out, err, code = io.StringIO(), io.StringIO(), None
+    with (
+        mock.patch.object(sys, "argv", ["fastdln", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+    assert code is not None
+    return Answer(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
+
+
+def words(text: str) -> str:
+    """Forget how a text is broken into lines."""
+    return " ".join(text.split())

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import xarray as xr
@@ -19,35 +18,15 @@ from fastdln import cli
 from fastdln.scan import scan
 from fastdln.scan.plan import load_plan
 from fastdln.scan.run import open_or_create
-from tests.scans import N_CELLS, assert_same_bits, tree, write_spec
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
+from tests.scans import N_CELLS, Answer, assert_same_bits, program, tree, words, write_spec
 
 Run = Callable[..., Answer]
 
 
 @pytest.fixture
-def fastdln_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def fastdln_() -> Run:
     """Run the program in this process."""
-
-    def run(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["fastdln", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Answer(end.value.code if isinstance(end.value.code, int) else 1, out, err)
-
-    return run
-
-
-def words(text: str) -> str:
-    return " ".join(text.split())
+    return program
 
 
 def test_scan_and_everything_after_it(fastdln_: Run, tmp_path: Path):

@@ -170,7 +170,7 @@ def test_newer_format_is_refused(store: Path):
     (store / "zarr.json").write_text(json.dumps(meta))
     before = tree(store)
     for attempt in (lambda: resume(store), lambda: scan(store.parent / "spec.toml", store)):
-        with pytest.raises(StoreError, match=r"fastdln 99\.0 in format 2.*update fastdln"):
+        with pytest.raises(StoreError, match=rf"fastdln 99\.0 in format {FORMAT + 1}.*update fastdln"):
             attempt()
     assert tree(store) == before
 

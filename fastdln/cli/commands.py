@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
 
-from fastdln.cli import tables
+from fastdln.cli import STOPPED, interruptible, tables
 from fastdln.cli.info import describe
 from fastdln.scan import run as running
-from fastdln.scan.journal import JournalError
 from fastdln.scan.plan import load_plan
 from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.spec import SpecError
@@ -40,6 +40,9 @@ StoreFolder = Annotated[Path, typer.Argument(help="The scan's store.", metavar="
 Plot = Annotated[Path | None, typer.Option("--plot", help="Where to draw the picture (STORE's name, .png).")]
 NoPlot = Annotated[bool, typer.Option("--no-plot", help="Draw no picture.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads (one for each core).")]
+AllowMixed = Annotated[
+    bool, typer.Option("--allow-mixed", help="Go on with a store whose numbers are of another revision.")
+]
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -60,13 +63,14 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with interruptible():
+                function(*args, **kwargs)
         except SpecError as error:
             _fail(error, 2)
-        except (StoreError, JournalError, MemoryError, OSError) as error:
+        except (StoreError, MemoryError, OSError) as error:
             _fail(error, 1)
         except KeyboardInterrupt:
-            _fail("stopped", 130)
+            _fail("stopped", STOPPED)
 
     return guarded
 
@@ -80,6 +84,7 @@ def scan(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate only.")] = False,
     threads: Threads = None,
     chunk: Annotated[int | None, typer.Option("--chunk", min=1, help="Trajectories in a unit.")] = None,
+    allow_mixed: AllowMixed = False,
 ) -> None:
     """Run a scan, or what is missing of it."""
     plan = load_plan(spec)
@@ -90,15 +95,21 @@ def scan(
     if store is None:
         raise SpecError("--out is missing: where is the store to be made? (or --dry-run)")
     picture = None if no_plot else _picture(store, plot)
-    _finish(running.open_or_create(plan, store, chunk), threads, picture)
+    _finish(running.open_or_create(plan, store, chunk), threads, picture, allow_mixed)
 
 
 @command
-def resume(store: StoreFolder, plot: Plot = None, no_plot: NoPlot = False, threads: Threads = None) -> None:
-    """Go on with a scan; its scan file is in the store."""
-    opened = open_store(store)
-    opened.check_same(opened.layout.plan)
-    _finish(opened, threads, None if no_plot else _picture(store, plot))
+def resume(
+    store: StoreFolder,
+    plot: Plot = None,
+    no_plot: NoPlot = False,
+    threads: Threads = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Where the scan's data files are, if moved.")] = None,
+    allow_mixed: AllowMixed = False,
+) -> None:
+    """Go on with a scan, and do again what is damaged; its scan file is in the store."""
+    picture = None if no_plot else _picture(store, plot)
+    _finish(running.reopen(store, data), threads, picture, allow_mixed)
 
 
 @command
@@ -113,13 +124,20 @@ def plot(
 @command
 def summary(store: StoreFolder) -> None:
     """Tabulate a scan, a line for each cell."""
-    out.print(tables.cells(open_store(store)))
+    _tabulate(open_store(store))
 
 
 @command
-def status(store: StoreFolder) -> None:
-    """Tell how far a scan is."""
-    out.print(tables.progress(open_store(store)))
+def status(
+    store: StoreFolder,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at the sizes of files only.")] = False,
+) -> None:
+    """Tell how far a scan is, and whether what is stored is what was written; exit code 1 if not."""
+    opened = open_store(store)
+    damaged = _damaged(opened, thorough=not quick)
+    out.print(tables.progress(opened, damaged))
+    if damaged:
+        _fail(f"{_told(damaged)}. To do them again: fastdln resume {opened.path}", 1)
 
 
 @command
@@ -153,20 +171,52 @@ def info() -> None:
     out.print(tables.pairs(describe()))
 
 
-def _finish(store: Store, threads: int | None, picture: Path | None) -> None:
+def _finish(store: Store, threads: int | None, picture: Path | None, allow_mixed: bool) -> None:
     layout = store.layout
-    if len(store.units()) == layout.n_units:
+    damaged = _damaged(store)
+    if not damaged and len(store.units()) == layout.n_units:
         _say(f"{store.path} is finished: {layout.plan.n_cells} cells; there is nothing to do")
     else:
+        if damaged:
+            _warn(f"{_told(damaged)}; done again")
         try:
-            running.run(store, threads=threads, progress=True)
+            running.run(store, damaged, threads=threads, progress=True, allow_mixed=allow_mixed)
         except KeyboardInterrupt:
             done = len(store.units())
             kept = f"{done:,} of {layout.n_units:,} units are stored"
-            _fail(f"stopped; {kept}. Go on with: fastdln resume {store.path}", 130)
-        out.print(tables.cells(store))
+            _fail(f"stopped; {kept}. Go on with: fastdln resume {store.path}", STOPPED)
+        _tabulate(store)
     if picture is not None:
         _draw(store, picture)
+
+
+def _damaged(store: Store, *, thorough: bool = True) -> dict[int, str]:
+    with err.status("checking what is stored"):
+        return store.damaged(thorough=thorough)
+
+
+def _told(damaged: Mapping[int, str]) -> str:
+    first, wrong = next(iter(damaged.items()))
+    units = "unit is" if len(damaged) == 1 else "units are"
+    return f"{len(damaged):,} finished {units} damaged (unit {first}: {wrong})"
+
+
+@contextmanager
+def _reading(store: Store) -> Iterator[None]:
+    """Refuse to show what is not there, and tell what cannot be read."""
+
+    def require_sound(*, thorough: bool) -> None:
+        if damaged := _damaged(store, thorough=thorough):
+            raise StoreError(f"{store.path}: {_told(damaged)}. To do them again: fastdln resume {store.path}")
+
+    require_sound(thorough=False)
+    try:
+        yield
+    except Exception:  # a codec may raise anything
+        require_sound(thorough=True)
+        if torn := store.torn():
+            raise StoreError(f"{store.path}: {torn}. To write it anew: fastdln resume {store.path}") from None
+        raise
 
 
 def _picture(store: Path, given: Path | None) -> Path:
@@ -182,10 +232,17 @@ def _picture(store: Path, given: Path | None) -> Path:
     return path
 
 
+def _tabulate(store: Store) -> None:
+    with _reading(store):
+        table = tables.cells(store)
+    out.print(table)
+
+
 def _draw(store: Store, picture: Path) -> None:
     from fastdln.figures import save_scan
 
-    save_scan(store.dataset(), picture)
+    with _reading(store):
+        save_scan(store.dataset(), picture)
     _say(f"{picture}: the picture of {store.path}")
 
 
@@ -193,6 +250,10 @@ def _say(text: str) -> None:
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _fail(reason: object, code: int) -> NoReturn:
+def _warn(reason: object) -> None:
     err.print(f"fastdln: {reason}", markup=False)
+
+
+def _fail(reason: object, code: int) -> NoReturn:
+    _warn(reason)
     raise typer.Exit(code)

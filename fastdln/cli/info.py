@@ -11,6 +11,7 @@ import fastdln
 from fastdln import arguments
 from fastdln.kernels.compile import cache_folder
 from fastdln.kernels.lanes import lane_count
+from fastdln.revision import NUMERICS
 
 __all__ = ["describe"]
 
@@ -28,7 +29,7 @@ def describe() -> dict[str, str]:
     """
     features = binding.get_host_cpu_features()
     return {
-        "fastdln": fastdln.__version__,
+        "fastdln": f"{fastdln.__version__}, numerics revision {NUMERICS}",
         "Python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
         "system": platform.platform(),

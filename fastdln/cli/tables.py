@@ -69,20 +69,23 @@ def plan(scan: Plan, cost: Estimate) -> Table:
     )
 
 
-def progress(store: Store) -> Table:
+def progress(store: Store, damaged: Mapping[int, str]) -> Table:
     """Tabulate how far a scan is.
 
     Parameters
     ----------
     store : Store
         Its store.
+    damaged : mapping of int to str
+        Its finished units that are not what was written.
 
     Returns
     -------
     rich.table.Table
         The table.
     """
-    layout, units = store.layout, store.units()
+    layout = store.layout
+    units = {index: record for index, record in store.units().items() if index not in damaged}
     total = layout.plan.document.trajectories * layout.plan.n_cells
     done = sum(record["size"] for record in units.values())
     failures = sum((Counter(record["failures"]) for record in units.values()), Counter[str]())
@@ -95,7 +98,8 @@ def progress(store: Store) -> Table:
             "trajectories": f"{done:,} of {total:,}",
             "failed": ", ".join(f"{n:,} {kind}" for kind, n in failures.items()) or "none",
             "time so far": in_time(sum(record["seconds"] for record in units.values())),
-            "made by": f"fastdln {store.version}",
+            **({"damaged": f"{len(damaged):,} units"} if damaged else {}),
+            "made by": f"fastdln {store.version}, numerics revision {' and '.join(map(str, store.revisions))}",
             "scan file": f"SHA-256 {store.digest[:16]}...",
             **({} if finished else {"to go on": f"fastdln resume {store.path}"}),
         }

@@ -4,78 +4,106 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 import warnings
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from fastdln import __version__
+from fastdln.revision import NUMERICS
+from fastdln.scan.attributes import FORMAT, METADATA
+from fastdln.scan.chunks import mark
 from fastdln.scan.derived import FLAGS
 from fastdln.scan.disk import sync
+from fastdln.scan.errors import StoreError
 from fastdln.scan.layout import NOT_RUN, Layout, Variable
 from fastdln.scan.plan import Plan, canonical_json, label
 from fastdln.scan.problem import Problem
-from fastdln.scan.store import FORMAT, JOURNAL, LOCK, Store, StoreError, open_store
+from fastdln.scan.store import JOURNAL, LOCK
 from fastdln.trajectories import Status
 
 __all__ = ["create"]
 
 
-def create(path: Path, layout: Layout, problems: list[Problem]) -> Store:
-    """Create a store, whole or not at all.
+def create(path: Path, layout: Layout, problems: list[Problem]) -> None:
+    """Create a store, whole or not at all; nothing is done if another process was quicker.
 
     Parameters
     ----------
     path : Path
-        Its folder, which must not exist yet.
+        Its folder.
     layout : Layout
         Its arrays and units.
     problems : list of Problem
         Those of the cells.
 
-    Returns
-    -------
-    Store
-        The store.
+    Raises
+    ------
+    StoreError
+        If it cannot be made, or another process is making it.
     """
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    # The name is always the same, and the lock within it dies with its process: so what a killed process has left is
+    # found, and told from what another is making. With the folder the lock becomes that of the store.
+    draft = path.with_name(f".{path.name}.partial")
     try:
-        _build(draft, layout, problems)
-        for folder, _, files in os.walk(draft):
-            for file in files:
-                sync(Path(folder, file))
-            sync(Path(folder))
-        draft.rename(path)
+        draft.mkdir(exist_ok=True)
+        with filelock.FileLock(draft / LOCK, timeout=0.3):
+            try:
+                if not path.exists():
+                    _empty(draft)
+                    _build(draft, layout, problems)
+                    for folder, _, files in os.walk(draft):
+                        for file in files:
+                            sync(Path(folder, file))
+                        sync(Path(folder))
+                    draft.rename(path)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        sync(path.parent)
+    except filelock.Timeout:
+        raise StoreError(f"{path} is being made by another process; one writer at a time") from None
     except OSError as error:
-        raise StoreError(f"{path} cannot be made: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    sync(path.parent)
-    return open_store(path)
+        if not path.exists():
+            raise StoreError(f"{path} cannot be made: {error}") from error
+
+
+def _empty(draft: Path) -> None:
+    """Remove what a killed process has left, but for the lock."""
+    for left in draft.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != LOCK:
+            left.unlink()
 
 
 def _build(folder: Path, layout: Layout, problems: list[Problem]) -> None:
     plan = layout.plan
-    attributes = {
+    group = zarr.create_group(folder, zarr_format=3)
+    _write_coordinates(group, plan)
+    _write_cells(group, layout, problems)
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in (METADATA, LOCK)]
+    spec_folder = plan.folder.resolve()
+    attributes: dict[str, Any] = {
         "title": plan.document.name,
         "fastdln_format": FORMAT,
         "fastdln_version": __version__,
+        "fastdln_revision": NUMERICS,
         "spec": canonical_json(plan.identity),
         "spec_sha256": plan.digest,
-        "spec_folder": str(plan.folder.resolve()),
+        "spec_folder": str(spec_folder),
+        "spec_folder_from_store": os.path.relpath(spec_folder, folder.resolve()),
         "chunk": layout.chunk,
+        "fastdln_files": {file.relative_to(folder).as_posix(): mark(file.read_bytes()) for file in files},
     }
     if tied := [name for axis in plan.axes for name in axis.names[1:]]:
         # By this xarray knows that they are coordinates.
         attributes["coordinates"] = " ".join(tied)
-    group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
-    _write_coordinates(group, plan)
-    _write_cells(group, layout, problems)
+    group.attrs.update(attributes)
     for variable in layout.variables:
         _create_array(group, variable, layout)
     with warnings.catch_warnings():
@@ -83,7 +111,6 @@ def _build(folder: Path, layout: Layout, problems: list[Problem]) -> None:
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(folder)
     (folder / JOURNAL).touch()
-    (folder / LOCK).touch()
 
 
 _FLAGS = FLAGS | {
@@ -93,21 +120,22 @@ _FLAGS = FLAGS | {
 
 
 def _create_array(group: zarr.Group, variable: Variable, layout: Layout) -> None:
-    axes = layout.plan.axes
     attributes: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
     if codes := _FLAGS.get(variable.name):
         attributes["flag_values"] = list(codes.values())
         attributes["flag_meanings"] = " ".join(codes)
+    shape, chunk = layout.form(variable)
     group.create_array(
         variable.name,
-        shape=(*layout.plan.shape, *variable.shape),
-        chunks=(*(1 for _ in axes), layout.chunk, *variable.shape[1:]),
+        shape=shape,
+        chunks=chunk,
         dtype=variable.dtype,
         fill_value=variable.fill_value,
-        dimension_names=(*(axis.name for axis in axes), *variable.dims),
+        dimension_names=(*(axis.name for axis in layout.plan.axes), *variable.dims),
         attributes=attributes,
-        # Trajectories are noise to a compressor but for their exponents, which shuffled bytes bring together.
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+        # Trajectories are noise to a compressor but for their exponents, which shuffled bytes bring together. The
+        # checksum is outermost, so that no damaged byte reaches a decompressor.
+        compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()),
         # One folder of chunks for each array: one folder to bring to the disk.
         chunk_key_encoding={"name": "default", "separator": "."},
     )
@@ -148,4 +176,11 @@ def _write(
     units: str = "1",
 ) -> None:
     attributes: dict[str, Any] = {"long_name": long_name, "units": units}
-    group.create_array(name, data=values, chunks=values.shape, dimension_names=dims, attributes=attributes)
+    group.create_array(
+        name,
+        data=values,
+        chunks=values.shape,
+        dimension_names=dims,
+        attributes=attributes,
+        compressors=(ZstdCodec(), Crc32cCodec()),
+    )

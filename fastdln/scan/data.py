@@ -7,7 +7,6 @@ outside its own folder unless it says so itself.
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ def digests(target: Data, folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(_locate(name, target, folder).read_bytes()).hexdigest() for name in names}
 
 
-@lru_cache(maxsize=4)
 def load(target: Data, folder: Path) -> tuple[Floats, Floats]:
     """Read the data of a target.
 

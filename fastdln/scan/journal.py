@@ -13,13 +13,35 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
-__all__ = ["Journal", "JournalError", "Records", "read_journal"]
+import msgspec
+
+from fastdln.scan.errors import StoreError
+from fastdln.scan.layout import Layout
+
+__all__ = ["Journal", "JournalError", "Records", "check_records", "read_journal"]
 
 
-class JournalError(RuntimeError):
-    """A journal with a damaged line that is not the last one."""
+class JournalError(StoreError):
+    """A journal that cannot be trusted: a damaged line that is not the last one, or one that does not fit the scan."""
+
+
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Record(msgspec.Struct):
+    """What a line says, beside the number of its unit."""
+
+    cell: _Natural
+    first: _Natural
+    size: _Natural
+    failures: dict[str, _Natural]
+    seconds: float
+    revision: _Natural = 1
+    """The numerics revision by which the unit was computed; stores of format 1 knew only the first."""
+    chunks: dict[str, tuple[_Natural, str]] = {}
+    """The size and the CRC-32 of the file of each array; stores of format 1 had none."""
 
 
 class Records(NamedTuple):
@@ -58,9 +80,40 @@ def read_journal(path: Path) -> Records:
             if number < len(lines):
                 raise JournalError(f"{path}, line {number} of {len(lines)} is damaged; the store cannot be trusted")
             break
+        # A unit that was damaged and done again has several lines: the last tells of what there is now.
         units[record["unit"]] = record
         length += len(line)
     return Records(units, length)
+
+
+def check_records(units: Mapping[int, dict[str, Any]], layout: Layout, path: Path) -> None:
+    """Refuse records that are whole but tell of units that the scan does not have.
+
+    Parameters
+    ----------
+    units : mapping of int to dict
+        The record of each finished unit.
+    layout : Layout
+        The arrays and units of the scan.
+    path : Path
+        The journal, for the message.
+
+    Raises
+    ------
+    JournalError
+        If there is one; the message tells the first.
+    """
+    for index, record in units.items():
+        try:
+            told = msgspec.convert(record, _Record)
+        except msgspec.ValidationError as error:
+            raise JournalError(f"{path}, unit {index}: {error}; the store cannot be trusted") from None
+        unit = layout.unit(index) if index < layout.n_units else None
+        if unit is None or (told.cell, told.first, told.size) != (unit.cell, unit.first, unit.size):
+            raise JournalError(
+                f"{path}: unit {index} has the trajectories {told.first} to {told.first + told.size - 1} of cell "
+                f"{told.cell}, but this scan has no such unit; the store cannot be trusted"
+            )
 
 
 class Journal:
@@ -77,6 +130,16 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY)
         os.ftruncate(self._file, length)
         os.lseek(self._file, length, os.SEEK_SET)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file.
+
+        Returns
+        -------
+        int
+            The descriptor.
+        """
+        return self._file
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line, and return once it is on the disk.
@@ -110,11 +173,12 @@ def _decode(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.pop("crc32", None) != _checksum(record):
         return None
-    return record
+    # A line without its unit was never written here, whatever its checksum says.
+    return record if isinstance(unit := record.get("unit"), int) and unit >= 0 else None
 
 
 def _checksum(record: Mapping[str, Any]) -> str:

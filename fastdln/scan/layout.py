@@ -185,6 +185,24 @@ class Layout:
         """The bytes of all results, before compression."""
         return self.bytes_per_trajectory * self.plan.document.trajectories * self.plan.n_cells
 
+    def form(self, variable: Variable) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the shape of an array, and that of its chunks.
+
+        Parameters
+        ----------
+        variable : Variable
+            The array.
+
+        Returns
+        -------
+        shape : tuple of int
+            Its shape.
+        chunk : tuple of int
+            The shape of its chunks: one unit each.
+        """
+        grid = self.plan.shape
+        return (*grid, *variable.shape), (*(1 for _ in grid), self.chunk, *variable.shape[1:])
+
     def unit(self, index: int) -> Unit:
         """Return a unit.
 

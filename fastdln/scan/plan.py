@@ -97,6 +97,21 @@ class Plan:
         """The number of cells."""
         return prod(self.shape)
 
+    def position(self, index: int) -> tuple[int, ...]:
+        """Return the place of a cell on each axis.
+
+        Parameters
+        ----------
+        index : int
+            Its number in C order.
+
+        Returns
+        -------
+        tuple of int
+            Its place.
+        """
+        return tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.axes else ()
+
     def cell(self, index: int) -> Cell:
         """Return one cell of the grid.
 
@@ -110,7 +125,7 @@ class Plan:
         Cell
             The cell.
         """
-        position = tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.axes else ()
+        position = self.position(index)
         chosen: dict[str, Any] = {}
         words = []
         for axis, place in zip(self.axes, position, strict=True):

@@ -40,6 +40,8 @@ class Problem:
     cell: Cell
     seed: int
     folder: Path
+    files: tuple[tuple[str, str], ...]
+    """The SHA-256 of each data file of the scan, by its name."""
     record: spec.Record
 
     def loss(self, first: int, size: int) -> Loss:
@@ -64,7 +66,7 @@ class Problem:
             case spec.Identity():
                 return Quadratic(target.scale * np.eye(*shape))
             case spec.Data():
-                return _data_loss(target, self.folder)
+                return _data_loss(target, self.folder, self.files)
             case spec.Random():
                 # A target with entries of deviation scale/sqrt(d_0) is a Gaussian network of one layer.
                 teacher = Network((shape[1], shape[0]))
@@ -203,12 +205,19 @@ def problem(plan: Plan, index: int) -> Problem:
         Its flows.
     """
     cell, document = plan.cell(index), plan.document
-    return Problem(Network(cell.network.widths), cell, document.seed, plan.folder, document.record)
+    files = tuple(plan.identity["files"].items())
+    return Problem(Network(cell.network.widths), cell, document.seed, plan.folder, files, document.record)
 
 
 @lru_cache(maxsize=4)
-def _data_loss(target: spec.Data, folder: Path) -> Loss:
+def _data_loss(target: spec.Data, folder: Path, files: tuple[tuple[str, str], ...]) -> Loss:
+    # A name may come to mean another file from one scan to the next, and while one runs: what is kept is kept by its
+    # fingerprint, and what is read must have it.
     X, Y = data.load(target, folder)
+    known = dict(files)
+    for name, digest in data.digests(target, folder).items():
+        if digest != known[name]:
+            raise SpecError(f'target: the file "{name}" in {folder} has changed since the scan was begun')
     if target.form == "regression":
         return Regression(X, Y)
     return Quadratic.from_data(X, Y, whiten=target.form == "whitened")

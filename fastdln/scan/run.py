@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, open_store
 from fastdln.trajectories import Status, Trajectories
 
-__all__ = ["open_or_create", "resume", "run", "scan"]
+__all__ = ["open_or_create", "reopen", "resume", "run", "scan"]
 
 
 def scan(
@@ -40,6 +40,7 @@ def scan(
     chunk: int | None = None,
     threads: int | None = None,
     progress: bool = False,
+    allow_mixed: bool = False,
 ) -> xr.Dataset:
     """Run a scan, or what is missing of it.
 
@@ -55,6 +56,9 @@ def scan(
         Threads, by default one for each core.
     progress : bool
         Show how far the scan is, on stderr.
+    allow_mixed : bool
+        Go on with a store that was begun by another numerics revision, that is, by a version whose numbers are not
+        the same bits; the attribute ``mixed_revisions`` of the results then tells both.
 
     Returns
     -------
@@ -86,30 +90,72 @@ def scan(
     """
     plan = Plan(read(spec), Path()) if isinstance(spec, Mapping) else load_plan(Path(spec))
     store = open_or_create(plan, Path(out), chunk)
-    run(store, threads=threads, progress=progress)
+    run(store, store.damaged(), threads=threads, progress=progress, allow_mixed=allow_mixed)
     return store.dataset()
 
 
-def resume(path: Path, *, threads: int | None = None, progress: bool = False) -> Store:
+def resume(
+    path: Path,
+    *,
+    data: Path | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+    allow_mixed: bool = False,
+) -> Store:
     """Go on with the scan of a store.
 
     Parameters
     ----------
     path : Path
         The folder of the store.
+    data : Path, optional
+        The folder of the scan's data files, by default where they were, seen from the root or from the store.
     threads : int, optional
         Threads, by default one for each core.
     progress : bool
         Show how far the scan is, on stderr.
+    allow_mixed : bool
+        As for `scan`.
 
     Returns
     -------
     Store
         The store, finished.
     """
+    store = reopen(path, data)
+    run(store, store.damaged(), threads=threads, progress=progress, allow_mixed=allow_mixed)
+    return store
+
+
+def reopen(path: Path, data: Path | None = None) -> Store:
+    """Open the store of a scan to go on with it.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the store.
+    data : Path, optional
+        The folder of the scan's data files.
+
+    Returns
+    -------
+    Store
+        The store.
+
+    Raises
+    ------
+    SpecError
+        If data files are not there, or not the same any more.
+    """
     store = open_store(path)
-    store.check_same(store.layout.plan)
-    run(store, threads=threads, progress=progress)
+    if data is not None:
+        store = store.with_folder(data)
+    try:
+        store.check_same(store.layout.plan)
+    except SpecError as error:
+        raise SpecError(
+            f"{error}\nIf the data files were moved, tell their folder by --data (data= in Python)"
+        ) from None
     return store
 
 
@@ -130,42 +176,55 @@ def open_or_create(plan: Plan, path: Path, chunk: int | None = None) -> Store:
     Store
         The store.
     """
-    if path.exists():
-        store = open_store(path)
-        store.check_same(plan)
-        if chunk is not None and Layout.of(plan, chunk).chunk != store.layout.chunk:
-            raise SpecError(
-                f"chunk = {chunk}: {path} was made with units of {store.layout.chunk} trajectories, "
-                f"which cannot be changed"
-            )
-        return store
-    layout, problems = prepare(plan, chunk)
-    if not path.parent.is_dir():
-        raise SpecError(f"{path} cannot be made: there is no folder {path.parent}")
-    check_room(path.parent, layout.n_bytes)
-    return create(path, layout, problems)
+    if not path.exists():
+        layout, problems = prepare(plan, chunk)
+        if not path.parent.is_dir():
+            raise SpecError(f"{path} cannot be made: there is no folder {path.parent}")
+        check_room(path.parent, layout.n_bytes)
+        create(path, layout, problems)
+    store = open_store(path)
+    store.check_same(plan)
+    if chunk is not None and Layout.of(plan, chunk).chunk != store.layout.chunk:
+        raise SpecError(
+            f"chunk = {chunk}: {path} was made with units of {store.layout.chunk} trajectories, which cannot be changed"
+        )
+    # The data have just been found to be the same there; they need not lie any more where the store saw them.
+    return store.with_folder(plan.folder)
 
 
-def run(store: Store, *, threads: int | None = None, progress: bool = False) -> None:
+def run(
+    store: Store,
+    damaged: Collection[int] = (),
+    *,
+    threads: int | None = None,
+    progress: bool = False,
+    allow_mixed: bool = False,
+) -> None:
     """Do the units that a store lacks.
 
     Parameters
     ----------
     store : Store
         The store.
+    damaged : collection of int
+        Units to do again, as `Store.damaged` finds them.
     threads : int, optional
         Threads, by default one for each core.
     progress : bool
         Show how far the scan is, on stderr.
+    allow_mixed : bool
+        As for `scan`.
     """
     layout = store.layout
+    if not damaged and len(store.units()) == layout.n_units:
+        return
     with (
-        store.writer() as writer,
+        store.writer(allow_mixed=allow_mixed) as writer,
         ThreadPoolExecutor(max_workers=1) as background,
-        Progress(layout, writer.finished, shown=progress) as shown,
+        Progress(layout, writer.sound(damaged), shown=progress) as shown,
     ):
         written: Future[None] | None = None
-        for unit in writer.missing:
+        for unit in writer.missing(damaged):
             began = time.perf_counter()
             sol = problem(layout.plan, unit.cell).integrate(
                 unit.first, unit.size, threads=threads, progress=shown.within

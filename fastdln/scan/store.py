@@ -1,46 +1,50 @@
 """The store of a scan: a Zarr group that `xarray.open_zarr` reads, and that no crash leaves wrong.
 
 It is made in a folder beside its own and renamed, so that it exists whole or not at all. It then grows by
-units: the chunk of every array, each brought to the disk (Zarr writes a chunk to a temporary file and renames
-it, but does not wait for the disk), then a line in the journal. What the journal does not name is computed
-again, to the same bits. One process at a time may write; the lock is the operating system's and dies with the
-process.
+units: the chunk of every array, each written to a temporary file, renamed and brought to the disk, then a line in
+the journal that tells the size and the checksum of each. What the journal does not name, and what is not any more
+what the journal says, is computed again, to the same bits. One process at a time may write; the lock is the
+operating system's and dies with the process.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import filelock
 import xarray as xr
-import zarr
-from numpy.typing import NDArray
 
-from fastdln import __version__
-from fastdln.scan.disk import sync
-from fastdln.scan.journal import Journal, read_journal
-from fastdln.scan.layout import Layout, Unit, Variable
+from fastdln.revision import NUMERICS
+from fastdln.scan.attributes import (
+    FORMAT,
+    METADATA,
+    Attributes,
+    Form,
+    add_attribute,
+    check_array,
+    read_attributes,
+)
+from fastdln.scan.chunks import Chunks, flaw
+from fastdln.scan.disk import Held, write_whole
+from fastdln.scan.errors import StoreError
+from fastdln.scan.journal import Journal, check_records, read_journal
+from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan
 from fastdln.scan.reading import read
 from fastdln.scan.spec import SpecError
+from fastdln.scan.writer import Writer
 
-__all__ = ["FORMAT", "JOURNAL", "LOCK", "Store", "StoreError", "Writer", "open_store"]
-
-FORMAT = 1
-"""The version of the store's own format; stores with a higher one are refused."""
+__all__ = ["FORMAT", "JOURNAL", "LOCK", "Store", "StoreError", "open_store"]
 
 JOURNAL = "journal.jsonl"
 LOCK = "writer.lock"
-
-
-class StoreError(RuntimeError):
-    """A store that cannot be used; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,31 @@ class Store:
         Its folder.
     layout : Layout
         Its arrays and units.
-    digest : str
-        The SHA-256 of its scan.
-    version : str
-        The version of fastdln that made it.
-    identity : dict
-        The scan file in its normal form, and the fingerprints of its data files.
+    attributes : Attributes
+        What it says about itself.
+    metadata : dict of str to dict
+        The Zarr metadata of its arrays.
     """
 
     path: Path
     layout: Layout
-    digest: str
-    version: str
-    identity: dict[str, Any]
+    attributes: Attributes
+    metadata: dict[str, dict[str, Any]]
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its scan."""
+        return self.attributes.spec_sha256
+
+    @property
+    def version(self) -> str:
+        """The version of fastdln that made it."""
+        return self.attributes.fastdln_version
+
+    @property
+    def revisions(self) -> tuple[int, ...]:
+        """The numerics revisions by which its units were computed, or may be."""
+        return self.attributes.mixed_revisions or (self.attributes.fastdln_revision,)
 
     def units(self) -> dict[int, dict[str, Any]]:
         """Read what the journal says about the finished units.
@@ -74,8 +90,58 @@ class Store:
         -------
         dict of int to dict
             The record of each finished unit.
+
+        Raises
+        ------
+        JournalError
+            If it cannot be trusted.
         """
-        return read_journal(self.path / JOURNAL).units
+        units = read_journal(self.path / JOURNAL).units
+        check_records(units, self.layout, self.path / JOURNAL)
+        return units
+
+    def damaged(self, *, thorough: bool = True) -> dict[int, str]:
+        """Hold what is stored against what the journal says of it.
+
+        Parameters
+        ----------
+        thorough : bool
+            Read all files and compare their checksums; otherwise only their sizes.
+
+        Returns
+        -------
+        dict of int to str
+            For each finished unit that is not what was written, what is wrong with the first such file.
+
+        Raises
+        ------
+        StoreError
+            If something is damaged that belongs to no unit, and hence cannot be computed again.
+        """
+        for file, expected in self.attributes.fastdln_files.items():
+            if wrong := flaw(self.path / file, expected, thorough=thorough):
+                raise StoreError(
+                    f"{self.path / file} {wrong}; it was written when the store was made, and is not made again: "
+                    f"restore it from a copy, or run the scan into another folder"
+                )
+        found = ((index, self._flaw(index, record, thorough)) for index, record in self.units().items())
+        return {index: wrong for index, wrong in found if wrong is not None}
+
+    def torn(self) -> str | None:
+        """Look for a file that cannot be read among those of units that are not finished.
+
+        Returns
+        -------
+        str or None
+            What is wrong with the first; the next writer replaces it.
+        """
+        finished = self.units()
+        for unit in (self.layout.unit(i) for i in range(self.layout.n_units) if i not in finished):
+            for name, array in self._arrays.items():
+                file = self.path / name / array.name(unit)
+                if file.exists() and (wrong := array.flaw(unit, file, thorough=True)):
+                    return f"{name}/{file.name}, of unit {unit.index}, which is not finished, {wrong}"
+        return None
 
     def dataset(self) -> xr.Dataset:
         """Open the results.
@@ -84,8 +150,16 @@ class Store:
         -------
         xarray.Dataset
             They, read when needed.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be opened.
         """
-        results: xr.Dataset = xr.open_zarr(self.path)
+        try:
+            results: xr.Dataset = xr.open_zarr(self.path)
+        except Exception as error:  # whatever xarray and zarr raise on metadata that were tampered with
+            raise StoreError(f"{self.path} cannot be opened: {error}") from error
         return results
 
     def is_being_written(self) -> bool:
@@ -118,15 +192,37 @@ class Store:
             If it differs; the message lists the keys.
         """
         if plan.digest != self.digest:
-            changes = "\n".join(f"  {line}" for line in _differences(self.identity, plan.identity))
+            identity = json.loads(self.attributes.spec)
+            changes = "\n".join(f"  {line}" for line in _differences(identity, plan.identity))
             raise SpecError(
                 f"{self.path} holds another scan; what differs (in the store -> now):\n{changes}\n"
                 f"Give another folder by --out, or restore the scan file."
             )
 
+    def with_folder(self, folder: Path) -> Store:
+        """Look for the data files of the scan in another folder than the store says.
+
+        Parameters
+        ----------
+        folder : Path
+            The folder.
+
+        Returns
+        -------
+        Store
+            The same store.
+        """
+        return replace(self, layout=Layout(Plan(self.layout.plan.document, folder), self.layout.chunk))
+
     @contextmanager
-    def writer(self) -> Iterator[Writer]:
+    def writer(self, *, allow_mixed: bool = False) -> Iterator[Writer]:
         """Lock the store for writing.
+
+        Parameters
+        ----------
+        allow_mixed : bool
+            Go on even if what is there has been computed by another numerics revision; the store's attributes will
+            say so.
 
         Yields
         ------
@@ -136,86 +232,65 @@ class Store:
         Raises
         ------
         StoreError
-            If another process writes.
+            If another process writes, or the store was begun by another numerics revision.
         """
+        if NUMERICS not in self.revisions and not allow_mixed:
+            begun = " and ".join(map(str, self.revisions))
+            raise StoreError(
+                f"{self.path} was begun by fastdln {self.version} with numerics revision {begun}, "
+                f"but this version computes with revision {NUMERICS}, whose numbers are not the same bits. Finish it "
+                f"with that version, run the scan into another folder, or go on with --allow-mixed "
+                f"(allow_mixed=True in Python), which the attributes of the store will then say"
+            )
         try:
-            with self._lock(timeout=0.3), Journal(self.path / JOURNAL) as journal:
-                for left in self.path.glob("*/*.partial"):
-                    left.unlink()
-                yield Writer(self, journal)
+            with Held(self.path) as held:
+                folder = held.open(".")
+                with self._lock(timeout=0.3):
+                    held.open(LOCK)
+                    self.units()
+                    with Journal(self.path / JOURNAL) as journal:
+                        held.watch(JOURNAL, journal.fileno())
+                        yield self._prepared(folder, journal, held)
         except filelock.Timeout:
             raise StoreError(f"{self.path} is being written by another process; one writer at a time") from None
 
+    def _prepared(self, folder: int, journal: Journal, held: Held) -> Writer:
+        """Put in order what a crash, or a hand, has left; and make what writes."""
+        for left in self.path.glob("*/*.partial"):
+            left.unlink()
+        for name in self._arrays:
+            (self.path / name).mkdir(exist_ok=True)
+            if not (self.path / name / METADATA).exists():
+                write_whole(held.open(name), METADATA, json.dumps(self.metadata[name], indent=2).encode())
+                os.fsync(folder)
+        if NUMERICS not in self.revisions:
+            add_attribute(folder, self.path, "mixed_revisions", [*self.revisions, NUMERICS])
+        return Writer(self.path, self.layout, self._arrays, journal, held)
+
+    @cached_property
+    def _arrays(self) -> dict[str, Chunks]:
+        try:
+            return {v.name: Chunks(v, self.layout, self.metadata[v.name]) for v in self.layout.variables}
+        except Exception as error:  # whatever zarr raises on metadata that were tampered with
+            raise StoreError(f"{self.path / METADATA} is damaged: {error}") from error
+
+    def _flaw(self, index: int, record: dict[str, Any], thorough: bool) -> str | None:
+        """Tell what is wrong with a unit; where the journal holds no checksums, whether its files can be read."""
+        unit, marks = self.layout.unit(index), record.get("chunks", {})
+        for name, array in self._arrays.items():
+            file = self.path / name / array.name(unit)
+            if name in marks:
+                wrong = flaw(file, marks[name], thorough=thorough)
+            elif self.attributes.fastdln_format == 1:
+                wrong = array.flaw(unit, file, thorough=thorough)
+            else:
+                wrong = "has no checksum in the journal"
+            if wrong:
+                return f"{name}/{file.name} {wrong}"
+        return None
+
     def _lock(self, timeout: float) -> filelock.BaseFileLock:
         return filelock.FileLock(self.path / LOCK, timeout=timeout)
-
-
-class Writer:
-    """Writes units to a store, and keeps its journal.
-
-    Parameters
-    ----------
-    store : Store
-        The store, locked.
-    journal : Journal
-        Its journal, open.
-    """
-
-    def __init__(self, store: Store, journal: Journal) -> None:
-        self._store = store
-        self._journal = journal
-        # Without this zarr leaves out chunks that hold nothing but the fill value.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            group = zarr.open_group(store.path, mode="r+", use_consolidated=False)
-            self._arrays: dict[str, Any] = {v.name: group[v.name] for v in store.layout.variables}
-
-    @property
-    def finished(self) -> dict[int, dict[str, Any]]:
-        """The records of the units that are finished."""
-        return self._journal.units
-
-    @property
-    def missing(self) -> list[Unit]:
-        """The units that are still to be done, in order."""
-        layout = self._store.layout
-        return [layout.unit(i) for i in range(layout.n_units) if i not in self._journal.units]
-
-    def write(self, unit: Unit, results: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
-        """Write a unit, and return once it is on the disk and in the journal.
-
-        Parameters
-        ----------
-        unit : Unit
-            The unit.
-        results : mapping of str to ndarray, shape (size, ...)
-            For every array of the layout, the results of its trajectories.
-        record : mapping
-            What the journal shall say beyond what the unit is.
-
-        Raises
-        ------
-        StoreError
-            If the disk does not take it.
-        """
-        position = self._store.layout.plan.cell(unit.cell).position
-        place = {"unit": unit.index, "cell": unit.cell, "first": unit.first, "size": unit.size}
-        try:
-            for variable in self._store.layout.variables:
-                self._write_chunk(variable, position, unit, results[variable.name])
-            self._journal.append({**place, **record})
-        except OSError as error:
-            raise StoreError(
-                f"{self._store.path} cannot be written: {error}. What is finished is kept; go on with: "
-                f"fastdln resume {self._store.path}"
-            ) from error
-
-    def _write_chunk(self, variable: Variable, position: tuple[int, ...], unit: Unit, block: NDArray[Any]) -> None:
-        array = self._arrays[variable.name]
-        array[(*position, slice(unit.first, unit.first + unit.size))] = variable.pad(block)
-        chunk = (*position, unit.block, *(0 for _ in variable.dims[1:]))
-        folder = self._store.path / variable.name
-        sync(folder / array.metadata.encode_chunk_key(chunk))
-        sync(folder)
 
 
 def open_store(path: Path) -> Store:
@@ -234,22 +309,28 @@ def open_store(path: Path) -> Store:
     Raises
     ------
     StoreError
-        If it is none, or was made by a newer version.
+        If it is none, is damaged, or was made by a newer version.
     """
+    attributes, metadata = read_attributes(path)
     try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-        format_ = attributes["fastdln_format"]
-    except (OSError, ValueError, KeyError):
-        raise StoreError(f"{path} is no store of a fastdln scan") from None
-    if format_ > FORMAT:
+        document = read(json.loads(attributes.spec)["spec"])
+        plan = Plan(document, _data_folder(path, attributes))
+        layout = Layout.of(plan, attributes.chunk)
+        variables = layout.variables
+    except (SpecError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(
-            f"{path} was made by fastdln {attributes['fastdln_version']} in format {format_}; "
-            f"this version, {__version__}, reads up to {FORMAT}: update fastdln"
-        )
-    identity = json.loads(attributes["spec"])
-    plan = Plan(read(identity["spec"]), Path(attributes["spec_folder"]))
-    layout = Layout.of(plan, attributes["chunk"])
-    return Store(path, layout, attributes["spec_sha256"], attributes["fastdln_version"], identity)
+            f"{path} was made by fastdln {attributes.fastdln_version}; its scan file cannot be read: {error}"
+        ) from None
+    for variable in variables:
+        check_array(path, metadata, variable.name, Form(*layout.form(variable), variable.dtype.name))
+    return Store(path, layout, attributes, metadata)
+
+
+def _data_folder(path: Path, attributes: Attributes) -> Path:
+    """Find the folder of the scan file: where it was, or, if the store came along, where it is now."""
+    folder = Path(attributes.spec_folder)
+    beside = path / attributes.spec_folder_from_store
+    return beside if attributes.spec_folder_from_store and not folder.is_dir() and beside.is_dir() else folder
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

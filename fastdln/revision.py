@@ -1,0 +1,18 @@
+"""The numerics revision: which numbers this version computes.
+
+A scan promises the same bits whatever interrupted it, so its store has to know by which arithmetic it was begun.
+The version of the package does not tell: most versions leave every bit as it was.
+"""
+
+from __future__ import annotations
+
+__all__ = ["NUMERICS"]
+
+NUMERICS = 2
+"""Raise it by one whenever the result of a flow moves on purpose, be it by one bit, and say here what moved.
+
+1
+    Everything before there was a revision, that is, stores of format 1.
+2
+    Growth hidden below ``atol`` is followed at every depth.
+"""
