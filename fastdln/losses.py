@@ -126,9 +126,33 @@ class Loss:
             raise TypeError(f"{self!r} has one target only and cannot be indexed")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {name: values[name][index] for name in ("target", "cross", "whitened")}
-        part = object.__new__(type(self))
-        Loss.__init__(part, **values)
-        return part
+        return self.of_parts(**values)
+
+    @classmethod
+    def of_parts(cls, **parts: Any) -> Self:
+        """Make a loss of its kind from what `Loss` takes, without the data it was made from.
+
+        Parameters
+        ----------
+        **parts : object
+            The parameters of `Loss`.
+
+        Returns
+        -------
+        Loss
+            The loss.
+        """
+        loss = object.__new__(cls)
+        Loss.__init__(loss, **parts)
+        return loss
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What is unpickled or copied is made of new arrays, which NumPy makes writable.
+        self.__dict__.update(state)
+        for value in state.values():
+            for array in value if isinstance(value, tuple) else (value,):
+                if isinstance(array, np.ndarray):
+                    array.setflags(write=False)
 
     def check_product(self, shape: tuple[int, ...]) -> None:
         """Refuse products of the wrong shape.
