@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +299,12 @@ DATA_REFUSALS = {
     "no archive": (target(path="broken.npz"), "cannot be read"),
     "samples as rows": (target(path="data.npz", X="inputs"), "20 samples|3 and 20 samples"),
     "not finite": (target(X="nan.npy", Y="Y.npy"), "not finite"),
+    "archive of text": (target(path="text.npz"), "cannot be read.*magic string"),
+    "archive with a wrong header": (target(path="lie.npz"), "cannot be read.*does not make the 8 bytes"),
+    "file with a wrong header": (target(X="lie.npy", Y="Y.npy"), "cannot be read.*does not make the 8 bytes"),
+    "archive that is cut": (target(path="cut.npz"), "cannot be read"),
+    "null character": (target(path="a\0b.npz"), "cannot be the name of a file"),
+    "long name": (target(path="a" * 5000 + ".npz"), r"cannot be the name of a file|no file"),
     "vector": (target(X="vector.npy", Y="Y.npy"), r"shape \(20,\).*expected a matrix"),
 }
 
@@ -311,9 +319,31 @@ def test_refusals_of_data(folder: Path, given: Data, message: str):
     (folder / "words.csv").write_text("one,two\n")
     (folder / "data.txt").write_text("1\n")
     (folder / "broken.npz").write_text("not an archive")
+    lie = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": (2, 10**12)}
+    np.lib.format.write_array_header_1_0(lie, header)
+    (folder / "lie.npy").write_bytes(lie.getvalue() + bytes(8))
+    for name, content in (("text", b"hello"), ("lie", lie.getvalue() + bytes(8))):
+        with zipfile.ZipFile(folder / f"{name}.npz", "w") as file:
+            for key in ("X.npy", "Y.npy"):
+                file.writestr(key, content)
+    (folder / "cut.npz").write_bytes((folder / "data.npz").read_bytes()[:400])
     (folder / "link.npz").symlink_to(folder.parent / "outside.npz")
     with pytest.raises(SpecError, match=message):
         data.load(given, folder)
+
+
+def test_data_that_would_not_fit_are_refused_before_they_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fastdln.resources.free_memory", lambda: 100)
+    for kinds in (target(path="data.npz"), target(X="X.npy", Y="Y.npy"), target(X="X.csv", Y="Y.csv")):
+        with pytest.raises(MemoryError, match=r"inside/\w+\.\w+ would take .* bytes .* 100 bytes"):
+            data.load(kinds, folder)
+
+
+def test_tables_may_begin_with_a_byte_order_mark(folder: Path):
+    (folder / "X.csv").write_text("1,2\n3,4\n", encoding="utf-8-sig")
+    X, _ = data.load(target(X="X.csv", Y="X.csv"), folder)
+    assert X.tolist() == [[1, 2], [3, 4]]
 
 
 def test_identity_of_a_scan_follows_its_data(folder: Path):

@@ -102,9 +102,13 @@ __all__ = ["TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict
 
 Positive = Annotated[float, Meta(gt=0)]
 Nonnegative = Annotated[float, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=2**53)]  # kernels count in float64
 Seed = Annotated[int, Meta(ge=0)]
 Numbers = Annotated[tuple[float, ...], Meta(min_length=1)]
+
+
+MOST_WIDTHS = 1024
+"""Of a network: the code that is compiled for it grows with its depth."""
 
 
 class SpecError(ValueError):
@@ -118,7 +122,7 @@ class Strict(Struct, forbid_unknown_fields=True, frozen=True):
 class Network(Strict, frozen=True):
     """``[network]``."""
 
-    widths: Annotated[tuple[Count, ...], Meta(min_length=2)]
+    widths: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=MOST_WIDTHS)]
 
 
 class SingularValues(Strict, tag="singular_values", tag_field="kind", frozen=True):
