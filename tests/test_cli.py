@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -29,6 +30,8 @@ class Answer(NamedTuple):
 
 
 Run = Callable[..., Answer]
+
+FILES = r'["[b].npz", "$_{.npz", "\u001b[1m.npz"]'
 
 
 @pytest.fixture
@@ -89,6 +92,34 @@ def test_dry_run_writes_nothing(fastdln_: Run, tmp_path: Path):
     for part in ("cells 6", "trajectories 60", "size 11.1 kB", "estimated time", "axis widths 2-2 2-3-2"):
         assert part in words(answer.out)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["spec.toml"]
+
+
+NAMES = ["[/b]", "[red]x", ":x: $\\\\frac{$", "\\u001b[31mX\\u0007", "a\\nb", "x" * 5000, "{task}"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_from_a_file_is_shown_as_it_is(fastdln_: Run, tmp_path: Path, name: str):
+    """Neither as markup, nor as a formula, nor as a sequence that steers the terminal."""
+    spec = write_spec(
+        tmp_path,
+        ('name = "small"', f'name = "{name}"'),
+        ("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[2, 2]"),
+        ('kind = "singular_values"\nvalues = [2.0, 1.0]', f'kind = "data"\nform = "correlation"\npath = {FILES}'),
+    )
+    for file in ("[b].npz", "$_{.npz", "\x1b[1m.npz"):
+        np.savez(tmp_path / file, X=np.eye(2, 5), Y=np.eye(2, 5))
+    out = tmp_path / "x.zarr"
+    answers = [fastdln_("scan", spec, "--out", out, "--chunk", 20), fastdln_("scan", spec, "--dry-run")]
+    answers += [fastdln_(command, out) for command in ("status", "summary", "plot", "resume")]
+    for answer in answers:
+        assert answer.code == 0
+        assert "\x1b" not in answer.out + answer.err
+        assert "\x07" not in answer.out + answer.err
+        assert max(map(len, answer.out.splitlines())) < 1000
+    shown = {"\\u001b[31mX\\u0007": r"\x1b[31mX\x07", ":x: $\\\\frac{$": r":x: $\frac{$"}.get(name, name)[:30]
+    assert shown in answers[2].out.replace("\n", "")
+    assert "[b].npz" in answers[3].out
+    assert r"\x1b[1m.npz" in answers[3].out
 
 
 def test_status_of_an_unfinished_scan(fastdln_: Run, tmp_path: Path):

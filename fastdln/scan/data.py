@@ -86,8 +86,8 @@ def _locate(name: str, target: Data, folder: Path) -> Path:
     path = folder / name
     try:
         inside, there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
-    except (OSError, ValueError) as error:  # too long, a null character
-        raise SpecError(f"target: {shown(name)} cannot be the name of a file ({error})") from None
+    except (OSError, ValueError):  # too long, a null character
+        raise SpecError(f"target: {shown(name)} cannot be the name of a file") from None
     if not target.allow_outside and not inside:
         raise SpecError(
             f'target: the file "{name}" lies outside {folder}, the folder of the scan file; '

@@ -23,7 +23,7 @@ __all__ = ["Axis", "Cell", "Plan", "load_plan"]
 LONGEST_FILE = 8 << 20
 """The bytes of the longest scan file that is read."""
 
-MOST_CELLS = 10**7
+MOST_CELLS = 2**20
 """The most cells of a grid: each is checked before the scan begins, and has a file in every array of the store."""
 
 
