@@ -14,7 +14,7 @@ from fastdln.checks import boolean, count, not_negative, number, one_of, positiv
 from fastdln.integrate.stabilized import STABILIZED, Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import METHODS
-from fastdln.losses import Loss
+from fastdln.losses import Loss, check_loss
 from fastdln.network import Network
 from fastdln.resources import cores
 
@@ -40,8 +40,7 @@ BLOCK = 1 << 16  # entries of a layer that are looked at together: no temporary 
 
 def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
     """Packed starts (n, parameters), and whether one network was given without a batch axis."""
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
+    check_loss(loss)
     lead = weights[0].shape[:-2]
     if len(lead) > 1:
         raise ValueError(f"w0 must have at most one batch axis, not the leading axes {lead}")

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 __all__ = [
     "boolean",
     "count",
-    "generator",
+    "integer",
     "not_negative",
     "number",
     "one_of",
     "positive",
+    "real",
     "reals",
     "seed",
     "sequence",
@@ -37,16 +38,21 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def number(name: str, value: Any) -> float:
-    """A finite real number; text and truth values are none, although Python makes numbers of both."""
+def real(name: str, value: Any) -> float:
+    """A float of any value; text and truth values are none, although Python makes numbers of both."""
     if isinstance(value, str | bytes | bool | np.bool_):
         raise TypeError(f"{name} must be a number, not {shown(value)}")
     try:
-        number = float(unmasked(name, value))
+        return float(unmasked(name, value))
     except OverflowError:
         raise ValueError(f"{name} must be a number that a float can hold, not {shown(value)}") from None
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, not {shown(value)}") from None
+
+
+def number(name: str, value: Any) -> float:
+    """A finite real number."""
+    number = real(name, value)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, not {shown(value)}")
     return number
@@ -68,16 +74,21 @@ def not_negative(name: str, value: Any) -> float:
     return checked
 
 
-def count(name: str, value: Any, least: int = 1) -> int:
-    """An integer from ``least`` on that a float holds exactly, as kernels count in f64."""
+def integer(name: str, value: Any) -> int:
+    """An integer; no truth value, although Python counts with both."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     try:
-        checked = operator.index(value)
+        return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, not {shown(value)}") from None
-    if checked < least:
-        raise ValueError(f"{name} must be at least {least}, not {shown(value)}")
+        raise TypeError(f"{name} must be an integer, not {shown(value)} ({type(value).__name__})") from None
+
+
+def count(name: str, value: Any) -> int:
+    """An integer from 1 on that a float holds exactly, as kernels count in f64."""
+    checked = integer(name, value)
+    if checked < 1:
+        raise ValueError(f"{name} must be at least 1, not {shown(value)}")
     if checked > 2**53:
         raise ValueError(f"{name} must be at most 2^53, not {shown(value)}")
     return checked
@@ -139,8 +150,3 @@ def seed(name: str, rng: Any) -> np.random.Generator | np.random.SeedSequence:
     if rng is not None and rng < 0:
         raise ValueError(f"{name} must be at least 0, not {shown(rng)}")
     return np.random.SeedSequence(None if rng is None else int(rng))
-
-
-def generator(rng: Any) -> np.random.Generator:
-    """A generator made of the argument ``rng``."""
-    return np.random.default_rng(seed("rng", rng))

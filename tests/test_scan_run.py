@@ -453,9 +453,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ([("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[10_000_000, 2]")], "one unit of this scan"),
+        ([("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[10_000_000, 7]")], "one unit of this scan"),
         ([("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[100_000, 1, 100_000]")], "one unit of this scan"),
-        ([("times = 4", "times = 100_000_000"), ("trajectories = 10", "trajectories = 1")], "one unit of this scan"),
+        ([("times = 4", "times = 50_000_000"), ("trajectories = 10", "trajectories = 1")], "one unit of this scan"),
         ([("[0.1, 0.5]", f"{list(range(1, 300_001))}")], "the grid of 900,000 cells"),
     ],
     ids=["weights", "target", "times", "cells"],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.field import balance, product
 from fastdln.losses import Loss
 from fastdln.network import check_weights
@@ -15,6 +16,7 @@ from fastdln.network import check_weights
 __all__ = ["norm_bound"]
 
 
+@checked
 def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
     """Bound the spectral norm of every layer for all later times.
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
@@ -180,6 +181,7 @@ class Reduction:
         return Reduction(start, whole, bases, (), self.rtol)
 
 
+@checked
 def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) -> Reduction:
     """Reduce a network to the narrowest one with the same flow.
 

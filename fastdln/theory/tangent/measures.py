@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import gradient_norm, product
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
@@ -61,6 +62,7 @@ def drift(sol: Trajectories) -> Floats:
     return np.where(np.isnan(weights[0][..., 0, 0]), np.nan, change)
 
 
+@checked
 @reproducible
 def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     """Measure how well the tangent operator is aligned with what is left to learn.
@@ -98,6 +100,7 @@ def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
         return (np.square(gradient_norm(arrays, loss)) / (norm(grams(arrays, loss.input_root)) * left))[()]
 
 
+@checked
 @reproducible
 def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     """Bound how much the tangent operator will change while the loss is halved, say: the smaller, the lazier.
