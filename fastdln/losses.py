@@ -192,9 +192,40 @@ class Loss:
             L(W), in the dtype of the product; infinite where it overflows.
         """
         W = self._read(product)
+        return (self.floor + self.excess(W)).astype(W.dtype)
+
+    def residual(self, product: ArrayLike) -> NDArray[Any]:
+        """Evaluate what is left to learn, in whitened inputs.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+
+        Returns
+        -------
+        ndarray, shape (..., d_h, d_0)
+            whitened - W input_root: -dL/dW is its product with the root.
+        """
+        W = self._read(product)
         with np.errstate(over="ignore", invalid="ignore"):
-            E = self.whitened - (W if self.input_root is None else W @ self.input_root)
-            return (self.floor + 0.5 * np.square(E).sum(axis=(-2, -1))).astype(W.dtype)
+            return self.whitened - (W if self.input_root is None else W @ self.input_root)
+
+    def excess(self, product: ArrayLike) -> Any:
+        """Evaluate L - floor as the square that it is: near the minimum the difference would have no digits left.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+
+        Returns
+        -------
+        ndarray, shape (...,), or float
+            L(W) - floor in float64; infinite where it overflows.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return 0.5 * np.square(self.residual(product)).sum(axis=(-2, -1))
 
     def grad(self, product: ArrayLike) -> NDArray[Any]:
         """Evaluate the derivative of the loss by the product.

@@ -477,6 +477,14 @@ def test_a_unit_is_no_larger_than_a_chunk_may_be(tmp_path: Path):
         Layout.of(load_plan(write_spec(tmp_path, ("times = 4", "times = 1_000_000_000"))))
 
 
+def test_every_nan_of_a_store_has_the_same_bits(tmp_path: Path):
+    """The sign of a NaN that was computed depends on the vectors of the machine and on the size of the chunk."""
+    variable = next(v for v in prepare(load_plan(write_spec(tmp_path)))[0].variables if v.name == "strengths")
+    block = np.full((2, 4, 2), -np.nan)
+    assert len(set(variable.pad(block).view(np.uint64).ravel().tolist())) == 1
+    assert np.signbit(block).all()
+
+
 def test_sizes_in_words():
     assert [disk.in_words(n) for n in (0, 999, 1000, 1.5e9, 3e18)] == [
         "0 B",

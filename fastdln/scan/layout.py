@@ -78,7 +78,11 @@ class Variable(NamedTuple):
             They, with the fill value in what they lack.
         """
         padded = np.full((len(block), *self.shape[1:]), self.fill_value, self.dtype)
-        padded[tuple(slice(n) for n in block.shape)] = block
+        place = padded[tuple(slice(n) for n in block.shape)]
+        place[...] = block
+        if self.dtype.kind == "f":
+            # The sign of a NaN that was computed depends on the vectors its trajectory was computed in.
+            place[np.isnan(place)] = np.nan
         return padded
 
 

@@ -59,7 +59,7 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
 
 def _product_bound(W: NDArray[Any], loss: Loss) -> NDArray[np.float64]:
     """The bound nu of ||W(t)||_2 for all matrices at which the loss is at most that of W."""
-    residual = np.sqrt(2 * np.maximum(loss.value(W) - loss.floor, 0))
+    residual = np.sqrt(2 * loss.excess(W))
     nu = np.asarray(np.linalg.norm(loss.whitened, 2, axis=(-2, -1)) + residual)
     if loss.input_root is None:
         return nu

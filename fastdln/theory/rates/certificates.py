@@ -214,11 +214,8 @@ def _value(M: Floats, k: int) -> Floats:
 
 
 def excess(arrays: Weights, loss: Loss) -> Floats:
-    """Evaluate E = L - floor, as the square that it is."""
-    W = product(arrays)
-    loss.check_product(W.shape)
-    residual = (W if loss.input_root is None else W @ loss.input_root) - loss.whitened
-    return np.asarray(0.5 * np.square(residual).sum(axis=(-2, -1)))
+    """Evaluate E = L - floor."""
+    return np.asarray(loss.excess(product(arrays)))
 
 
 def least_gain(loss: Loss) -> float:
