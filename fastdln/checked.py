@@ -94,7 +94,7 @@ KINDS: dict[str, Callable[[str, Any], object]] = {
     **dict.fromkeys(("tol", "rtol"), _tolerance),
     **dict.fromkeys(("size", "depth"), _size),
     **dict.fromkeys(("first", "k", "i", "max_legs", "max_iterations"), checks.integer),
-    **dict.fromkeys(("balance", "chains", "directions", "grids"), _several),
+    **dict.fromkeys(("balance", "chains", "grids"), _several),
     **dict.fromkeys(("sparse", "transverse"), checks.boolean),
     **dict.fromkeys(("layer_values", "lambdas", "product", "product0", "direction"), checks.reals),
 }

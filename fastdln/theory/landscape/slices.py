@@ -132,6 +132,8 @@ def _check_grids(
     directions: Sequence[Sequence[ArrayLike]], grids: Sequence[ArrayLike]
 ) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     """The number of points on each axis, and the coordinates of all points (points, axes)."""
+    if not isinstance(directions, tuple | list):
+        raise TypeError(f"directions must be a tuple of one or two directions, not {type(directions).__name__}")
     if len(directions) not in (1, 2):
         raise ValueError(f"directions must hold one or two directions, each a tuple of layers, not {len(directions)}")
     if len(grids) != len(directions):
