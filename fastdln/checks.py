@@ -136,8 +136,8 @@ def sequence(name: str, values: Any) -> NDArray[np.float64]:
 
 def unmasked(name: str, values: Any) -> Any:
     """Values none of which is masked: NumPy drops masks, and computes with what lies under them."""
-    if np.ma.is_masked(values):
-        raise ValueError(f"{name} has {np.ma.count_masked(values)} masked entries; expected none")
+    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.getmaskarray(values).sum())):
+        raise ValueError(f"{name} has {masked} masked entries; expected none")
     return values
 
 

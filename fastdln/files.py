@@ -189,7 +189,7 @@ def _entry(header: Any, name: str) -> Any:
     return header[name]
 
 
-def _loss(header: dict[str, Any], arrays: _Arrays, network: Network, n: int) -> Loss:
+def _loss(header: Any, arrays: _Arrays, network: Network, n: int) -> Loss:
     d_0, d_h = network.widths[0], network.widths[-1]
     several = arrays.shape("loss/target")[:-2]
     lead = (n,) if several else ()
@@ -208,7 +208,7 @@ def _loss(header: dict[str, Any], arrays: _Arrays, network: Network, n: int) -> 
     return kind.of_parts(floor=arguments.not_negative("floor", _entry(header, "floor")), data_rank=rank, **parts)
 
 
-def _options(header: dict[str, Any], network: Network) -> Options:
+def _options(header: Any, network: Network) -> Options:
     checks: dict[str, Callable[[Any], Any]] = {
         "method": _read,
         "rtol": lambda rtol: arguments.positive("rtol", rtol),

@@ -332,7 +332,7 @@ class Quadratic(Loss):
                [0., 1., 0.]])
         """
         sigma = _finite("values", values)
-        if not isinstance(shape, tuple | list) or len(shape) != 2:
+        if np.shape(shape) != (2,):
             raise ValueError(f"shape must be (d_h, d_0) with positive entries, not {shown(shape)}")
         if min(integer("shape[0]", shape[0]), integer("shape[1]", shape[1])) < 1:
             raise ValueError(f"shape must be (d_h, d_0) with positive entries, not {shown(shape)}")

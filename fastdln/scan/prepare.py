@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -116,21 +116,23 @@ def estimate(layout: Layout, problems: list[Problem], threads: int | None = None
 
 def _checked(plan: Plan) -> list[Problem]:
     """The problems of all cells; what several cells share is checked in the first of them."""
-    problems, seen = [], set()
+    problems: list[Problem] = []
+    starts: set[Hashable] = set()
+    spans: set[Hashable] = set()
     for index in range(plan.n_cells):
         with _named(plan, index):
             cell = problem(plan, index)
             network, target, init = cell.network, cell.cell.target, cell.cell.init
             start = (network, type(target), target, type(init), init)  # equal numbers in tables of two kinds are equal
-            if start not in seen:
-                seen.add(start)
+            if start not in starts:
+                starts.add(start)
                 expected = (network.widths[-1], network.widths[0])
                 if (shape := cell.loss(0, 1).shape) != expected:
                     raise SpecError(f"the target has shape {shape}, but the widths make products of shape {expected}")
                 cell.start(0, 1)
             span = (cell.cell.flow.t_end, start if cell.cell.flow.t_end == "auto" else None)
-            if span not in seen:
-                seen.add(span)
+            if span not in spans:
+                spans.add(span)
                 cell.times  # noqa: B018  (they may not exist)
         problems.append(cell)
     return problems

@@ -86,6 +86,9 @@ Initial conditions, by ``kind`` (see `fastdln.inits`):
 ``aligned``, ``decoupled``
     ``layer_values``: a number, or r numbers; as an axis also matrices of h rows.
 
+A grid has at most 2^20 cells, a network at most 1024 widths, a scan file at most 8 MiB. What would not fit into memory
+is refused before anything is built.
+
 ``kind`` may be an axis too: each kind then takes the keys that it knows. The axes of the grid are ordered as
 the tables and keys are above, whatever their order in the file. In the store an axis has the name of its key,
 or ``table_key`` where two axes share the key; tied axes have the name of the first.
