@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -68,8 +67,9 @@ def _loss(name: str, value: Any) -> None:
 
 
 def _tolerance(name: str, value: Any) -> None:
-    if not 0 <= checks.real(name, value) < math.inf:
-        raise ValueError(f"{name} must be at least 0 and finite, not {checks.shown(value)}")
+    """A relative tolerance."""
+    if not 0 <= checks.real(name, value) < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, not {checks.shown(value)}")
 
 
 def _size(name: str, value: Any) -> None:
