@@ -241,5 +241,8 @@ def _written(method: Tableau | Stabilized) -> str | dict[str, Any]:
 
 def _read(method: Any) -> Tableau | Stabilized:
     if isinstance(method, dict):
-        return Tableau(**method)
+        tableau = Tableau(**method)
+        if not (isinstance(tableau.name, str) and isinstance(tableau.source, str)):
+            raise ValueError("the name of the method is no text")
+        return tableau
     return STABILIZED[arguments.one_of("method", method, STABILIZED)]

@@ -192,7 +192,8 @@ class Loss:
             L(W), in the dtype of the product; infinite where it overflows.
         """
         W = self._read(product)
-        return (self.floor + self.excess(W)).astype(W.dtype)
+        with np.errstate(over="ignore"):
+            return (self.floor + self.excess(W)).astype(W.dtype)
 
     def residual(self, product: ArrayLike) -> NDArray[Any]:
         """Evaluate what is left to learn, in whitened inputs.
