@@ -122,6 +122,15 @@ def test_text_from_a_file_is_shown_as_it_is(fastdln_: Run, tmp_path: Path, name:
     assert r"\x1b[1m.npz" in answers[3].out
 
 
+def test_messages_that_quote_a_file_steer_no_terminal(fastdln_: Run, tmp_path: Path):
+    data = 'kind = "data"\nform = "correlation"\npath = "\\u001b[31m[/b]:x:\\u0007.npz"'
+    spec = write_spec(tmp_path, ('kind = "singular_values"\nvalues = [2.0, 1.0]', data))
+    answer = fastdln_("scan", spec, "--dry-run")
+    assert answer.code == 2
+    assert r'there is no file "\x1b[31m[/b]:x:\x07.npz"' in answer.err
+    assert not {"\x1b", "\x07"} & set(answer.err)
+
+
 def test_status_of_an_unfinished_scan(fastdln_: Run, tmp_path: Path):
     store = open_or_create(load_plan(write_spec(tmp_path)), tmp_path / "x.zarr")
     answer = fastdln_("status", store.path)
