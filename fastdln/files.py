@@ -241,8 +241,7 @@ def _written(method: Tableau | Stabilized) -> str | dict[str, Any]:
 
 def _read(method: Any) -> Tableau | Stabilized:
     if isinstance(method, dict):
-        tableau = Tableau(**method)
-        if not (isinstance(tableau.name, str) and isinstance(tableau.source, str)):
+        if not all(isinstance(method.get(name, ""), str) for name in ("name", "source")):
             raise ValueError("the name of the method is no text")
-        return tableau
+        return Tableau(**method)
     return STABILIZED[arguments.one_of("method", method, STABILIZED)]

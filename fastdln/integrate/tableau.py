@@ -21,7 +21,7 @@ def _floats(name: str, values: Any) -> tuple[float, ...]:
 
 
 def _check_order(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or value % 1 or value < 1:
+    if not isinstance(value, Real) or value % 1 != 0 or value < 1:
         raise ValueError(f"{name} must be a positive integer, not {value!r}")
 
 
