@@ -25,7 +25,7 @@ _NAMES = {
     "Status": "trajectories",
     "Trajectories": "trajectories",
     "FlowError": "trajectories",
-    "load": "trajectories",
+    "load": "files",
     "Tableau": "integrate.tableau",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -11,20 +10,37 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln import observables
+from fastdln.checks import boolean, count, not_negative, number, one_of, positive, sequence, shown
 from fastdln.integrate.stabilized import STABILIZED, Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import METHODS
-from fastdln.losses import Loss
+from fastdln.losses import Loss, check_loss
 from fastdln.network import Network
 from fastdln.resources import cores
+
+__all__ = [
+    "boolean",
+    "count",
+    "method",
+    "not_negative",
+    "number",
+    "one_of",
+    "positive",
+    "record",
+    "span",
+    "starts",
+    "step",
+    "threads",
+    "times",
+    "tolerances",
+]
 
 BLOCK = 1 << 16  # entries that are looked at together: no temporary is as large as a batch or a large layer
 
 
 def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> tuple[NDArray[Any], bool]:
     """Packed starts (n, parameters), and whether one network was given without a batch axis."""
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
+    check_loss(loss)
     lead = weights[0].shape[:-2]
     if len(lead) > 1:
         raise ValueError(f"w0 must have at most one batch axis, not the leading axes {lead}")
@@ -36,71 +52,23 @@ def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> t
     return np.ascontiguousarray(np.broadcast_to(packed, (*(n or (1,)), packed.shape[-1]))), not n
 
 
-def number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, not {value!r}")
-    return number
-
-
-def positive(name: str, value: Any) -> float:
-    checked = number(name, value)
-    if checked <= 0:
-        raise ValueError(f"{name} must be positive, not {value!r}")
-    return checked
-
-
-def count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value!r}")
-    if value > 2**53:  # kernels count steps in f64
-        raise ValueError(f"{name} must be at most 2^53, not {value!r}")
-    return int(value)
-
-
-def not_negative(name: str, value: Any) -> float:
-    checked = number(name, value)
-    if checked < 0:
-        raise ValueError(f"{name} must not be negative, not {value!r}")
-    return checked
-
-
-def one_of(name: str, value: Any, known: Iterable[str]) -> str:
-    known = tuple(known)
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
-    if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}{hint}")
-    return value
-
-
 def span(span: Any) -> tuple[float, float]:
     try:
         t_0, t_end = span
     except (TypeError, ValueError):
-        raise ValueError(f"span must be two times (t_0, t_end), not {span!r}") from None
+        raise ValueError(f"span must be two times (t_0, t_end), not {shown(span)}") from None
     t_0, t_end = number("span[0]", t_0), number("span[1]", t_end)
     if t_0 == t_end:
         raise ValueError(f"span must not be empty: t_0 = t_end = {t_0!r}")
     if not math.isfinite(t_end - t_0):
-        raise ValueError(f"span must have a length that is a number, not {span!r}")
+        raise ValueError(f"span must have a length that is a number, not {shown(span)}")
     return t_0, t_end
 
 
 def times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.float64]:
     if t_eval is None:
         return np.array([t_end])
-    try:
-        times = np.array(t_eval, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"t_eval must be a sequence of numbers, not {t_eval!r}") from None
+    times = sequence("t_eval", t_eval)
     if times.ndim != 1:
         raise ValueError(f"t_eval must have one axis, not the shape {times.shape}")
     ahead = times if t_end > t_0 else -times
@@ -125,7 +93,7 @@ def record(record: Any) -> tuple[str, ...]:
     if isinstance(record, str):
         record = (record,)
     if not isinstance(record, Iterable):
-        raise TypeError(f"record must be a sequence of names of observables, not {record!r}")
+        raise TypeError(f"record must be a sequence of names of observables, not {shown(record)}")
     names = tuple(one_of("record", name, observables.NAMES) for name in record)
     return tuple(dict.fromkeys(names))
 

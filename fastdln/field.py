@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_layer_rates, check_weights
 
@@ -45,6 +46,7 @@ def product(weights: Sequence[ArrayLike]) -> NDArray[Any]:
     return _prefixes(weights)[-1]
 
 
+@checked
 def value(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     """Evaluate the loss of a network.
 
@@ -69,6 +71,7 @@ def value(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     return loss.value(product(weights))
 
 
+@checked
 def rhs(
     weights: Sequence[ArrayLike],
     loss: Loss,
@@ -116,6 +119,7 @@ def rhs(
         )
 
 
+@checked
 def gradient_norm(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     """Compute the Frobenius norm of the gradient of the loss over all layers.
 

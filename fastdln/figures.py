@@ -23,6 +23,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from fastdln.text import plain
+
 __all__ = ["FORMATS", "save_scan", "scan_figure"]
 
 FORMATS = tuple(FigureCanvasAgg.get_supported_filetypes())
@@ -348,7 +350,7 @@ def _title(results: xr.Dataset) -> str:
     done = int((status >= 0).sum())
     count = f"{done:,}" if done == status.size else f"{done:,} of {status.size:,}"
     drawn = f", {MAX_TRAJECTORIES} of each cell drawn" if results.sizes["trajectory"] > MAX_TRAJECTORIES else ""
-    return f"{results.attrs['title']}: {count} trajectories{drawn}; median, quartiles, 10 to 90 %"
+    return f"{_literal(results.attrs['title'])}: {count} trajectories{drawn}; median, quartiles, 10 to 90 %"
 
 
 def _choices(results: xr.Dataset, dims: list[str], most: int) -> list[Choice]:
@@ -370,7 +372,12 @@ def _positive(variable: xr.DataArray) -> Floats:
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+    return f"{value:g}" if isinstance(value, float | np.floating) else _literal(str(value))
+
+
+def _literal(text: str) -> str:
+    """Text from a file: printable, and with dollars that begin no formula."""
+    return plain(text).replace("$", r"\$")
 
 
 @dataclass(frozen=True)

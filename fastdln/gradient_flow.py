@@ -242,26 +242,32 @@ def flow(
         weight_decay=arguments.not_negative("weight_decay", weight_decay),
         layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
         step=None if step is None else arguments.step(step, abs(t_end - t_0), max_steps),
-        history=bool(history),
-        certify=bool(certify),
+        history=arguments.boolean("history", history),
+        certify=arguments.boolean("certify", certify),
         engine=arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
     )
-    if isinstance(integrator, Stabilized):
-        if step is not None:
-            raise ValueError(f"method {integrator.name!r} chooses its own steps: give an explicit method with step=...")
-        if options.engine == "wide":
-            raise ValueError(f"the engine 'wide' has explicit methods only, not {integrator.name!r}: leave engine out")
-    elif not integrator.errors and step is None:
-        raise ValueError(f"method {integrator.name!r} has no error estimate: give step=... for fixed steps")
-    if options.certify:
-        _check_certify(options, loss, t_end > t_0)
-    if options.rtol < 4 * np.finfo(start.dtype).eps:
-        raise ValueError(f"rtol must be at least {4 * np.finfo(start.dtype).eps:.1e} in {start.dtype}, not {rtol!r}")
+    check_options(options, loss, t_end > t_0, start.dtype)
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
     return integrate(
         network, loss, start, tolerances, t_0, t_end, times, options, origin=start, t_origin=t_0, single=single,
         threads=arguments.threads(threads), progress=progress,
     )  # fmt: skip
+
+
+def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[Any]) -> None:
+    """Refuse options, each right by itself, that do not go together."""
+    method = options.method
+    if isinstance(method, Stabilized):
+        if options.step is not None:
+            raise ValueError(f"method {method.name!r} chooses its own steps: give an explicit method with step=...")
+        if options.engine == "wide":
+            raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
+    elif not method.errors and options.step is None:
+        raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
+    if options.certify:
+        _check_certify(options, loss, forward)
+    if options.rtol < 4 * np.finfo(dtype).eps:
+        raise ValueError(f"rtol must be at least {4 * np.finfo(dtype).eps:.1e} in {dtype}, not {options.rtol!r}")
 
 
 def _check_certify(options: Options, loss: Loss, forward: bool) -> None:

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from math import prod
 from types import EllipsisType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checks import boolean, integer, real, reals, seed, shown
 from fastdln.linalg import Floats, haar, reproducible
+from fastdln.resources import require_memory
 
-__all__ = ["Loss", "Modes", "Quadratic", "Regression"]
+__all__ = ["Loss", "Modes", "Quadratic", "Regression", "check_loss"]
 
 
 class Modes(NamedTuple):
@@ -126,9 +129,33 @@ class Loss:
             raise TypeError(f"{self!r} has one target only and cannot be indexed")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {name: values[name][index] for name in ("target", "cross", "whitened")}
-        part = object.__new__(type(self))
-        Loss.__init__(part, **values)
-        return part
+        return self.of_parts(**values)
+
+    @classmethod
+    def of_parts(cls, **parts: Any) -> Self:
+        """Make a loss of its kind from what `Loss` takes, without the data it was made from.
+
+        Parameters
+        ----------
+        **parts : object
+            The parameters of `Loss`.
+
+        Returns
+        -------
+        Loss
+            The loss.
+        """
+        loss = object.__new__(cls)
+        Loss.__init__(loss, **parts)
+        return loss
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What is unpickled or copied is made of new arrays, which NumPy makes writable.
+        self.__dict__.update(state)
+        for value in state.values():
+            for array in value if isinstance(value, tuple) else (value,):
+                if isinstance(array, np.ndarray):
+                    array.setflags(write=False)
 
     def check_product(self, shape: tuple[int, ...]) -> None:
         """Refuse products of the wrong shape.
@@ -165,9 +192,41 @@ class Loss:
             L(W), in the dtype of the product; infinite where it overflows.
         """
         W = self._read(product)
+        with np.errstate(over="ignore"):
+            return (self.floor + self.excess(W)).astype(W.dtype)
+
+    def residual(self, product: ArrayLike) -> NDArray[Any]:
+        """Evaluate what is left to learn, in whitened inputs.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+
+        Returns
+        -------
+        ndarray, shape (..., d_h, d_0)
+            whitened - W input_root: -dL/dW is its product with the root.
+        """
+        W = self._read(product)
         with np.errstate(over="ignore", invalid="ignore"):
-            E = self.whitened - (W if self.input_root is None else W @ self.input_root)
-            return (self.floor + 0.5 * np.square(E).sum(axis=(-2, -1))).astype(W.dtype)
+            return self.whitened - (W if self.input_root is None else W @ self.input_root)
+
+    def excess(self, product: ArrayLike) -> Any:
+        """Evaluate L - floor as the square that it is: near the minimum the difference would have no digits left.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+
+        Returns
+        -------
+        ndarray, shape (...,), or float
+            L(W) - floor in float64; infinite where it overflows.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return 0.5 * np.square(self.residual(product)).sum(axis=(-2, -1))
 
     def grad(self, product: ArrayLike) -> NDArray[Any]:
         """Evaluate the derivative of the loss by the product.
@@ -187,13 +246,31 @@ class Loss:
             return ((W if self.input_gram is None else W @ self.input_gram) - self.cross).astype(W.dtype)
 
     def _read(self, product: ArrayLike) -> NDArray[Any]:
-        W = np.asarray(product)
+        W = reals("product", product)
         self.check_product(W.shape)
         return W if W.dtype == np.float32 else W.astype(np.float64, copy=False)
 
     def __repr__(self) -> str:
         targets = f", targets={self.batch_shape[0]}" if self.batch_shape else ""
         return f"{type(self).__name__}(shape={self.shape}{targets})"
+
+
+def check_loss(loss: Any) -> Loss:
+    """Refuse what is no loss.
+
+    Parameters
+    ----------
+    loss : object
+        Anything.
+
+    Returns
+    -------
+    Loss
+        It, if it is one.
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
+    return loss
 
 
 class Quadratic(Loss):
@@ -256,8 +333,10 @@ class Quadratic(Loss):
                [0., 1., 0.]])
         """
         sigma = _finite("values", values)
-        if np.shape(shape) != (2,) or min(shape) < 1:
-            raise ValueError(f"shape must be (d_h, d_0) with positive entries, not {shape}")
+        if np.shape(shape) != (2,):
+            raise ValueError(f"shape must be (d_h, d_0) with positive entries, not {shown(shape)}")
+        if min(integer("shape[0]", shape[0]), integer("shape[1]", shape[1])) < 1:
+            raise ValueError(f"shape must be (d_h, d_0) with positive entries, not {shown(shape)}")
         if sigma.ndim not in (1, 2) or not 0 < sigma.shape[-1] <= min(shape):
             raise ValueError(
                 f"values has shape {sigma.shape}; expected (k,) or (n, k) with k from 1 to {min(shape)}, "
@@ -266,11 +345,13 @@ class Quadratic(Loss):
         if (sigma < 0).any():
             raise ValueError(f"values must be singular values, hence at least 0, not {sigma.tolist()}")
         batch, k = sigma.shape[:-1], sigma.shape[-1]
+        # The target and the copy that the loss keeps.
+        require_memory(16 * prod(batch) * shape[0] * shape[1], f"a target of shape {(*batch, *shape)}", "take less")
         if rng is None:
             U, V = np.eye(shape[0], k), np.eye(shape[1], k)
         else:
-            generator = np.random.default_rng(rng)
-            U, V = (haar(generator.standard_normal((*batch, d, k))) for d in shape)
+            source = np.random.default_rng(seed("rng", rng))
+            U, V = (haar(source.standard_normal((*batch, d, k))) for d in shape)
         return cls((U * sigma[..., None, :]) @ np.swapaxes(V, -1, -2))
 
     @classmethod
@@ -312,9 +393,9 @@ class Quadratic(Loss):
         >>> Quadratic.from_data(X, X[:1]).rank
         1
         """
-        X, Y = _samples(X, Y, center)
+        X, Y = _samples(X, Y, boolean("center", center))
         P, S, Qt = _decompose_inputs(X, rcond)
-        loss = cls((Y @ Qt.T) @ P.T if whiten else Y @ X.T / X.shape[1])
+        loss = cls((Y @ Qt.T) @ P.T if boolean("whiten", whiten) else Y @ X.T / X.shape[1])
         object.__setattr__(loss, "data_rank", len(S))
         return loss
 
@@ -352,6 +433,9 @@ class Regression(Loss):
         Z = Y / np.sqrt(m)
         A = Z @ Qt.T  # (d_h, rank): the outputs along the principal inputs
         PS = P * S
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.square(S).sum() + np.square(Z).sum()):
+                raise ValueError("the second moments of X or Y overflow: scale the data down")
         super().__init__(
             target=(A / S) @ P.T,
             cross=A @ PS.T,
@@ -368,7 +452,7 @@ def _decompose_inputs(X: Floats, rcond: float | None) -> tuple[Floats, Floats, F
     """Thin SVD X = P diag(S) Q', cut at the numerical rank."""
     P, s, Qt = np.linalg.svd(X, full_matrices=False)
     cut = max(X.shape) * np.finfo(float).eps if rcond is None else rcond
-    if not 0 <= cut < np.inf:
+    if not 0 <= real("rcond", cut) < np.inf:
         raise ValueError(f"rcond must be at least 0 and finite, not {rcond!r}")
     rank = int((s > cut * s[0]).sum())
     return P[:, :rank], s[:rank], Qt[:rank]
@@ -391,9 +475,7 @@ def _samples(X: ArrayLike, Y: ArrayLike, center: bool) -> tuple[Floats, Floats]:
 
 
 def _finite(name: str, values: ArrayLike) -> Floats:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers")
+    array = reals(name, values)
     bad = ~np.isfinite(array)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -15,6 +15,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastdln.checks import reals, sequence, shown
+
 __all__ = ["Network", "Weights", "check_layer_rates", "check_weights"]
 
 Weights = tuple[NDArray[Any], ...]
@@ -49,7 +51,7 @@ class Network:
 
     def __init__(self, widths: Iterable[SupportsIndex]) -> None:
         if isinstance(widths, str | bytes) or not isinstance(widths, Iterable):
-            raise TypeError(f"widths must be a sequence of integers d_0, ..., d_h, not {widths!r}")
+            raise TypeError(f"widths must be a sequence of integers d_0, ..., d_h, not {shown(widths)}")
         checked = tuple(_width(i, width) for i, width in enumerate(widths))
         if len(checked) < 2:
             raise ValueError(f"widths must hold at least the input and the output width, not {checked!r}")
@@ -210,10 +212,7 @@ def check_layer_rates(layer_rates: ArrayLike | None, depth: int) -> NDArray[np.f
     """
     if layer_rates is None:
         return np.ones(depth)
-    try:
-        rates = np.array(layer_rates, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"layer_rates must be a sequence of numbers, not {layer_rates!r}") from None
+    rates = sequence("layer_rates", layer_rates)
     if rates.shape != (depth,):
         raise ValueError(f"layer_rates has shape {rates.shape}; expected one rate per layer, ({depth},)")
     if not (np.isfinite(rates).all() and (rates > 0).all()):
@@ -228,16 +227,14 @@ def _width(i: int, width: SupportsIndex) -> int:
     try:
         value = operator.index(width)
     except TypeError:
-        raise TypeError(f"width d_{i} must be an integer, not {width!r}") from None
+        raise TypeError(f"width d_{i} must be an integer, not {shown(width)}") from None
     if value < 1:
-        raise ValueError(f"width d_{i} must be at least 1, not {value}")
+        raise ValueError(f"width d_{i} must be at least 1, not {shown(value)}")
     return value
 
 
 def _layer(i: int, W: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(W)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"W_{i} has dtype {array.dtype}; expected real numbers")
+    array = reals(f"W_{i}", W)
     if array.ndim < 2:
         raise ValueError(f"W_{i} has shape {array.shape}; expected (..., d_{i}, d_{i - 1})")
     return array

@@ -38,8 +38,10 @@ def free_memory() -> int | None:
         return None
 
 
-def require_memory(n_bytes: int, what: str) -> None:
-    """Refuse what would not fit.
+def require_memory(
+    n_bytes: int, what: str, advice: str = "record less, at fewer times, or split the batch"
+) -> None:
+    """Refuse what would not fit, and say what to do.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def require_memory(n_bytes: int, what: str) -> None:
     if free is not None and n_bytes > free:
         raise MemoryError(
             f"{what} would take {n_bytes} bytes ({n_bytes / 2**30:.1f} GiB) and {free} bytes ({free / 2**30:.1f} GiB) "
-            "are free: record less, at fewer times, or split the batch"
+            f"are free: {advice}"
         )
 
 

@@ -14,5 +14,6 @@ NUMERICS = 2
 1
     Everything before there was a revision, that is, stores of format 1.
 2
-    Growth hidden below ``atol`` is followed at every depth.
+    Growth that no error norm sees is followed at every depth; records and learning times of dop853 and rock come from
+    steps within the step where continuous output is wrong there.
 """

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln import archive
 from fastdln.dataset import dataset
-from fastdln.integrate.stabilized import STABILIZED, Stabilized
+from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
-from fastdln.theory.reduction.restricted import Restricted
 
 
 class Status(IntEnum):
@@ -319,7 +317,7 @@ class Trajectories:
             _learning_times=None if self._learning_times is None else self._learning_times[rows],
             _steps=None if self._steps is None else tuple(self._steps[k] for k in rows),
             single=single,
-            **{f"_{name}": getattr(self, f"_{name}")[rows] for name in _PER_TRAJECTORY},
+            **{f"_{name}": getattr(self, f"_{name}")[rows] for name in PER_TRAJECTORY},
         )
 
     def extend(self, t_end: float, t_eval: ArrayLike | None = None, threads: int | None = None) -> Trajectories:
@@ -363,21 +361,9 @@ class Trajectories:
         TypeError
             If the loss is that of a reduced network, whose modes no file holds.
         """
-        if isinstance(self.loss_function, Restricted):
-            raise TypeError("the loss of a reduced network is not saved: save the trajectories of the whole network")
-        header = {
-            "widths": self.network.widths,
-            "span": self.span,
-            "single": self.single,
-            "options": dataclasses.asdict(self.options) | {"method": _written(self.options.method)},
-            "loss": {"floor": self.loss_function.floor, "data_rank": self.loss_function.data_rank},
-        }
-        optional = {f"loss/{name}": getattr(self.loss_function, name) for name in _LOSS_ARRAYS}
-        optional |= {f"recorded/{name}": values for name, values in self._recorded.items()}
-        optional["learning_times"] = self._learning_times
-        optional["steps"] = None if self._steps is None else np.concatenate(self._steps)
-        arrays = {"t": self.t} | {name: getattr(self, f"_{name}") for name in _PER_TRAJECTORY}
-        archive.write(path, header, arrays | {name: x for name, x in optional.items() if x is not None})
+        from fastdln.files import save
+
+        save(self, path)
 
     def to_dataset(self) -> Any:
         """The trajectories as an `xarray.Dataset` with named dimensions and attributes.
@@ -401,59 +387,7 @@ class Trajectories:
         return f"<Trajectories: {count} of {self.network}, {span}; recorded {recorded}; {self.message}>"
 
 
-_PER_TRAJECTORY = (
+# the fields, but for their underscore, with one row for each trajectory
+PER_TRAJECTORY = (
     "final", "t_final", "status", "counts", "atol", "origin", "certified", "widths", "enlargements",
 )  # fmt: skip
-_LOSS_ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
-
-
-def _written(method: Tableau | Stabilized) -> str | dict[str, Any]:
-    """A stabilized method by its name, an explicit one, which may be the user's, by its coefficients."""
-    if isinstance(method, Stabilized):
-        return method.name
-    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.init}
-
-
-def _read(method: str | dict[str, Any]) -> Tableau | Stabilized:
-    return STABILIZED[method] if isinstance(method, str) else Tableau(**method)
-
-
-def load(path: str | PathLike[str]) -> Trajectories:
-    """Read trajectories that `Trajectories.save` wrote.
-
-    Parameters
-    ----------
-    path : path
-        The ``.npz`` file.
-
-    Returns
-    -------
-    Trajectories
-        As they were saved.
-
-    Raises
-    ------
-    ValueError
-        If the file was not written by `Trajectories.save`, or by a newer version of it.
-    """
-    header, arrays = archive.read(path)
-    method = _read(header["options"].pop("method"))
-    n = len(arrays["status"])
-    arrays.setdefault("widths", np.tile(header["widths"], (n, 1)))  # files of before there were these
-    arrays.setdefault("enlargements", np.zeros(n, np.int64))
-    loss: dict[str, Any] = {name: arrays.get(f"loss/{name}") for name in _LOSS_ARRAYS}
-    ends = np.cumsum(arrays["counts"][:, 1])
-    return Trajectories(
-        network=Network(header["widths"]),
-        loss_function=Loss(**loss, **header["loss"]),
-        options=Options(method=method, **header["options"]),
-        span=header["span"],
-        t=arrays["t"],
-        single=header["single"],
-        _recorded={
-            name.removeprefix("recorded/"): values for name, values in arrays.items() if name.startswith("recorded/")
-        },
-        _learning_times=arrays.get("learning_times"),
-        _steps=tuple(np.split(arrays["steps"], ends[:-1])) if "steps" in arrays else None,
-        **{f"_{name}": arrays[name] for name in _PER_TRAJECTORY},
-    )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -21,6 +22,8 @@ from fastdln.scan.run import open_or_create
 from tests.scans import N_CELLS, Answer, assert_same_bits, program, tree, words, write_spec
 
 Run = Callable[..., Answer]
+
+FILES = r'["[b].npz", "$_{.npz", "\u001b[1m.npz"]'
 
 
 @pytest.fixture
@@ -68,6 +71,43 @@ def test_dry_run_writes_nothing(fastdln_: Run, tmp_path: Path):
     for part in ("cells 6", "trajectories 60", "size 11.1 kB", "estimated time", "axis widths 2-2 2-3-2"):
         assert part in words(answer.out)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["spec.toml"]
+
+
+NAMES = ["[/b]", "[red]x", ":x: $\\\\frac{$", "\\u001b[31mX\\u0007", "a\\nb", "x" * 5000, "{task}"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_from_a_file_is_shown_as_it_is(fastdln_: Run, tmp_path: Path, name: str):
+    """Neither as markup, nor as a formula, nor as a sequence that steers the terminal."""
+    spec = write_spec(
+        tmp_path,
+        ('name = "small"', f'name = "{name}"'),
+        ("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[2, 2]"),
+        ('kind = "singular_values"\nvalues = [2.0, 1.0]', f'kind = "data"\nform = "correlation"\npath = {FILES}'),
+    )
+    for file in ("[b].npz", "$_{.npz", "\x1b[1m.npz"):
+        np.savez(tmp_path / file, X=np.eye(2, 5), Y=np.eye(2, 5))
+    out = tmp_path / "x.zarr"
+    answers = [fastdln_("scan", spec, "--out", out, "--chunk", 20), fastdln_("scan", spec, "--dry-run")]
+    answers += [fastdln_(command, out) for command in ("status", "summary", "plot", "resume")]
+    for answer in answers:
+        assert answer.code == 0
+        assert "\x1b" not in answer.out + answer.err
+        assert "\x07" not in answer.out + answer.err
+        assert max(map(len, answer.out.splitlines())) < 1000
+    shown = {"\\u001b[31mX\\u0007": r"\x1b[31mX\x07", ":x: $\\\\frac{$": r":x: $\frac{$"}.get(name, name)[:30]
+    assert shown in answers[2].out.replace("\n", "")
+    assert "[b].npz" in answers[3].out
+    assert r"\x1b[1m.npz" in answers[3].out
+
+
+def test_messages_that_quote_a_file_steer_no_terminal(fastdln_: Run, tmp_path: Path):
+    data = 'kind = "data"\nform = "correlation"\npath = "\\u001b[31m[/b]:x:\\u0007.npz"'
+    spec = write_spec(tmp_path, ('kind = "singular_values"\nvalues = [2.0, 1.0]', data))
+    answer = fastdln_("scan", spec, "--dry-run")
+    assert answer.code == 2
+    assert r'there is no file "\x1b[31m[/b]:x:\x07.npz"' in answer.err
+    assert not {"\x1b", "\x07"} & set(answer.err)
 
 
 def test_status_of_an_unfinished_scan(fastdln_: Run, tmp_path: Path):

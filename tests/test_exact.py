@@ -208,3 +208,54 @@ def test_arguments_broadcast():
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
         mode(*arguments)
+
+
+def test_times_that_overflow_in_units_of_the_mode():
+    """tau = sigma^{2-2/h} t may overflow, and x^{2-h} with it, where the state and the time are plain numbers."""
+    assert mode(1e300, 1e-3, 1e12, 2) == 1e6
+    assert mode(1e300, 5e6, 1e12, 2) == 1e6
+    assert_allclose(mode(1e300, [1e-3, 1e-6, 1e9], 1e12, [3, 4, 5]), 1e12 ** (1 / np.array([3, 4, 5])), rtol=1e-15)
+    assert mode(-1e300, 1e-3, 1e12, 2) == 0.0
+    assert np.isnan(mode(-1e300, 5e6, 1e12, [2, 5])).all()
+    # ds/dt = sigma s^{h-1} while s is small: s^{2-h} falls by (h-2) sigma t
+    assert_allclose(mode(-1e300, 0.5, 1e12, 5), 3e12 ** (-1 / 3) * 1e-100, rtol=1e-13)
+    assert_allclose(mode(1e300, -1.0, 1e12, 5), -(3e12 ** (-1 / 3)) * 1e-100, rtol=1e-13)
+    assert_allclose(mode(1e308, 1e-3, 0.0, 4), 6 ** (-1 / 6) * 1e-51 * 0.1 ** (1 / 3), rtol=1e-13)
+    assert_allclose(mode([-1000.0, 1000.0], 2.0, 2.0, 1), 2.0)
+
+
+def test_modes_that_start_where_their_time_overflows_still_rise():
+    """1/(48 sigma s_0^48) = 1.4e288: T0 = -x_0^{-48}/48 overflows, the time does not."""
+    expected = 1e288 * 1.41663418855564772350646506706801
+    assert_allclose(mode_time([1e-3, 1.0], 5.2e-7, 6.3e11, 50), expected, rtol=1e-12)
+    assert_allclose(mode(expected * np.array([0.5, 1.5]), 5.2e-7, 6.3e11, 50),
+                    [5.2e-7 * 2 ** (1 / 48), 6.3e11 ** (1 / 50)], rtol=1e-12)  # fmt: skip
+    assert_allclose(mode(-expected, 5.2e-7, 6.3e11, 50), 5.2e-7 * 2 ** (-1 / 48), rtol=1e-12)
+
+
+def test_times_that_overflow_are_infinite():
+    cases = [(1e-8, 1e-9, 1e-3, 60), (1e-200, 1e-300, 1.0, 5), (1e-300, 1e-200, 0.0, 2), (-1e-300, -1e-200, 1.0, 5)]
+    for s, s0, sigma, h in cases:
+        assert mode_time(s, s0, sigma, h) == np.inf
+        assert mode_time(s0, s, sigma, h) == -np.inf
+
+
+@pytest.mark.parametrize("h", [2, 3, 4, 7, 20, 50])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_extremes_are_scaled_copies_of_what_is_not_extreme(h, sign):
+    """s -> c s, sigma -> c^h sigma, t -> c^{2-2h} t leaves the equation as it is; powers of two are exact."""
+    power = sign * (1000 // (2 * h - 2))
+    c = 2.0**power
+    s0 = np.geomspace(0.3, 0.9, 7) ** (2 / h)
+    s = s0 + (1.0 - s0) * np.linspace(0.05, 0.9, 7)
+    times = mode_time(s, s0, 1.0, h)
+    scaled = mode_time(c * s, c * s0, np.ldexp(1.0, power * h), h)
+    assert_allclose(np.ldexp(scaled, power * (2 * h - 2)), times, rtol=1e-12)
+    assert_allclose(mode(scaled, c * s0, np.ldexp(1.0, power * h), h) / c, s, rtol=1e-12)
+
+
+def test_modes_and_equilibria_further_apart_than_numbers_reach():
+    """x = 1e-300 / 1e150: its ratio underflows, its logarithm does not."""
+    t = mode_time(1.0, 1e-300, 1e300, 2)
+    assert_allclose(t, np.log(1e300) / 1e300, rtol=1e-13)
+    assert_allclose(mode(t, 1e-300, 1e300, 2), 1.0, rtol=1e-11)

@@ -113,6 +113,15 @@ def test_every_scan_has_a_picture(tmp_path: Path, changes: list[tuple[str, str]]
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["$", "$\\frac{$", "\\$x$", "a\x1b[1mb", "x" * 1000])
+def test_text_from_a_file_is_drawn_as_it_is(results: xr.Dataset, tmp_path: Path, name: str):
+    named = results.assign_attrs(title=name).assign_coords(widths=[name, "2-3-2", "_"])
+    figure = figures.scan_figure(named)
+    figure.savefig(tmp_path / "x.png", dpi=30)
+    assert len(figure.get_suptitle()) < 200
+    assert "$" not in figure.get_suptitle().replace(r"\$", "")
+
+
 def test_unfinished_scan(tmp_path: Path):
     store = open_or_create(load_plan(write_spec(tmp_path)), tmp_path / "x.zarr")
     figure = figures.scan_figure(store.dataset())

@@ -20,6 +20,7 @@ import fastdln as dln
 from fastdln import resources
 from fastdln.scan import SpecError, disk, scan
 from fastdln.scan import run as running
+from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan, load_plan
 from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.problem import Problem, problem
@@ -504,6 +505,41 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(MemoryError, match="one unit of this scan would take"):
         scan(write_spec(tmp_path), tmp_path / "x.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["spec.toml"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ([("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[10_000_000, 7]")], "one unit of this scan"),
+        ([("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[100_000, 1, 100_000]")], "one unit of this scan"),
+        ([("times = 4", "times = 50_000_000"), ("trajectories = 10", "trajectories = 1")], "one unit of this scan"),
+        ([("[0.1, 0.5]", f"{list(range(1, 300_001))}")], "the grid of 900,000 cells"),
+    ],
+    ids=["weights", "target", "times", "cells"],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, str]], what: str
+):
+    monkeypatch.setattr(resources, "free_memory", lambda: 10**9)
+    monkeypatch.setattr("fastdln.scan.prepare.problem", lambda *_: pytest.fail("a cell was built"))
+    with pytest.raises(MemoryError, match=f"{what} would take"):
+        prepare(load_plan(write_spec(tmp_path, *changes)))
+
+
+def test_a_unit_is_no_larger_than_a_chunk_may_be(tmp_path: Path):
+    changes = ("trajectories = 10", "trajectories = 1000"), ("times = 4", "times = 1_000_000")
+    layout = Layout.of(load_plan(write_spec(tmp_path, *changes)))
+    assert layout.chunk * 8 * 1_000_000 * 3 < 2**31
+    with pytest.raises(SpecError, match="one trajectory takes 24,000,000,000 bytes in one array"):
+        Layout.of(load_plan(write_spec(tmp_path, ("times = 4", "times = 1_000_000_000"))))
+
+
+def test_every_nan_of_a_store_has_the_same_bits(tmp_path: Path):
+    """The sign of a NaN that was computed depends on the vectors of the machine and on the size of the chunk."""
+    variable = next(v for v in prepare(load_plan(write_spec(tmp_path)))[0].variables if v.name == "strengths")
+    block = np.full((2, 4, 2), -np.nan)
+    assert len(set(variable.pad(block).view(np.uint64).ravel().tolist())) == 1
+    assert np.signbit(block).all()
 
 
 def test_sizes_in_words():

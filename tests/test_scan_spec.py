@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,18 @@ REFUSALS = {
     "negative seed": ("trajectories = 4", "trajectories = 4\nseed = -1", "seed = -1"),
     "empty axis": ("[0.01, 1]", "[]", r"init\.scale = \[\]: an axis needs"),
     "repeated value": ("[0.01, 1]", "[1, 1.0]", r"init\.scale holds 1.0 twice"),
+    "nested lists": ("[0.01, 1]", "[" * 600 + "1" + "]" * 600, "nested too deeply"),
+    "nested tables": ("[0.01, 1]", "{a = " * 600 + "1" + "}" * 600, "nested too deeply"),
+    "key of many parts": ("[record]", "[zz]\n" + "a." * 50_000 + "b = 1\n[record]", "a key has more parts"),
+    "quoted key of many parts": ("[record]", '[zz]\n"a" . ' + "'b'." * 50_000 + "c = 1\n[record]", "more parts"),
+    "integer of many digits": ("trajectories = 4", "trajectories = 1" + "0" * 10_000, "not valid TOML.*digits"),
+    "integer no float can hold": ("t_end = 50", "t_end = 1" + "0" * 400, r"t_end = an integer of 1329 bits: expected"),
+    "seed of many digits": ("trajectories = 4", "trajectories = 4\nseed = 1" + "0" * 4000, "seed = an integer of"),
+    "more steps than can be counted": ("t_end = 50", "t_end = 50\nmax_steps = 9007199254740993", r"max_steps.*<= 9007"),
+    "more layers than can be compiled": ("[[4, 4, 4], [4, 8, 8, 4]]", f"{[3] * 100_000}", "widths.*length <= 1024"),
+    "more cells than a store can hold": ("[0.01, 1]", f"{list(range(1, 600_001))}", r"1,200,000 cells \(2 widths x"),
+    "key that steers the terminal": ("t_end = 50", 't_end = 50\n"\\u001b[31m" = 1', r"flow\.\\x1b\[31m: unknown key"),
+    "very long key": ("t_end = 50", "t_end = 50\n" + "k" * 100_000 + " = 1", r"flow\.k{80}\.\.\.: unknown key"),
     "scalar in an axis of lists": (
         "values = [4, 3.0]",
         "values = [[4, 3], 3]",
@@ -236,6 +250,33 @@ def test_refusals(old: str, new: str, message: str):
     with pytest.raises(SpecError, match=message) as error:
         assert plan(replace(old, new)).axes
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_long_axes_are_read_in_time_proportional_to_their_length():
+    """Looking for repeated values must not compare each with all before it: 10^10 comparisons here, minutes."""
+    values = [i / 1e5 for i in range(1, 100_001)]
+    assert plan(replace("[0.01, 1]", f"{values}")).shape == (2, 100_000)
+    with pytest.raises(SpecError, match=r"holds 0\.5 twice"):
+        plan(replace("[0.01, 1]", f"{[*values, 0.5]}"))
+
+
+def test_what_identifies_a_scan_without_data_does_not_take_its_cells():
+    grid = plan(replace("[0.01, 1]", f"{list(range(1, 500_001))}"))
+    assert len(grid.digest) == 64
+    assert "cells" not in vars(grid)
+
+
+def test_scan_files_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    (tmp_path / "spec.toml").write_text(SPEC, encoding="utf-8-sig")
+    assert load_plan(tmp_path / "spec.toml").digest == plan().digest
+
+
+def test_very_long_scan_files_are_not_read(tmp_path: Path):
+    with (tmp_path / "spec.toml").open("wb") as file:
+        file.truncate(10**9)
+    with pytest.raises(SpecError, match=r"spec\.toml has more than \d+ bytes"):
+        load_plan(tmp_path / "spec.toml")
 
 
 def test_missing_scan_file(tmp_path: Path):
@@ -297,6 +338,12 @@ DATA_REFUSALS = {
     "no archive": (target(path="broken.npz"), "cannot be read"),
     "samples as rows": (target(path="data.npz", X="inputs"), "20 samples|3 and 20 samples"),
     "not finite": (target(X="nan.npy", Y="Y.npy"), "not finite"),
+    "archive of text": (target(path="text.npz"), "cannot be read.*magic string"),
+    "archive with a wrong header": (target(path="lie.npz"), "cannot be read.*does not make the 8 bytes"),
+    "file with a wrong header": (target(X="lie.npy", Y="Y.npy"), "cannot be read.*does not make the 8 bytes"),
+    "archive that is cut": (target(path="cut.npz"), "cannot be read"),
+    "null character": (target(path="a\0b.npz"), "cannot be the name of a file"),
+    "long name": (target(path="a" * 5000 + ".npz"), r"cannot be the name of a file|no file"),
     "vector": (target(X="vector.npy", Y="Y.npy"), r"shape \(20,\).*expected a matrix"),
 }
 
@@ -311,9 +358,31 @@ def test_refusals_of_data(folder: Path, given: Data, message: str):
     (folder / "words.csv").write_text("one,two\n")
     (folder / "data.txt").write_text("1\n")
     (folder / "broken.npz").write_text("not an archive")
+    lie = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": (2, 10**12)}
+    np.lib.format.write_array_header_1_0(lie, header)
+    (folder / "lie.npy").write_bytes(lie.getvalue() + bytes(8))
+    for name, content in (("text", b"hello"), ("lie", lie.getvalue() + bytes(8))):
+        with zipfile.ZipFile(folder / f"{name}.npz", "w") as file:
+            for key in ("X.npy", "Y.npy"):
+                file.writestr(key, content)
+    (folder / "cut.npz").write_bytes((folder / "data.npz").read_bytes()[:400])
     (folder / "link.npz").symlink_to(folder.parent / "outside.npz")
     with pytest.raises(SpecError, match=message):
         data.load(given, folder)
+
+
+def test_data_that_would_not_fit_are_refused_before_they_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fastdln.resources.free_memory", lambda: 100)
+    for kinds in (target(path="data.npz"), target(X="X.npy", Y="Y.npy"), target(X="X.csv", Y="Y.csv")):
+        with pytest.raises(MemoryError, match=r"inside/\w+\.\w+ would take .* bytes .* 100 bytes"):
+            data.load(kinds, folder)
+
+
+def test_tables_may_begin_with_a_byte_order_mark(folder: Path):
+    (folder / "X.csv").write_text("1,2\n3,4\n", encoding="utf-8-sig")
+    X, _ = data.load(target(X="X.csv", Y="X.csv"), folder)
+    assert X.tolist() == [[1, 2], [3, 4]]
 
 
 def test_identity_of_a_scan_follows_its_data(folder: Path):

@@ -277,3 +277,30 @@ def test_refusals():
         tangent.alignment(weights, dln.Quadratic(np.eye(2)))
     low = dataclasses.replace(sol, _recorded={"weights": net.pack(weights, np.float32)[:, None]})
     assert tangent.drift(low).dtype == np.float64
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-5, 1e-9, 1e-11])
+def test_measures_keep_their_digits_near_the_minimum(distance):
+    """With unexplained outputs L - floor is a difference of equal numbers there, the gradient one of large terms."""
+    rng = np.random.default_rng(0)
+    X = np.diag([30.0, 1.0, 0.1]) @ rng.standard_normal((3, 200))
+    loss = dln.Regression(X, rng.standard_normal((2, 3)) @ X + rng.standard_normal((2, 200)))
+    assert loss.floor > 0.5
+    A, D = np.eye(3) + 0.3 * rng.standard_normal((3, 3)), rng.standard_normal((2, 3))
+    root = np.asarray(loss.input_root)
+    weights = (A, (loss.target + distance * D) @ np.linalg.inv(A))
+    R, below, above = (-D @ root).T.ravel(), A @ root, weights[1]
+    K = np.kron(root @ root, above @ above.T) + np.kron(below.T @ below, np.eye(2))
+    expected = R @ K @ R / (np.linalg.norm(K) * (R @ R))
+    assert tangent.alignment(weights, loss) == pytest.approx(expected, rel=1e-13 / distance)
+    further = (A, (loss.target + 2 * distance * D) @ np.linalg.inv(A))
+    ratio = tangent.laziness(further, loss) / tangent.laziness(weights, loss)
+    assert ratio == pytest.approx(2, rel=max(10 * distance, 1e-13 / distance))
+
+
+def test_alignment_of_very_small_residuals():
+    weights = (np.eye(2), np.eye(2))
+    for size in (1e-300, 1.0, 1e150):
+        loss = dln.Quadratic(np.eye(2) + size * np.array([[0.0, 1.0], [0.0, 0.0]]))
+        assert tangent.alignment(weights, loss) == pytest.approx(0.5)
+    assert np.isnan(tangent.alignment(weights, dln.Quadratic(np.eye(2))))

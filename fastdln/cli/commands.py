@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from fastdln.cli import STOPPED, interruptible, tables
 from fastdln.cli.info import describe
@@ -18,6 +19,7 @@ from fastdln.scan.plan import load_plan
 from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, StoreError, open_store
+from fastdln.text import plain
 from fastdln.theory import claims
 
 __all__ = ["app"]
@@ -31,6 +33,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 P = ParamSpec("P")
+
+_LONGEST = 4000  # characters of a line of a message
 
 out = Console()
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -247,13 +251,18 @@ def _draw(store: Store, picture: Path) -> None:
 
 
 def _say(text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    out.print(_harmless(text), highlight=False, soft_wrap=True)
 
 
 def _warn(reason: object) -> None:
-    err.print(f"fastdln: {reason}", markup=False)
+    err.print(_harmless(f"fastdln: {reason}"))
 
 
 def _fail(reason: object, code: int) -> NoReturn:
     _warn(reason)
     raise typer.Exit(code)
+
+
+def _harmless(text: str) -> Text:
+    """Lines in which nothing is markup, or steers the terminal: they may quote a file."""
+    return Text("\n".join(plain(line, _LONGEST) for line in text.split("\n")))

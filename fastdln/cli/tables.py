@@ -1,4 +1,7 @@
-"""What is said to people, as tables."""
+"""What is said to people, as tables.
+
+Cells are `rich.text.Text`: of what comes from files nothing is taken for markup or for the name of an emoji.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fastdln.scan.disk import in_words
-from fastdln.scan.plan import Plan, label
+from fastdln.scan.plan import Axis, Plan, label
 from fastdln.scan.prepare import Estimate
 from fastdln.scan.store import Store
+from fastdln.text import plain
 from fastdln.theory.claims import Claim
 from fastdln.trajectories import Status
 
@@ -37,7 +41,7 @@ def pairs(values: Mapping[str, object]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in values.items():
-        table.add_row(name, str(value))
+        table.add_row(Text(name), Text(str(value)))
     return table
 
 
@@ -56,10 +60,10 @@ def plan(scan: Plan, cost: Estimate) -> Table:
     rich.table.Table
         The table.
     """
-    axes = {axis.name: " ".join(label(axis.keys[0], v) for v in axis.values[0]) for axis in scan.axes}
+    axes = {axis.name: _listed(axis) for axis in scan.axes}
     return pairs(
         {
-            "scan": scan.document.name,
+            "scan": plain(scan.document.name),
             **{f"axis {name}": values for name, values in axes.items()},
             "cells": f"{cost.cells:,}",
             "trajectories": f"{cost.trajectories:,}",
@@ -92,15 +96,15 @@ def progress(store: Store, damaged: Mapping[int, str]) -> Table:
     finished = len(units) == layout.n_units
     return pairs(
         {
-            "scan": layout.plan.document.name,
+            "scan": plain(layout.plan.document.name),
             "state": "finished" if finished else "running" if store.is_being_written() else "unfinished",
             "units": f"{len(units):,} of {layout.n_units:,}",
             "trajectories": f"{done:,} of {total:,}",
-            "failed": ", ".join(f"{n:,} {kind}" for kind, n in failures.items()) or "none",
+            "failed": ", ".join(f"{n:,} {plain(kind)}" for kind, n in failures.items()) or "none",
             "time so far": in_time(sum(record["seconds"] for record in units.values())),
             **({"damaged": f"{len(damaged):,} units"} if damaged else {}),
-            "made by": f"fastdln {store.version}, numerics revision {' and '.join(map(str, store.revisions))}",
-            "scan file": f"SHA-256 {store.digest[:16]}...",
+            "made by": plain(f"fastdln {store.version}, numerics revision {' and '.join(map(str, store.revisions))}"),
+            "scan file": plain(f"SHA-256 {store.digest[:16]}..."),
             **({} if finished else {"to go on": f"fastdln resume {store.path}"}),
         }
     )
@@ -121,14 +125,15 @@ def cells(store: Store) -> Table:
     """
     grid, results = store.layout.plan, store.dataset()
     tally = _tally(store)
-    table = Table(title=grid.document.name, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+    title = Text(plain(grid.document.name), "table.title")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
     names = [name for axis in grid.axes for name in axis.names]
     for name in [*names, "done", "failed", "t_end", "steps", *_MEASURES]:
         table.add_column(name, justify="right", no_wrap=True)
     for cell in grid.cells:
         points = results.isel({axis.name: i for axis, i in zip(grid.axes, cell.position, strict=True)})
         values = [
-            label(key, axis.values[k][place])
+            Text(plain(label(key, axis.values[k][place])))
             for axis, place in zip(grid.axes, cell.position, strict=True)
             for k, key in enumerate(axis.keys)
         ]
@@ -164,7 +169,7 @@ def claims(verdicts: Sequence[Claim]) -> Table:
             f"{verdict.worst:.1e}",
             f"{verdict.tolerance:.2g}",
             "" if verdict.outside is None else f"{verdict.outside.error:.1e}",
-            "holds" if verdict.holds else "[bold red]FAILS[/]",
+            "holds" if verdict.holds else Text("FAILS", "bold red"),
         )
     return table
 
@@ -186,11 +191,11 @@ def claim(verdict: Claim) -> Table:
     return pairs(
         {
             "claim": f"{verdict.name} ({verdict.item})",
-            "statement": escape(verdict.statement),
-            "hypotheses": escape(verdict.hypotheses),
-            "computed": escape(verdict.instances),
+            "statement": verdict.statement,
+            "hypotheses": verdict.hypotheses,
+            "computed": verdict.instances,
             "errors": f"{verdict.count:,}, the worst {verdict.worst:.2e}, tolerance {verdict.tolerance:.2g}",
-            **({} if outside is None else {"outside": f"{escape(outside.instance)}: {outside.error:.2e}"}),
+            **({} if outside is None else {"outside": f"{outside.instance}: {outside.error:.2e}"}),
             "verdict": "holds" if verdict.holds else "FAILS",
         }
     )
@@ -219,6 +224,14 @@ def in_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+_MOST_LISTED = 50  # values of an axis
+
+
+def _listed(axis: Axis) -> str:
+    values = [plain(label(axis.keys[0], value)) for value in axis.values[0][:_MOST_LISTED]]
+    return " ".join(values) + (f" ... ({axis.size:,} values)" if axis.size > _MOST_LISTED else "")
 
 
 # The loss at the end, and when the first and the last mode are learned; where they are recorded.

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.inits.streams import Rng, batch_size, draw, trajectories, transpose, unbatch
 from fastdln.linalg import Floats, haar, reproducible
 from fastdln.losses import Loss
@@ -22,6 +23,7 @@ from fastdln.network import Network, Weights
 __all__ = ["aligned", "along", "decoupled"]
 
 
+@checked
 @reproducible
 def aligned(
     net: Network, layer_values: ArrayLike, *, size: int | None = None, rng: Rng = None, first: int = 0
@@ -58,6 +60,7 @@ def aligned(
     return unbatch(along(_frames(net.widths, net.rank, size, rng, first), values), size)
 
 
+@checked
 @reproducible
 def decoupled(
     net: Network,
@@ -115,6 +118,7 @@ def decoupled(
     return unbatch(along([V, *hidden, U], values), batch)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # `unbatch` refuses what has overflowed
 def along(frames: Sequence[Floats], values: Sequence[Floats] | Floats) -> list[Floats]:
     """Join frames to layers: W_i = O_i diag(w_i) O_{i-1}'.
 

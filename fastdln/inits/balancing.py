@@ -13,6 +13,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import balance, product
 from fastdln.inits.alignment import along
 from fastdln.inits.plain import gaussian
@@ -23,7 +24,9 @@ from fastdln.network import Network, Weights
 __all__ = ["balanced", "delta_balanced", "lambda_balanced"]
 
 
+@checked
 @reproducible
+@np.errstate(over="ignore", invalid="ignore")  # `unbatch` refuses what has overflowed
 def balanced(
     net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -68,7 +71,9 @@ def balanced(
     return unbatch(along(bases, [root] * net.depth), size)
 
 
+@checked
 @reproducible
+@np.errstate(over="ignore", invalid="ignore")  # `unbatch` refuses what has overflowed
 def delta_balanced(
     net: Network, delta: float, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -109,7 +114,9 @@ def delta_balanced(
     return unbatch((factor * W for W in weights), size)
 
 
+@checked
 @reproducible
+@np.errstate(over="ignore", invalid="ignore")  # `unbatch` refuses what has overflowed
 def lambda_balanced(
     net: Network,
     lambdas: ArrayLike,

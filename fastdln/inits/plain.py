@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.inits.streams import Rng, batch_size, check_scale, draw, trajectories, transpose, unbatch
 from fastdln.linalg import haar, reproducible
 from fastdln.network import Network, Weights, check_weights
@@ -14,6 +15,7 @@ from fastdln.network import Network, Weights, check_weights
 __all__ = ["gaussian", "identity", "near", "orthogonal", "uniform"]
 
 
+@checked
 def gaussian(
     net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -48,6 +50,7 @@ def gaussian(
     return unbatch((scale / np.sqrt(G.shape[-1]) * G for G in draws), size)
 
 
+@checked
 def uniform(
     net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -82,6 +85,7 @@ def uniform(
     return unbatch((scale * np.sqrt(3 / u.shape[-1]) * (2 * u - 1) for u in draws), size)
 
 
+@checked
 @reproducible
 def orthogonal(
     net: Network, gain: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
@@ -120,6 +124,7 @@ def orthogonal(
     )
 
 
+@checked
 def identity(
     net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:
@@ -155,6 +160,8 @@ def identity(
     return unbatch((np.tile(scale * np.eye(*shape), (count, 1, 1)) for shape in net.shapes), size)
 
 
+@checked
+@np.errstate(over="ignore", invalid="ignore")  # `unbatch` refuses what has overflowed
 def near(
     weights: Sequence[ArrayLike], radius: float, *, size: int | None = None, rng: Rng = None, first: int = 0
 ) -> Weights:

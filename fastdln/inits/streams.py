@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.checks import seed, shown
 from fastdln.linalg import Floats
 from fastdln.network import Weights
+from fastdln.resources import require_memory
 
 __all__ = ["Rng", "batch_size", "check_scale", "draw", "trajectories", "transpose", "unbatch"]
 
@@ -52,6 +54,7 @@ def draw(
     """
     count = trajectories(size, first)
     lengths = [prod(shape) for shape in shapes]
+    require_memory(8 * count * sum(lengths), f"the weights of {count} networks", "draw fewer, or smaller ones")
     rows = np.empty((count, sum(lengths)))
     philox = np.random.Philox(key=_key(rng))
     generator = np.random.Generator(philox)
@@ -86,9 +89,9 @@ def trajectories(size: int | None, first: int) -> int:
     """
     count = 1 if size is None else operator.index(size)
     if count < 1:
-        raise ValueError(f"size must be at least 1, or None for one network, not {size}")
-    if not 0 <= operator.index(first) <= 2**64 - count:
-        raise ValueError(f"first must be the index of a trajectory, at least 0, not {first}")
+        raise ValueError(f"size must be at least 1, or None for one network, not {shown(size)}")
+    if not 0 <= operator.index(first) <= 2**64 - count:  # which fit into a word of the counter
+        raise ValueError(f"first must be the index of a trajectory, at least 0, not {shown(first)}")
     return count
 
 
@@ -118,8 +121,9 @@ def batch_size(name: str, batch: tuple[int, ...], size: int | None) -> int | Non
     return batch[0]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is made here, and has overflowed, is refused
 def unbatch(weights: Iterable[Floats], size: int | None) -> Weights:
-    """Remove the batch axis where one network was asked for.
+    """Remove the batch axis where one network was asked for, and refuse weights that have overflowed.
 
     Parameters
     ----------
@@ -133,7 +137,11 @@ def unbatch(weights: Iterable[Floats], size: int | None) -> Weights:
     tuple of h ndarrays
         The weights.
     """
-    return tuple(W[0] if size is None else W for W in weights)
+    layers = tuple(W[0] if size is None else W for W in weights)
+    for i, W in enumerate(layers, start=1):
+        if not np.isfinite(W).all():
+            raise ValueError(f"W_{i} would overflow: start from something smaller")
+    return layers
 
 
 def check_scale(name: str, value: float) -> None:
@@ -147,7 +155,7 @@ def check_scale(name: str, value: float) -> None:
         Its value.
     """
     if not 0 <= value < np.inf:
-        raise ValueError(f"{name} must be at least 0 and finite, not {value!r}")
+        raise ValueError(f"{name} must be at least 0 and finite, not {shown(value)}")
 
 
 def transpose(matrices: Floats) -> Floats:
@@ -167,10 +175,7 @@ def transpose(matrices: Floats) -> Floats:
 
 
 def _key(rng: Rng) -> NDArray[Any]:
-    if isinstance(rng, np.random.Generator):
-        return rng.integers(2**64, size=2, dtype=np.uint64)
-    if not isinstance(rng, np.random.SeedSequence):
-        if rng is not None and (isinstance(rng, bool) or not isinstance(rng, int | np.integer)):
-            raise TypeError(f"rng must be a Generator, SeedSequence, int or None, not {type(rng).__name__}")
-        rng = np.random.SeedSequence(rng)
-    return rng.generate_state(2, np.uint64)
+    source = seed("rng", rng)
+    if isinstance(source, np.random.Generator):
+        return source.integers(2**64, size=2, dtype=np.uint64)
+    return source.generate_state(2, np.uint64)

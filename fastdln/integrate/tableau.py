@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from fastdln.integrate.interpolate import Rows, hermite
@@ -18,6 +19,11 @@ def _floats(name: str, values: Any) -> tuple[float, ...]:
     if not all(map(math.isfinite, row)):
         raise ValueError(f"{name} must be finite, not {row}")
     return row
+
+
+def _check_order(name: str, value: Any) -> None:
+    if not isinstance(value, Real) or value % 1 != 0 or value < 1:
+        raise ValueError(f"{name} must be a positive integer, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -81,10 +87,10 @@ class Tableau:
         for name in ("a", "errors", "extra"):
             put(name, tuple(_floats(f"{name}[{i}]", row) for i, row in enumerate(getattr(self, name))))
         put("b", _floats("b", self.b))
-        if self.order != int(self.order) or self.order < 1:
-            raise ValueError(f"order must be a positive integer, not {self.order!r}")
+        _check_order("order", self.order)
         if self.embedded_order is None:
             put("embedded_order", max(self.order - 1, 1))
+        _check_order("embedded_order", self.embedded_order)
         for i, row in enumerate(self.a):
             if len(row) != i:
                 raise ValueError(f"a[{i}] must have {i} weights (an explicit method), not {len(row)}")

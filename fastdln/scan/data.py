@@ -13,11 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln import archive
+from fastdln.checks import shown
+from fastdln.resources import require_memory
 from fastdln.scan.spec import Data, SpecError
 
 __all__ = ["digests", "load"]
 
 Floats = NDArray[np.float64]
+
+_BYTES_PER_CHARACTER = 4  # of a table of one-digit numbers: 8 bytes for a digit and a comma
 
 
 def digests(target: Data, folder: Path) -> dict[str, str]:
@@ -36,7 +41,7 @@ def digests(target: Data, folder: Path) -> dict[str, str]:
         The SHA-256 of each file, by its name in the scan file.
     """
     names = [target.path] if target.path is not None else [target.X, target.Y]
-    return {name: hashlib.sha256(_locate(name, target, folder).read_bytes()).hexdigest() for name in names}
+    return {name: _digest(_locate(name, target, folder)) for name in names}
 
 
 def load(target: Data, folder: Path) -> tuple[Floats, Floats]:
@@ -70,14 +75,23 @@ def load(target: Data, folder: Path) -> tuple[Floats, Floats]:
     return X, Y
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _locate(name: str, target: Data, folder: Path) -> Path:
     path = folder / name
-    if not target.allow_outside and not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside, there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, ValueError):  # too long, a null character
+        raise SpecError(f"target: {shown(name)} cannot be the name of a file") from None
+    if not target.allow_outside and not inside:
         raise SpecError(
             f'target: the file "{name}" lies outside {folder}, the folder of the scan file; '
             f"allow_outside = true in [target] allows that"
         )
-    if not path.is_file():
+    if not there:
         raise SpecError(f'target: there is no file "{name}" in {folder}')
     return path
 
@@ -89,24 +103,25 @@ def _read_archive(path: Path, target: Data) -> tuple[NDArray[Any], NDArray[Any]]
             f"name .npy or .csv files by the keys X and Y, without path"
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key, name in (("X", target.X), ("Y", target.Y)):
-                if name not in archive:
-                    raise SpecError(f'target.{key} = "{name}": {target.path} has only the arrays {", ".join(archive)}')
-            return archive[target.X], archive[target.Y]
-    except SpecError:
-        raise
-    except (ValueError, OSError, EOFError) as error:
+        with archive.opened(path, "arrays") as file:
+            arrays = file.read({target.X, target.Y}.intersection(file.names))
+    except (ValueError, OSError) as error:
         raise SpecError(f'target.path = "{target.path}": cannot be read ({error})') from None
+    for key, name in (("X", target.X), ("Y", target.Y)):
+        if name not in arrays:
+            others = ", ".join(file.names[:20]) + (", ..." if len(file.names) > 20 else "")
+            raise SpecError(f'target.{key} = "{name}": {target.path} has only the arrays {others}')
+    return arrays[target.X], arrays[target.Y]
 
 
 def _read_file(path: Path) -> NDArray[Any]:
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
+            return archive.load_array(path, "an array")
         if path.suffix == ".csv":
-            return np.loadtxt(path, delimiter=",", ndmin=2)
-    except (ValueError, OSError, EOFError) as error:
+            require_memory(_BYTES_PER_CHARACTER * path.stat().st_size, str(path), "it cannot be read here")
+            return np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")  # with a byte order mark or without
+    except (ValueError, OSError) as error:
         raise SpecError(f'target: "{path.name}" cannot be read ({error})') from None
     raise SpecError(f'target: "{path.name}" is neither a .npy nor a .csv file; the arrays of a .npz file need its path')
 

@@ -23,6 +23,7 @@ NOT_RUN = -1
 # A unit should be small enough to lose to a crash, and large enough for all cores: about so many weights.
 _WEIGHTS_PER_UNIT = 2**20
 _MAX_CHUNK = 2**14
+_MOST_BYTES = 2**31 - 2**16  # in a chunk of an array: what its compressor takes
 
 _FLOAT = np.dtype(np.float64)
 _TIMED = ("trajectory", "time")
@@ -77,7 +78,11 @@ class Variable(NamedTuple):
             They, with the fill value in what they lack.
         """
         padded = np.full((len(block), *self.shape[1:]), self.fill_value, self.dtype)
-        padded[tuple(slice(n) for n in block.shape)] = block
+        place = padded[tuple(slice(n) for n in block.shape)]
+        place[...] = block
+        if self.dtype.kind == "f":
+            # The sign of a NaN that was computed depends on the vectors its trajectory was computed in.
+            place[np.isnan(place)] = np.nan
         return padded
 
 
@@ -125,10 +130,18 @@ class Layout:
         """
         n = plan.document.trajectories
         if chunk is None:
-            largest = max(Network(widths).n_parameters for widths in _widths(plan))
+            whole = cls(plan, n)
+            largest = whole.n_parameters
             if _holds_weights(plan):
                 largest *= plan.document.record.times.count
-            blocks = ceil(n / min(max(_WEIGHTS_PER_UNIT // largest, 1), _MAX_CHUNK))
+            widest = max(v.dtype.itemsize * prod(v.shape[1:]) for v in whole.variables)
+            if widest > _MOST_BYTES:
+                raise SpecError(
+                    f"record: one trajectory takes {widest:,} bytes in one array, more than the {_MOST_BYTES:,} of a "
+                    f"chunk: record fewer times"
+                )
+            most = min(max(_WEIGHTS_PER_UNIT // largest, 1), _MAX_CHUNK, _MOST_BYTES // widest)
+            blocks = ceil(n / most)
             chunk = ceil(n / blocks)
         if chunk < 1:
             raise SpecError(f"chunk = {chunk}: expected the number of trajectories in a unit, at least 1")
@@ -164,6 +177,16 @@ class Layout:
     def n_modes(self) -> int:
         """The number of modes of the cell that has most."""
         return max(min(widths[0], widths[-1]) for widths in _widths(self.plan))
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """The number of weights of the largest network."""
+        return max(Network(widths).n_parameters for widths in _widths(self.plan))
+
+    @cached_property
+    def largest_target(self) -> int:
+        """The number of entries of the largest target."""
+        return max(widths[0] * widths[-1] for widths in _widths(self.plan))
 
     @property
     def blocks(self) -> int:

@@ -20,6 +20,13 @@ from fastdln.scan.spec import TABLES, Data, Document, Flow, Network, SpecError, 
 __all__ = ["Axis", "Cell", "Plan", "load_plan"]
 
 
+LONGEST_FILE = 8 << 20
+"""The bytes of the longest scan file that is read."""
+
+MOST_CELLS = 2**20
+"""The most cells of a grid: each is checked before the scan begins, and has a file in every array of the store."""
+
+
 class Axis(NamedTuple):
     """An axis of the grid: one key of the scan file, or several that are tied together."""
 
@@ -68,6 +75,11 @@ class Plan:
 
     document: Document
     folder: Path
+
+    def __post_init__(self) -> None:
+        if self.n_cells > MOST_CELLS:
+            sizes = " x ".join(f"{axis.size:,} {axis.name}" for axis in self.axes)
+            raise SpecError(f"the grid has {self.n_cells:,} cells ({sizes}): expected at most {MOST_CELLS:,}")
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -144,9 +156,10 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes two scans the same one: the scan file in its normal form, and the data it refers to."""
         files: dict[str, str] = {}
-        for target in {cell.target for cell in self.cells}:
-            if isinstance(target, Data):
-                files |= digests(target, self.folder)
+        if "data" in np.atleast_1d(self.document.tables["target"]["kind"]):
+            for target in {cell.target for cell in self.cells}:
+                if isinstance(target, Data):
+                    files |= digests(target, self.folder)
         return {"spec": self.document.normalised(), "files": dict(sorted(files.items()))}
 
     @property
@@ -178,9 +191,13 @@ def load_plan(path: Path) -> Plan:
         If there is no such file, or its contents are not a scan.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as stream:
+            content = stream.read(LONGEST_FILE + 1)
+        text = content.decode("utf-8-sig")  # editors of some systems begin a file with a byte order mark
+    except (OSError, ValueError) as error:
         raise SpecError(f"the scan file {path} cannot be read: {error}") from None
+    if len(content) > LONGEST_FILE:
+        raise SpecError(f"the scan file {path} has more than {LONGEST_FILE} bytes: data belong into files of their own")
     return Plan(read(text), path.parent)
 
 

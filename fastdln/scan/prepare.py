@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,9 @@ from fastdln.scan.problem import Problem, problem
 from fastdln.scan.spec import Data, SpecError
 
 __all__ = ["Estimate", "estimate", "prepare"]
+
+_BYTES_PER_CELL = 4096  # of its problem, as Python objects
+_MOST_TRIED = 200  # cells of which some trajectories are integrated for an estimate
 
 
 def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]]:
@@ -44,14 +47,17 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
         If a cell cannot be run; the message names it.
     """
     layout = Layout.of(plan, chunk)
-    problems = [_checked(plan, index) for index in range(plan.n_cells)]
-    largest = max(cell.network.n_parameters for cell in problems)
     record = plan.document.record
+    # Before anything is built, as a grid of very many cells or a network of very many weights takes long to build.
+    require_memory(_unit_bytes(layout, 0) + 8 * layout.largest_target, "one unit of this scan")
+    known = 8 * (record.times.count + layout.n_modes) + _BYTES_PER_CELL
+    require_memory(plan.n_cells * known, f"the grid of {plan.n_cells:,} cells", "give fewer values, or record less")
+    problems = _checked(plan)
     extra = max(
-        extra_bytes(record.observables, cell.loss(0, 1), cell.network, record.times.count) for cell in problems
+        extra_bytes(record.observables, cell.loss(0, 1), cell.network, record.times.count)
+        for cell in {(cell.network, type(cell.cell.target), cell.cell.target): cell for cell in problems}.values()
     )
-    per_trajectory = 3 * (layout.bytes_per_trajectory + extra + 8 * largest)
-    require_memory(layout.chunk * per_trajectory, "one unit of this scan")
+    require_memory(_unit_bytes(layout, extra), "one unit of this scan")
     # What is left is for `flow` to judge, and for what is derived from it: by one step of a trajectory of every kind of
     # cell.
     tried = set()
@@ -65,6 +71,11 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
     return layout, problems
 
 
+def _unit_bytes(layout: Layout, extra: int) -> int:
+    """The bytes of a unit, with what is recorded and not stored, and its copies on the way to the disk."""
+    return 3 * layout.chunk * (layout.bytes_per_trajectory + extra + 8 * layout.n_parameters)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a scan will cost."""
@@ -76,7 +87,7 @@ class Estimate:
 
 
 def estimate(layout: Layout, problems: list[Problem], threads: int | None = None) -> Estimate:
-    """Integrate a few trajectories of each cell, and scale up.
+    """Integrate a few trajectories of each cell, or of cells all over a large grid, and scale up.
 
     Parameters
     ----------
@@ -94,23 +105,37 @@ def estimate(layout: Layout, problems: list[Problem], threads: int | None = None
     """
     n = layout.plan.document.trajectories
     few = min(n, lane_count(np.float64) * arguments.threads(threads))
+    some = [problems[i] for i in np.unique(np.linspace(0, len(problems) - 1, _MOST_TRIED).round().astype(int))]
     seconds = 0.0
-    for cell in problems:
+    for cell in some:
         began = time.perf_counter()
         cell.integrate(0, few, threads=threads)
-        seconds += (time.perf_counter() - began) * n / few
+        seconds += (time.perf_counter() - began) * (n / few) * (len(problems) / len(some))
     return Estimate(len(problems), n * len(problems), layout.n_bytes, seconds)
 
 
-def _checked(plan: Plan, index: int) -> Problem:
-    with _named(plan, index):
-        cell = problem(plan, index)
-        expected = (cell.network.widths[-1], cell.network.widths[0])
-        if (shape := cell.loss(0, 1).shape) != expected:
-            raise SpecError(f"the target has shape {shape}, but the widths make products of shape {expected}")
-        cell.start(0, 1)
-        cell.times  # noqa: B018  (they may not exist)
-    return cell
+def _checked(plan: Plan) -> list[Problem]:
+    """The problems of all cells; what several cells share is checked in the first of them."""
+    problems: list[Problem] = []
+    starts: set[Hashable] = set()
+    spans: set[Hashable] = set()
+    for index in range(plan.n_cells):
+        with _named(plan, index):
+            cell = problem(plan, index)
+            network, target, init = cell.network, cell.cell.target, cell.cell.init
+            start = (network, type(target), target, type(init), init)  # equal numbers in tables of two kinds are equal
+            if start not in starts:
+                starts.add(start)
+                expected = (network.widths[-1], network.widths[0])
+                if (shape := cell.loss(0, 1).shape) != expected:
+                    raise SpecError(f"the target has shape {shape}, but the widths make products of shape {expected}")
+                cell.start(0, 1)
+            span = (cell.cell.flow.t_end, start if cell.cell.flow.t_end == "auto" else None)
+            if span not in spans:
+                spans.add(span)
+                cell.times  # noqa: B018  (they may not exist)
+        problems.append(cell)
+    return problems
 
 
 @contextmanager

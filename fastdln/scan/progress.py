@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fastdln.scan.layout import Layout, Unit
+from fastdln.text import plain
 
 __all__ = ["Progress"]
 
@@ -39,7 +40,7 @@ class Progress:
         self._done = sum(layout.unit(index).size for index in finished)
         self._failed = sum(sum(record["failures"].values()) for record in finished.values())
         self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
+            rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
             _Speed(),
@@ -50,7 +51,7 @@ class Progress:
         )
         document = layout.plan.document
         self._task = self._bar.add_task(
-            document.name,
+            plain(document.name),
             total=document.trajectories * layout.plan.n_cells,
             completed=self._done,
             failures=self._failed,

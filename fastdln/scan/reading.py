@@ -19,9 +19,16 @@ from typing import Any
 import msgspec
 from msgspec.structs import FieldInfo
 
+from fastdln.checks import shown
 from fastdln.scan.spec import TABLES, Count, Document, Record, Seed, SpecError, Strict, Times, Zip
+from fastdln.text import plain
 
 __all__ = ["read"]
+
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
+_LONGEST = 200  # characters of a value, or of the list of known keys, in a message
+
+_INTEGER_BITS = 128  # more than the entropy of a seed has
 
 _HEAD: dict[str, tuple[Any, Any]] = {"name": (str, "scan"), "trajectories": (Count, None), "seed": (Seed, 0)}
 
@@ -50,6 +57,13 @@ def read(source: str | Mapping[str, Any]) -> Document:
     Traceback (most recent call last):
     fastdln.scan.spec.SpecError: trajectories = 0: expected int >= 1
     """
+    try:
+        return _read(source)
+    except RecursionError:
+        raise SpecError("the scan file is nested too deeply") from None
+
+
+def _read(source: str | Mapping[str, Any]) -> Document:
     raw = _parse(source)
     _refuse_unknown(raw, [*_HEAD, *TABLES, "record", "zip"], "at the top")
     head = {key: _convert(raw.get(key, default), type_, key) for key, (type_, default) in _HEAD.items()}
@@ -65,9 +79,11 @@ def read(source: str | Mapping[str, Any]) -> Document:
 def _parse(source: str | Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(source, str):
         return source
+    if _DEEP_KEY.search(source):  # Python's parser needs minutes for a key of some ten thousand parts
+        raise SpecError("the scan file is not valid: a key has more parts than any that is known")
     try:
         return tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and what Python says of integers that are too long
         raise SpecError(f"the scan file is not valid TOML: {error}") from None
 
 
@@ -167,9 +183,11 @@ def _value_or_axis(value: Any, type_: Any, where: str) -> Any:
     if not value:
         raise SpecError(f"{where} = []: an axis needs at least one value")
     values = [msgspec.to_builtins(_convert(v, type_, f"{where}[{i}]")) for i, v in enumerate(value)]
-    for i, item in enumerate(values):
-        if item in values[:i]:
+    seen = set()
+    for item in values:
+        if item in seen:
             raise SpecError(f"{where} holds {_show(item)} twice; the values of an axis must differ")
+        seen.add(item)
     return values
 
 
@@ -189,7 +207,10 @@ def _takes_lists(type_: Any) -> bool:
 def _convert(value: Any, type_: Any, where: str) -> Any:
     """Convert one value strictly, or say where it stands, what was given and what is expected."""
     for number in _numbers(value):
-        if not math.isfinite(number):
+        if isinstance(number, int):
+            if number.bit_length() > _INTEGER_BITS:
+                raise SpecError(f"{where} = {_show(value)}: expected integers below 2^{_INTEGER_BITS}")
+        elif not math.isfinite(number):
             raise SpecError(f"{where} = {_show(value)}: expected finite numbers")
     if value is None:
         raise SpecError(f"{where} is missing")
@@ -207,8 +228,8 @@ def _convert(value: Any, type_: Any, where: str) -> Any:
         raise SpecError(f"{where}{place} = {_show(value)}: {reason}") from None
 
 
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, float):
+def _numbers(value: Any) -> Iterator[float | int]:
+    if isinstance(value, float | int):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
@@ -228,14 +249,15 @@ def _refuse_unknown(table: Mapping[str, Any], known: Collection[str], where: str
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else "."
-            raise SpecError(f"{prefix}{key}: unknown key{hint} Known {where}: {', '.join(known)}")
+            raise SpecError(f"{prefix}{plain(str(key))}: unknown key{hint} Known {where}: {', '.join(known)}")
 
 
 def _unknown(given: str, known: Collection[str], expected: str) -> str:
     near = difflib.get_close_matches(given, known, n=1)
     hint = f'; did you mean "{near[0]}"?' if near else ";"
-    return f'unknown "{given}"{hint} {expected} {", ".join(known) or "none"}'
+    return f'unknown "{plain(given)}"{hint} {expected} {", ".join(known) or "none"}'
 
 
 def _show(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
+    text = shown(value) if type(value) is int else json.dumps(value, default=shown, ensure_ascii=False)
+    return plain(text, _LONGEST)

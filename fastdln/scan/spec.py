@@ -86,6 +86,9 @@ Initial conditions, by ``kind`` (see `fastdln.inits`):
 ``aligned``, ``decoupled``
     ``layer_values``: a number, or r numbers; as an axis also matrices of h rows.
 
+A grid has at most 2^20 cells, a network at most 1024 widths, a scan file at most 8 MiB. What would not fit into memory
+is refused before anything is built.
+
 ``kind`` may be an axis too: each kind then takes the keys that it knows. The axes of the grid are ordered as
 the tables and keys are above, whatever their order in the file. In the store an axis has the name of its key,
 or ``table_key`` where two axes share the key; tied axes have the name of the first.
@@ -102,9 +105,13 @@ __all__ = ["TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict
 
 Positive = Annotated[float, Meta(gt=0)]
 Nonnegative = Annotated[float, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=2**53)]  # kernels count in float64
 Seed = Annotated[int, Meta(ge=0)]
 Numbers = Annotated[tuple[float, ...], Meta(min_length=1)]
+
+
+MOST_WIDTHS = 1024
+"""Of a network: the code that is compiled for it grows with its depth."""
 
 
 class SpecError(ValueError):
@@ -118,7 +125,7 @@ class Strict(Struct, forbid_unknown_fields=True, frozen=True):
 class Network(Strict, frozen=True):
     """``[network]``."""
 
-    widths: Annotated[tuple[Count, ...], Meta(min_length=2)]
+    widths: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=MOST_WIDTHS)]
 
 
 class SingularValues(Strict, tag="singular_values", tag_field="kind", frozen=True):

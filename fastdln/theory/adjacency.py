@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 
@@ -27,6 +28,7 @@ __all__ = ["block", "embedding", "flow_field", "matrix", "power", "weights"]
 def matrix(weights: Sequence[ArrayLike], sparse: Literal[False] = False) -> NDArray[Any]: ...
 @overload
 def matrix(weights: Sequence[ArrayLike], sparse: Literal[True]) -> scipy.sparse.csr_array: ...
+@checked
 def matrix(weights: Sequence[ArrayLike], sparse: bool = False) -> NDArray[Any] | scipy.sparse.csr_array:
     """Assemble the adjacency matrix A of a network.
 
@@ -60,6 +62,7 @@ def matrix(weights: Sequence[ArrayLike], sparse: bool = False) -> NDArray[Any] |
     return scipy.sparse.csr_array((D.data, D.indices, indptr), shape=(net.n_nodes, net.n_nodes))
 
 
+@checked
 def weights(A: ArrayLike | scipy.sparse.sparray, net: Network) -> Weights:
     """Read the weights off an adjacency matrix: the inverse of `matrix`.
 
@@ -103,6 +106,7 @@ def weights(A: ArrayLike | scipy.sparse.sparray, net: Network) -> Weights:
     return check_weights(blocks, net)[1]
 
 
+@checked
 def power(weights: Sequence[ArrayLike], k: int) -> NDArray[Any]:
     """Assemble the power A^k, from products of layers rather than of n x n matrices.
 
@@ -137,6 +141,7 @@ def power(weights: Sequence[ArrayLike], k: int) -> NDArray[Any]:
     return result
 
 
+@checked
 def block(weights: Sequence[ArrayLike], i: int, k: int) -> NDArray[Any]:
     """Compute one block of a power of A: the product W_i ... W_{i-k+1} of k layers.
 
@@ -177,6 +182,7 @@ def block(weights: Sequence[ArrayLike], i: int, k: int) -> NDArray[Any]:
 def embedding(product: ArrayLike, net: Network, sparse: Literal[False] = False) -> NDArray[Any]: ...
 @overload
 def embedding(product: ArrayLike, net: Network, sparse: Literal[True]) -> scipy.sparse.csr_array: ...
+@checked
 def embedding(product: ArrayLike, net: Network, sparse: bool = False) -> NDArray[Any] | scipy.sparse.csr_array:
     """Embed a product, target or residual in the corner where A^h holds the product of the layers.
 
@@ -228,6 +234,7 @@ def embedding(product: ArrayLike, net: Network, sparse: bool = False) -> NDArray
     return E
 
 
+@checked
 def flow_field(A: ArrayLike, net: Network, loss: Loss) -> NDArray[Any]:
     """Evaluate the gradient flow as an ODE in A.
 

@@ -48,9 +48,7 @@ class Whitened:
 
 
 def one_target(loss: Loss, what: str) -> Loss:
-    """Refuse what is not a loss, and a loss with many targets where ``what`` is about one landscape."""
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
+    """Refuse a loss with many targets where ``what`` is about one landscape."""
     if loss.batch_shape:
         raise ValueError(
             f"{what} is about one landscape; the loss has {loss.batch_shape[0]} targets: select one, as loss[0]"

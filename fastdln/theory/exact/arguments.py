@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checks import reals, shown
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
@@ -25,10 +26,15 @@ def times(t: ArrayLike) -> Floats:
 
 def real_numbers(**arguments: ArrayLike) -> list[Floats]:
     """Validate arguments by name, and broadcast them."""
-    arrays = {name: np.asarray(argument) for name, argument in arguments.items()}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise ValueError(f"{name} must hold finite real numbers, not {arguments[name]!r}")
+    arrays = {}
+    for name, argument in arguments.items():
+        refusal = f"{name} must hold finite real numbers, not {shown(argument)}"
+        try:
+            arrays[name] = reals(name, argument)
+        except TypeError:
+            raise ValueError(refusal) from None
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(refusal)
     try:
         return [a.astype(np.float64) for a in np.broadcast_arrays(*arrays.values())]
     except ValueError:

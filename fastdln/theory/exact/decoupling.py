@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats
 from fastdln.theory.exact.arguments import real_numbers, times
 from fastdln.theory.exact.integration import integrate
@@ -30,6 +31,7 @@ from fastdln.theory.exact.two_layers import scalar_two_layer
 __all__ = ["decoupled"]
 
 
+@checked
 def decoupled(t: ArrayLike, layer_values: ArrayLike, sigma: ArrayLike) -> Floats:
     """Evaluate the values of all layers in decoupled modes, equal or not, of any signs.
 

@@ -15,6 +15,7 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import product, rhs
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
@@ -28,6 +29,7 @@ from fastdln.theory.whitening import one_target
 __all__ = ["end_to_end"]
 
 
+@checked
 def end_to_end(t: ArrayLike, product0: ArrayLike, loss: Loss, depth: int) -> Floats:
     """Evaluate the flow of the product of balanced layers.
 

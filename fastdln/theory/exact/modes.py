@@ -17,7 +17,8 @@ F(b, u) the hypergeometric function 2F1(1, b; 1+b; u) and
 
 T is inverted by Newton's method in the logit of x^h (rising), of x^{-h} (falling) or in ln z^h (fading):
 there T is concave or convex, so that the iteration is monotone from one side, and nothing overflows. Time may
-run backwards.
+run backwards. Where T overflows, as x^{2-h} may, or tau does, their logarithms are added instead: what T has beside
+x^{2-h}/(h-2) is below rounding there.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from scipy.special import log_expit
 from fastdln.linalg import Floats
 from fastdln.theory.exact.arguments import real_numbers
 from fastdln.theory.exact.hypergeometric import at_logit, at_minus_exp
+from fastdln.theory.exact.signed import Signed
 
 __all__ = ["mode", "mode_time"]
 
@@ -134,7 +136,8 @@ def _regimes(s0: Floats, sigma: Floats, h: Floats) -> list[tuple[NDArray[np.bool
 
 def _linear_state(t: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
     """ds/dt = sigma - s: from sigma, or, while the start is remembered, from there, so that nothing cancels."""
-    return np.where(np.abs(t) < 1, s0 + (s0 - sigma) * np.expm1(-t), sigma + (s0 - sigma) * np.exp(-t))
+    moved = np.where(np.abs(t) < 1, s0 + (s0 - sigma) * np.expm1(-t), sigma + (s0 - sigma) * np.exp(-t))
+    return np.where(s0 == sigma, sigma, moved)
 
 
 def _linear_time(s: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
@@ -145,13 +148,15 @@ def _linear_time(s: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
 def _decaying_state(t: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
     """ds/dt = -s^{2h-1}, hence s^{-p} = s_0^{-p} + p t with p = 2h-2."""
     p = 2 * h - 2
-    forwards = np.exp(-np.logaddexp(-p * np.log(s0), np.log(p * t)) / p)
-    return np.where(t > 0, forwards, s0 * (1 + p * t * s0**p) ** (-1 / p))
+    forwards = np.exp(-np.logaddexp(-p * np.log(s0), np.log(p) + np.log(t)) / p)
+    return np.where(t > 0, forwards, s0 * (1 + p * s0**p * t) ** (-1 / p))
 
 
 def _decaying_time(s: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
     p = 2 * h - 2
-    return np.where(s < 0, np.nan, (s**-p - s0**-p) / p)
+    plain = (s**-p - s0**-p) / p
+    far = Signed(np.ones_like(s), -p * np.log(s)).plus(Signed(-np.ones_like(s), -p * np.log(s0))).times(-np.log(p))
+    return np.where(s < 0, np.nan, np.where(np.isfinite(plain), plain, far))
 
 
 class _Clock(NamedTuple):
@@ -169,6 +174,8 @@ class _Clock(NamedTuple):
     """From (T, h) a first y, on the side from which Newton's method is monotone."""
     earliest: float
     """The infimum of T."""
+    singular: int
+    """The sign of x^{2-h}/(h-2) in T, which it tends to infinity with where x tends to 0; 0 without such a term."""
 
 
 def _by(clock: _Clock) -> _Regime:
@@ -176,17 +183,50 @@ def _by(clock: _Clock) -> _Regime:
 
 
 def _state(clock: _Clock, t: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
-    T0 = clock.T(clock.coordinate(_log_power(s0, sigma, h)), h)
-    tau = sigma ** (2 - 2 / h) * t
-    came_from_infinity = T0 + tau <= clock.earliest
-    y = _solve(clock, np.where(came_from_infinity, np.nan, T0 + tau), h)
-    # Where T0 overflows the mode does not move in any time that has a number.
-    return np.where(np.isinf(T0), s0, _equilibrium(sigma, h) * np.exp(clock.log_power(y) / h))
+    log_x0 = _log_x(s0, sigma, h)
+    T0 = clock.T(clock.coordinate(h * log_x0), h)
+    rate = sigma ** (1 - 1 / h)
+    T = T0 + rate * t * rate  # in this order it overflows only where it must
+    log_x = _log_x_at(clock, T, h)
+    far = ~np.isfinite(T)
+    if far.any():
+        tau = Signed(np.sign(t), (2 - 2 / h) * np.log(sigma) + np.log(np.abs(t)))
+        log_x = np.where(far, _log_x_far(clock, _signed(clock, T0, log_x0, h).plus(tau), h), log_x)
+    # From the equilibrium, to rounding, no mode moves.
+    at_rest = np.isinf(T0) & (np.sign(T0) != clock.singular)
+    return np.where(at_rest, s0, _from_log_x(log_x, sigma, h))
 
 
 def _time(clock: _Clock, s: Floats, s0: Floats, sigma: Floats, h: Floats) -> Floats:
-    T, T0 = (clock.T(clock.coordinate(_log_power(value, sigma, h)), h) for value in (s, s0))
-    return (T - T0) / sigma ** (2 - 2 / h)
+    log_x, log_x0 = _log_x(s, sigma, h), _log_x(s0, sigma, h)
+    T, T0 = (clock.T(clock.coordinate(h * log), h) for log in (log_x, log_x0))
+    rate = sigma ** (1 - 1 / h)
+    plain = (T - T0) / rate / rate
+    before = _signed(clock, T0, log_x0, h)
+    passed = _signed(clock, T, log_x, h).plus(Signed(-before.sign, before.log))
+    return np.where(np.isfinite(plain) | np.isnan(T), plain, passed.times((2 / h - 2) * np.log(sigma)))
+
+
+def _signed(clock: _Clock, T: Floats, log_x: Floats, h: Floats) -> Signed:
+    """T by sign and logarithm, also where its singular term overflows."""
+    overflown = np.isinf(T) & (np.sign(T) == clock.singular)
+    return Signed(np.sign(T), np.where(overflown, (2 - h) * log_x - np.log(h - 2), np.log(np.abs(T))))
+
+
+def _log_x_at(clock: _Clock, T: Floats, h: Floats) -> Floats:
+    """ln x at a time; NaN where it is not finite, or before that at which modes came from infinity."""
+    possible = np.isfinite(T) & (clock.earliest < T)
+    return clock.log_power(_solve(clock, np.where(possible, T, np.nan), h)) / h
+
+
+def _log_x_far(clock: _Clock, T: Signed, h: Floats) -> Floats:
+    """ln x at a time that may overflow."""
+    plain = T.times(np.zeros_like(h))
+    singular = -(T.log + np.log(h - 2)) / (h - 2)
+    # Without a singular term modes rise from 0 so early that no number is as small, or came from infinity later.
+    first = -np.inf if np.isneginf(clock.earliest) else np.nan
+    limit = np.where(T.sign == clock.singular, singular, np.where(T.sign > 0, 0.0, first))
+    return np.where(np.isinf(plain), limit, _log_x_at(clock, plain, h))
 
 
 def _solve(clock: _Clock, T: Floats, h: Floats) -> Floats:
@@ -259,6 +299,7 @@ def _fading_constant(h: Floats) -> Floats:
 
 
 _TOLERANCE = 1e-13
+_LEAST = 1e-290  # ratios from here to its inverse have all their digits
 _MAX_ITERATIONS = 200
 
 _LOGISTIC = _Clock(
@@ -268,6 +309,7 @@ _LOGISTIC = _Clock(
     slope=lambda y, h: np.full_like(y, 0.5),
     start=lambda T, h: np.zeros_like(T),
     earliest=-np.inf,
+    singular=0,
 )
 _RISING = _Clock(
     coordinate=_logit,
@@ -276,6 +318,7 @@ _RISING = _Clock(
     slope=lambda y, h: np.exp((2 / h - 1) * log_expit(y)) / h,
     start=_rising_start,
     earliest=-np.inf,
+    singular=-1,
 )
 _FALLING = _Clock(
     coordinate=lambda log_power: _logit(-log_power),
@@ -284,6 +327,7 @@ _FALLING = _Clock(
     slope=lambda y, h: np.exp((2 - 2 / h) * log_expit(y)) / h,
     start=_falling_start,
     earliest=0.0,
+    singular=0,
 )
 _FADING = _Clock(
     coordinate=lambda log_power: log_power,
@@ -292,6 +336,7 @@ _FADING = _Clock(
     slope=lambda y, h: -np.exp((2 / h - 1) * y + log_expit(-y)) / h,
     start=_fading_start,
     earliest=0.0,
+    singular=1,
 )
 
 
@@ -299,9 +344,17 @@ def _equilibrium(sigma: Floats, h: Floats) -> Floats:
     return sigma ** (1 / h)
 
 
-def _log_power(s: Floats, sigma: Floats, h: Floats) -> Floats:
-    """ln x^h for x = s / sigma^{1/h}."""
-    return h * np.log(s / _equilibrium(sigma, h))
+def _log_x(s: Floats, sigma: Floats, h: Floats) -> Floats:
+    """ln x for x = s / sigma^{1/h}."""
+    x = s / _equilibrium(sigma, h)
+    return np.where((x > _LEAST) & (x < 1 / _LEAST), np.log(x), np.log(s) - np.log(sigma) / h)
+
+
+def _from_log_x(log_x: Floats, sigma: Floats, h: Floats) -> Floats:
+    """The inverse of `_log_x`."""
+    x = np.exp(log_x)
+    near = (x > _LEAST) & (x < 1 / _LEAST)
+    return np.where(near, _equilibrium(sigma, h) * x, np.exp(log_x + np.log(sigma) / h))
 
 
 def _read(name: str, value: ArrayLike, s0: ArrayLike, sigma: ArrayLike, depth: ArrayLike) -> list[Floats]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import exprel
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.theory.exact.arguments import finite_weights, real_numbers, times, whitened_target
@@ -47,6 +48,7 @@ class TwoLayer:
     gram: Floats
 
 
+@checked
 def two_layer(t: ArrayLike, weights: Sequence[ArrayLike], loss: Loss) -> TwoLayer:
     """Evaluate the flow of a two-layer network whose balance matrix is a multiple of the identity.
 

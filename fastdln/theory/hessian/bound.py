@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.theory.hessian.products import Point
 
 __all__ = ["norm_bound"]
 
 
+@checked
 def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
     """Bound the spectral norm of the Hessian at any weights, critical or not.
 

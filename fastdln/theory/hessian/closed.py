@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Network
@@ -15,6 +16,7 @@ from fastdln.theory.whitening import one_target
 __all__ = ["canonical_spectrum", "minimum_spectrum"]
 
 
+@checked
 def minimum_spectrum(net: Network, loss: Loss) -> Floats:
     """List the eigenvalues of the Hessian at the balanced global minima.
 
@@ -54,6 +56,7 @@ def minimum_spectrum(net: Network, loss: Loss) -> Floats:
     return canonical_spectrum(net, loss, range(min(net.rank, _rank(sigma))))
 
 
+@checked
 def canonical_spectrum(net: Network, loss: Loss, learned: Iterable[int]) -> Floats:
     """List the eigenvalues of the Hessian at the canonical critical points with given learned modes.
 

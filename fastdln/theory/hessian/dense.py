@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.resources import require_memory
 from fastdln.theory.hessian.products import Point
@@ -17,6 +18,7 @@ from fastdln.theory.hessian.products import Point
 __all__ = ["matrix"]
 
 
+@checked
 def matrix(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
     """Assemble the Hessian of the loss as a dense matrix.
 

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.kernels.evaluate import run
 from fastdln.kernels.tangent import hessian
 from fastdln.losses import Loss
@@ -21,6 +22,7 @@ from fastdln.theory import compiled
 __all__ = ["Point", "apply", "operator"]
 
 
+@checked
 def apply(weights: Sequence[ArrayLike], loss: Loss, directions: Sequence[ArrayLike]) -> Weights:
     """Multiply the Hessian of the loss by directions in the space of weights.
 
@@ -70,6 +72,7 @@ def apply(weights: Sequence[ArrayLike], loss: Loss, directions: Sequence[ArrayLi
     return tuple(V.reshape(*batch, *V.shape[1:]) for V in results)
 
 
+@checked
 def operator(weights: Sequence[ArrayLike], loss: Loss) -> scipy.sparse.linalg.LinearOperator:
     """Wrap the Hessian of one network as a linear operator on packed weights.
 

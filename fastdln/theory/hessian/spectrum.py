@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import null_space
 
+from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_weights
 from fastdln.theory.hessian.bound import norm_bound
@@ -47,6 +48,7 @@ class Inertia:
     doubtful: Any
 
 
+@checked
 def spectrum(
     weights: Sequence[ArrayLike], loss: Loss, k: int | None = None, transverse: bool = False
 ) -> NDArray[np.float64]:
@@ -160,6 +162,7 @@ def _each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tupl
         yield tuple(W[place] for W in arrays), one
 
 
+@checked
 def index(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-8) -> Inertia:
     """Count the negative, zero and positive eigenvalues of the Hessian.
 

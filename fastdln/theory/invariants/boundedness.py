@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.field import balance, product
 from fastdln.losses import Loss
 from fastdln.network import check_weights
@@ -15,6 +16,7 @@ from fastdln.network import check_weights
 __all__ = ["norm_bound"]
 
 
+@checked
 def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
     """Bound the spectral norm of every layer for all later times.
 
@@ -57,7 +59,7 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
 
 def _product_bound(W: NDArray[Any], loss: Loss) -> NDArray[np.float64]:
     """The bound nu of ||W(t)||_2 for all matrices at which the loss is at most that of W."""
-    residual = np.sqrt(2 * np.maximum(loss.value(W) - loss.floor, 0))
+    residual = np.sqrt(2 * loss.excess(W))
     nu = np.asarray(np.linalg.norm(loss.whitened, 2, axis=(-2, -1)) + residual)
     if loss.input_root is None:
         return nu

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.field import balance, product
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_layer_rates, check_weights
@@ -99,6 +100,7 @@ def _by_layer(entries: Sequence[NDArray[Any]], arrays: Weights) -> NDArray[Any]:
     return np.stack(entries, axis=-1).astype(dtype, copy=False) if entries else np.zeros((*batch, 0), dtype=dtype)
 
 
+@checked
 def corner_rates(weights: Sequence[ArrayLike], loss: Loss) -> tuple[NDArray[Any], NDArray[Any]]:
     """Evaluate the two blocks of A'A - AA' that the flow changes.
 

@@ -9,6 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
+from fastdln.checks import reals
 from fastdln.field import balance as balance_matrices
 from fastdln.linalg import Floats
 from fastdln.network import Weights, check_layer_rates, check_weights
@@ -35,6 +37,7 @@ class Projection:
     residual: Floats
 
 
+@checked
 def project(
     weights: Sequence[ArrayLike],
     balance: Sequence[ArrayLike],
@@ -107,7 +110,7 @@ def _targets(balance: Sequence[ArrayLike], widths: Sequence[int]) -> list[Floats
     """Validate the balance matrices wanted."""
     if len(balance) != len(widths):
         raise ValueError(f"balance holds {len(balance)} matrices; expected one for each of {len(widths)} hidden layers")
-    targets = [np.asarray(C, dtype=np.float64) for C in balance]
+    targets = [reals(f"C_{i} of balance", C).astype(np.float64) for i, C in enumerate(balance, start=1)]
     for i, (C, d) in enumerate(zip(targets, widths, strict=True), start=1):
         if C.shape[-2:] != (d, d):
             raise ValueError(f"C_{i} has shape {C.shape}; expected (..., {d}, {d})")

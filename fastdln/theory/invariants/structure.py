@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.network import check_weights
 
 __all__ = ["chains", "jordan_blocks", "nilpotency", "ranks"]
 
 
+@checked
 def ranks(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[np.intp]:
     """Compute the numerical rank of every partial product W_b ... W_{a+1}.
 
@@ -51,6 +53,7 @@ def ranks(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[np
     return rho
 
 
+@checked
 def chains(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[np.intp]:
     """Count the Jordan chains of A by the layers in which they begin and end.
 
@@ -82,6 +85,7 @@ def chains(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[n
     return np.triu(padded[..., 1:, :-1] - padded[..., :-1, :-1] - padded[..., 1:, 1:] + padded[..., :-1, 1:])
 
 
+@checked
 def jordan_blocks(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[np.intp]:
     """Count the Jordan blocks of the nilpotent matrix A by size.
 
@@ -109,6 +113,7 @@ def jordan_blocks(weights: Sequence[ArrayLike], rtol: float | None = None) -> ND
     return np.stack([np.trace(m, offset=size, axis1=-2, axis2=-1) for size in range(m.shape[-1])], axis=-1)
 
 
+@checked
 def nilpotency(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[np.intp]:
     """Find the index of nilpotency of A: the least k with A^k = 0, the size of its largest Jordan block.
 

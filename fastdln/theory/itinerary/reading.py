@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastdln.checked import checked
 from fastdln.field import product
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
@@ -22,6 +23,7 @@ __all__ = ["Records", "read", "records"]
 _CHUNK_BYTES = 1 << 20  # of strengths looked at together, with some ten temporaries of that size
 
 
+@checked
 def records(loss: Loss) -> tuple[str, ...]:
     """Name the observables that `fastdln.flow` must record for an itinerary.
 
@@ -42,8 +44,6 @@ def records(loss: Loss) -> tuple[str, ...]:
     >>> records(Quadratic([[1.0]]))
     ('loss', 'strengths', 'grad_norm', 'learning_times')
     """
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss must be a Loss such as Quadratic or Regression, not {type(loss).__name__}")
     if loss.input_gram is None:
         return ("loss", "strengths", "grad_norm", "learning_times")
     return ("loss", "weights", "grad_norm")

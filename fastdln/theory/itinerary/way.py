@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.losses import Loss
+from fastdln.checks import real, shown
+from fastdln.losses import Loss, check_loss
 from fastdln.theory.itinerary.learning import learning
 from fastdln.theory.itinerary.plateaus import Plateaus, plateaus
 from fastdln.theory.itinerary.reading import read
@@ -95,8 +96,10 @@ def itinerary(sol: Trajectories, loss: Loss | None = None, tol: float = 0.1) -> 
     >>> way.entry.round(1), way.exit.round(1)
     (array([ 0. ,  2.8, 10.7]), array([1.8, 7.8, inf]))
     """
-    if not 0 < tol < 0.5:
-        raise ValueError(f"tol must lie between 0 and 1/2, not {tol!r}")
+    if loss is not None:
+        check_loss(loss)
+    if not 0 < real("tol", tol) < 0.5:
+        raise ValueError(f"tol must lie between 0 and 1/2, not {shown(tol)}")
     parts = [(rows.start, plateaus(part, tol), *learning(part)) for rows, part in read(sol, loss)]
     if not parts:
         raise ValueError("sol has no trajectories")

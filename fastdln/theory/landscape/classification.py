@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.field import gradient_norm, product, value
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss, Quadratic
@@ -80,6 +81,7 @@ class CriticalPoint:
     ambiguous: tuple[str, ...]
 
 
+@checked
 @reproducible
 def classify(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-7) -> Any:
     """Tell whether weights are critical, which modes they have learned, and what kind of point they are.

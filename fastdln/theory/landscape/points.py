@@ -13,6 +13,7 @@ from typing import SupportsIndex
 import numpy as np
 from scipy.linalg import null_space
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
@@ -24,6 +25,7 @@ from fastdln.theory.quotient import random_gauges, transform
 __all__ = ["critical_point"]
 
 
+@checked
 @reproducible
 def critical_point(
     net: Network,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import null_space
 
+from fastdln.checked import checked
 from fastdln.field import product, rhs
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss, Quadratic
@@ -39,6 +40,7 @@ _VANISHED = 1e-140
 _DAMPINGS = np.array([1.0, 1e1, 1e2, 1e3, 1e4])
 
 
+@checked
 @reproducible
 def refine(weights: Sequence[ArrayLike], loss: Loss, max_iterations: int = 100) -> Weights:
     """Move weights that are nearly critical to a critical point nearby.

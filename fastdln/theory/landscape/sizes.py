@@ -12,6 +12,7 @@ from math import comb
 
 import numpy as np
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Network
@@ -53,6 +54,7 @@ class Assumptions:
     unique_product: bool
 
 
+@checked
 def assumptions(net: Network, loss: Loss, rtol: float = RTOL) -> Assumptions:
     """Decide which hypotheses of the theory hold.
 
@@ -104,6 +106,7 @@ def assumptions(net: Network, loss: Loss, rtol: float = RTOL) -> Assumptions:
     )
 
 
+@checked
 def dimension(net: Network, loss: Loss, rtol: float = RTOL) -> int:
     """Compute the dimension of the set of global minima.
 
@@ -155,6 +158,7 @@ def dimension(net: Network, loss: Loss, rtol: float = RTOL) -> int:
     return net.n_parameters - k * (net.widths[0] + net.widths[-1] - k) - _codimension_of_rank(net, k) + turning
 
 
+@checked
 def codimension(net: Network, loss: Loss, rtol: float = RTOL) -> int:
     """Compute the codimension of the set of global minima, N minus its dimension.
 
@@ -181,6 +185,7 @@ def codimension(net: Network, loss: Loss, rtol: float = RTOL) -> int:
     return net.n_parameters - dimension(net, loss, rtol)
 
 
+@checked
 def level_set_bound(net: Network) -> int:
     """Compute the lower bound sum_{i=1}^{h-1} d_i^2 of the dimension of level sets.
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
+from fastdln.checks import sequence
 from fastdln.kernels.evaluate import sweep
 from fastdln.kernels.lanes import lane_count
 from fastdln.kernels.tangent import Evaluation, forward
@@ -24,6 +26,7 @@ __all__ = ["slice"]
 CHUNK = 1 << 20  # points that are evaluated at a time
 
 
+@checked
 def slice(
     weights: Sequence[ArrayLike],
     directions: Sequence[Sequence[ArrayLike]],
@@ -129,11 +132,13 @@ def _check_grids(
     directions: Sequence[Sequence[ArrayLike]], grids: Sequence[ArrayLike]
 ) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     """The number of points on each axis, and the coordinates of all points (points, axes)."""
+    if not isinstance(directions, tuple | list):
+        raise TypeError(f"directions must be a tuple of one or two directions, not {type(directions).__name__}")
     if len(directions) not in (1, 2):
         raise ValueError(f"directions must hold one or two directions, each a tuple of layers, not {len(directions)}")
     if len(grids) != len(directions):
         raise ValueError(f"grids must hold one array for each direction, {len(directions)}, not {len(grids)}")
-    axes = [np.asarray(grid, np.float64) for grid in grids]
+    axes = [sequence(f"grids[{j}]", grid) for j, grid in enumerate(grids)]
     for j, axis in enumerate(axes):
         if axis.ndim != 1 or not axis.size or not np.isfinite(axis).all():
             raise ValueError(f"grids[{j}] must be a sequence of finite numbers, not {grids[j]!r}")

@@ -63,8 +63,6 @@ def spectrum(white: Whitened, rtol: float) -> Spectrum:
 
 def open_landscape(net: Network, loss: Loss, what: str, rtol: float) -> tuple[Whitened, Spectrum]:
     """Validate the arguments of `what`, a function of a network and a loss with one target."""
-    if not isinstance(net, Network):
-        raise TypeError(f"net must be a Network, not {type(net).__name__}")
     check_tolerance("rtol", rtol)
     white = whiten(loss, what)
     if loss.shape != (net.widths[-1], net.widths[0]):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.theory.landscape.spectrum import RTOL, Spectrum, open_landscape
@@ -40,6 +41,7 @@ class CriticalValue:
     multiplicity: int = 1
 
 
+@checked
 def critical_values(net: Network, loss: Loss, rtol: float = RTOL) -> Iterator[CriticalValue]:
     """Iterate over the critical values of the loss by increasing value, lazily.
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import product
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
@@ -55,6 +56,7 @@ class NormalForm:
         return len(self.strengths)
 
 
+@checked
 def normal_form(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE) -> NormalForm:
     """Bring a critical point to block diagonal form by a gauge.
 
@@ -107,6 +109,7 @@ def normal_form(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE
     )
 
 
+@checked
 def canonical(
     weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE
 ) -> tuple[Weights, tuple[Floats, ...] | None]:

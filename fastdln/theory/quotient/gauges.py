@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import expm
 from scipy.special import ndtr
 
+from fastdln.checked import checked
+from fastdln.checks import reals
 from fastdln.linalg import Floats, haar, reproducible
 from fastdln.network import Network, Weights, check_weights
 
@@ -66,6 +68,7 @@ def transform(weights: Sequence[ArrayLike], gauges: Sequence[ArrayLike]) -> Weig
     return check_weights([W.astype(dtype, copy=False) for W in moved])[1]
 
 
+@checked
 @reproducible
 def random_gauges(
     net: Network,
@@ -182,7 +185,7 @@ def along_fiber(weights: Sequence[ArrayLike], directions: Sequence[ArrayLike], t
     """
     net, arrays = check_weights(weights)
     X = _check_gauges("directions", directions, net)
-    times = np.asarray(t, dtype=np.float64)
+    times = reals("t", t).astype(np.float64)
     if not np.isfinite(times).all():
         raise ValueError("t must be finite")
     batch = np.broadcast_shapes(arrays[0].shape[:-2], *(generator.shape[:-2] for generator in X))
@@ -199,6 +202,7 @@ def along_fiber(weights: Sequence[ArrayLike], directions: Sequence[ArrayLike], t
     return tuple(M.astype(arrays[0].dtype, copy=False) for M in moved)
 
 
+@checked
 def fiber_directions(weights: Sequence[ArrayLike], tol: float = 1e-10) -> Weights:
     """Find an orthonormal basis of the directions in which gauges move the weights.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import product
 from fastdln.linalg import Floats
 from fastdln.network import Network, Weights, check_weights
@@ -20,6 +21,7 @@ __all__ = ["connecting_gauges", "same_fiber", "same_orbit"]
 _DRAWS = 5  # generic elements of the solution space that are tried; the best conditioned counts
 
 
+@checked
 def same_fiber(a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9) -> Any:
     """Decide whether two networks have the same product, hence the same loss.
 
@@ -55,6 +57,7 @@ def same_fiber(a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9
         return same & np.isfinite(distance)
 
 
+@checked
 def same_orbit(a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9) -> bool:
     """Decide whether a gauge takes one network to another.
 
@@ -85,6 +88,7 @@ def same_orbit(a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9
     return connecting_gauges(a, b, tol) is not None
 
 
+@checked
 def connecting_gauges(
     a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9
 ) -> tuple[Floats, ...] | None:

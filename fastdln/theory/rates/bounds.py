@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
+from fastdln.checks import reals
 from fastdln.field import balance
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
@@ -57,7 +59,7 @@ class Bound:
         """
         if self.reason:
             raise ValueError(f"this bound does not apply: {self.reason}")
-        times = np.asarray(t, dtype=np.float64)
+        times = reals("t", t).astype(np.float64)
         if not (times >= 0).all():
             raise ValueError(f"t must be at least 0, not {t!r}")
         return np.asarray(self.excess * np.exp(-2 * self.exponent * times))
@@ -88,6 +90,7 @@ class Bounds:
         return max(found, key=lambda b: b.exponent, default=None)
 
 
+@checked
 def bound(weights: Sequence[ArrayLike], loss: Loss) -> Bounds:
     """Bound the loss for all later times, by each theorem whose hypotheses the weights satisfy.
 

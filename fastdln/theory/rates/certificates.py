@@ -18,6 +18,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
+from fastdln.checks import reals
 from fastdln.field import product
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
@@ -62,7 +64,7 @@ class Certificate:
             The time, counted from the moment of the weights: 0 where E is there already, infinite where nothing is
             guaranteed.
         """
-        value = np.asarray(excess, dtype=np.float64)
+        value = reals("excess", excess).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             wait = np.where(self.floor > 0, np.log(self.excess / value) / (2 * self.floor), np.inf)
         return np.where(self.excess <= value, 0.0, wait)
@@ -80,13 +82,14 @@ class Certificate:
         ndarray, shape (...)
             For each trajectory the time, NaN where mu is not positive at the last time.
         """
-        times = np.asarray(t, dtype=np.float64)
+        times = reals("t", t).astype(np.float64)
         if times.ndim != 1 or times.shape != self.mu.shape[-1:]:
             raise ValueError(f"t has shape {times.shape}; expected one time for each of the last of {self.mu.shape}")
         held = np.logical_and.accumulate((self.mu > 0)[..., ::-1], axis=-1)[..., ::-1]
         return np.where(held[..., -1], times[held.argmax(axis=-1)], np.nan)
 
 
+@checked
 def certificate(weights: Sequence[ArrayLike], loss: Loss, layer_rates: ArrayLike | None = None) -> Certificate:
     """Evaluate the Polyak-Lojasiewicz certificate at weights, for example those recorded along a trajectory.
 
@@ -127,6 +130,7 @@ def certificate(weights: Sequence[ArrayLike], loss: Loss, layer_rates: ArrayLike
     return Certificate(mu, E, path, floor)
 
 
+@checked
 def remaining_path(weights: Sequence[ArrayLike], loss: Loss, layer_rates: ArrayLike | None = None) -> Floats:
     """Bound the length of the path that a trajectory has still to go, all layers together.
 
@@ -210,11 +214,8 @@ def _value(M: Floats, k: int) -> Floats:
 
 
 def excess(arrays: Weights, loss: Loss) -> Floats:
-    """Evaluate E = L - floor, as the square that it is."""
-    W = product(arrays)
-    loss.check_product(W.shape)
-    residual = (W if loss.input_root is None else W @ loss.input_root) - loss.whitened
-    return np.asarray(0.5 * np.square(residual).sum(axis=(-2, -1)))
+    """Evaluate E = L - floor."""
+    return np.asarray(loss.excess(product(arrays)))
 
 
 def least_gain(loss: Loss) -> float:

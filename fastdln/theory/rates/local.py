@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import product, rhs
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
@@ -44,6 +45,7 @@ class LocalRate:
         return self.exponent
 
 
+@checked
 def local(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-6) -> LocalRate:
     """Find the exponent with which trajectories approach a global minimum.
 
@@ -107,6 +109,7 @@ def local(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-6) -> LocalR
     return LocalRate(exponent, "undetermined")
 
 
+@checked
 def step_limit(loss: Loss, depth: int) -> float:
     """Return the largest stable learning rate of gradient descent at a balanced minimum.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.network import Network
 
 __all__ = ["widths"]
 
 
+@checked
 def widths(net: Network, loss: Loss) -> tuple[int, ...]:
     """Bound the widths of the reduced network by those of the network alone.
 

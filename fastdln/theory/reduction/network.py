@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
@@ -180,6 +181,7 @@ class Reduction:
         return Reduction(start, whole, bases, (), self.rtol)
 
 
+@checked
 def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) -> Reduction:
     """Reduce a network to the narrowest one with the same flow.
 
@@ -250,8 +252,6 @@ def reduce(weights: Sequence[ArrayLike], loss: Loss, rtol: float | None = None) 
         if not np.isfinite(W).all():
             raise ValueError(f"weights must be finite, but W_{i} is not")
     cut = default_rtol(arrays) if rtol is None else float(rtol)
-    if not 0 <= cut < 1:
-        raise ValueError(f"rtol must be at least 0 and below 1, not {rtol!r}")
     (closure,) = close(tuple(W[None] for W in arrays), loss, cut)
     decisions = tuple(
         d._replace(least_kept=float(d.least_kept[0]), largest_dropped=float(d.largest_dropped[0]))

@@ -11,6 +11,8 @@ import scipy.linalg
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
+from fastdln.checks import reals
 from fastdln.field import value
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
@@ -79,7 +81,7 @@ class Arc:
         tuple of h ndarrays, shape (*alpha.shape, d_i, d_{i-1})
             A(alpha).
         """
-        steps = self.step * np.asarray(alpha, dtype=np.float64)[..., None, None]
+        steps = self.step * reals("alpha", alpha)[..., None, None]
         return tuple(
             W + steps**p * V for W, V, p in zip(self.point, self.directions, self.powers, strict=True)
         )
@@ -112,10 +114,11 @@ class Arc:
         ndarray, shape (*alpha.shape,), or float
             The change, from the coefficients from `order` on.
         """
-        alpha = np.asarray(alpha, dtype=np.float64)
+        alpha = reals("alpha", alpha).astype(np.float64)
         return alpha**self.order * np.polynomial.polynomial.polyval(alpha, self.coefficients[self.order :])
 
 
+@checked
 def escape_arc(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE) -> Arc:
     """Find an arc along which the loss falls from a saddle, strict or not.
 
@@ -161,6 +164,7 @@ def escape_arc(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE)
     return escape_arcs(weights, loss, tol)[0]
 
 
+@checked
 def escape_arcs(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE) -> tuple[Arc, ...]:
     """Find an arc of descent for each mode that leaves a saddle in the same way, the steepest first.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats
 from fastdln.losses import Loss
 from fastdln.network import Weights
@@ -40,6 +41,7 @@ class Directions:
     orders: NDArray[np.intp]
 
 
+@checked
 def unstable_directions(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE) -> Directions:
     """Find the directions in which flows leave a critical point.
 
@@ -80,6 +82,7 @@ def unstable_directions(weights: Sequence[ArrayLike], loss: Loss, tol: float = T
     return _directions(weights, loss, tol, -1.0)
 
 
+@checked
 def stable_directions(weights: Sequence[ArrayLike], loss: Loss, tol: float = TOLERANCE) -> Directions:
     """Find the directions in which flows reach a critical point.
 

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import gradient_norm
 from fastdln.gradient_flow import Stop, flow
 from fastdln.linalg import Floats
@@ -69,6 +70,7 @@ class Path:
         return tuple(point.learned for point in self.found)
 
 
+@checked
 def follow(
     weights: Sequence[ArrayLike],
     loss: Loss,

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastdln.checked import checked
 from fastdln.field import balance, value
 from fastdln.linalg import Floats, haar, reproducible
 from fastdln.losses import Loss
@@ -24,6 +25,7 @@ _BALANCED = 1e-8  # the imbalance, relative to the squared weights, that counts 
 Rng = np.random.Generator | np.random.SeedSequence | int | None
 
 
+@checked
 @reproducible
 def starts(
     weights: Sequence[ArrayLike],
@@ -99,6 +101,7 @@ def starts(
     return points
 
 
+@checked
 @reproducible
 def invariant_starts(
     weights: Sequence[ArrayLike],

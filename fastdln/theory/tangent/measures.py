@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastdln.field import gradient_norm, product
+from fastdln.checked import checked
+from fastdln.field import product
 from fastdln.linalg import Floats, reproducible
 from fastdln.losses import Loss
 from fastdln.network import Weights
@@ -61,6 +62,7 @@ def drift(sol: Trajectories) -> Floats:
     return np.where(np.isnan(weights[0][..., 0, 0]), np.nan, change)
 
 
+@checked
 @reproducible
 def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     """Measure how well the tangent operator is aligned with what is left to learn.
@@ -71,7 +73,8 @@ def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
 
     lies between 0 and 1 (N. Cristianini, J. Shawe-Taylor, A. Elisseeff & J. Kandola, NIPS 2001; along flows of linear
     networks A. Atanasov, B. Bordelon & C. Pehlevan, ICLR 2022). Twice its product with ||K||_F is the rate at which
-    the loss falls, -d ln(L - L_floor)/dt. It is computed as ||grad L||^2 / (2 ||K||_F (L - L_floor)). For unwhitened
+    the loss falls, -d ln(L - L_floor)/dt. It is computed from R itself, as <R, K[R]> = sum_i ||W_{>i}' R W_{<i}'||_F^2:
+    near the minimum neither L - L_floor nor the gradient has digits left. For unwhitened
     inputs K and R belong to W Sigma_xx^(1/2), what the network makes of whitened ones.
 
     Parameters
@@ -93,11 +96,17 @@ def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     np.float64(0.5)
     """
     _, arrays = read(weights)
+    R = loss.residual(product(arrays))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        left = 2 * (loss.value(product(arrays)) - loss.floor)
-        return (np.square(gradient_norm(arrays, loss)) / (norm(grams(arrays, loss.input_root)) * left))[()]
+        # R of size one, so that no square of a small residual underflows.
+        size = np.abs(R).max(axis=(-2, -1), keepdims=True)
+        R = R / size
+        pairs = zip(*partial(arrays, loss.input_root), strict=True)
+        forces = [np.swapaxes(above, -1, -2) @ R @ np.swapaxes(below, -1, -2) for below, above in pairs]
+        return (sum(map(_square, forces)) / (norm(grams(arrays, loss.input_root)) * _square(R)))[()]
 
 
+@checked
 @reproducible
 def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     """Bound how much the tangent operator will change while the loss is halved, say: the smaller, the lazier.
@@ -127,7 +136,7 @@ def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     np.float64(0.00111)
     """
     _, arrays = read(weights)
-    residual = np.sqrt(np.maximum(2 * (loss.value(product(arrays)) - loss.floor), 0))
+    residual = np.sqrt(2 * loss.excess(product(arrays)))
     h = len(arrays)
     below, above = partial(arrays, loss.input_root)
     bound = np.zeros((*arrays[0].shape[:-2], h, h))
@@ -140,6 +149,11 @@ def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
         largest = eigenvalues(grams(arrays, loss.input_root), k=1)[..., 0]
         return (residual * np.linalg.eigvalsh(bound)[..., -1] / largest)[()]
+
+
+def _square(X: Floats) -> Floats:
+    """||X||_F^2, summed over the last axis first, so that it does not depend on the batch."""
+    return np.asarray(np.square(X).sum(axis=-1).sum(axis=-1))
 
 
 def _recorded(sol: Trajectories, what: str) -> Weights:

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator
 
+from fastdln.checked import checked
 from fastdln.linalg import Floats, reproducible
 from fastdln.theory.tangent.kronecker import dense, eigenvalues, grams, linear_operator, read
 
 __all__ = ["apply", "matrix", "operator", "spectrum"]
 
 
+@checked
 def apply(weights: Sequence[ArrayLike], direction: ArrayLike) -> Floats:
     """Apply the tangent operator to a matrix: K[R] = sum_i W_{>i} W_{>i}' R W_{<i}' W_{<i}.
 
@@ -102,6 +104,7 @@ def matrix(weights: Sequence[ArrayLike]) -> Floats:
     return dense(grams(arrays))
 
 
+@checked
 @reproducible
 def spectrum(weights: Sequence[ArrayLike], k: int | None = None) -> Floats:
     """Compute the eigenvalues of the tangent operator, the largest first.
