@@ -99,6 +99,72 @@ MUTANTS = (
         "products-transposed-gram", "kernels/program.py", "right = plan.multiply(NN, b, gram, inner, d0, d0)",
         "right = b", ("test_evaluation.py", "test_program.py"),
     ),
+    # ---- hidden growth
+    Mutant(
+        "growth-does-not-limit", "kernels/control.py", "e.where(longest < h, longest, h)", "h",
+        ("test_control.py::test_a_step_does_not_outrun_growth_that_no_error_shows",),
+    ),
+    Mutant(
+        "growth-without-layers-between", "kernels/growth.py", "if pair[0] - pair[1] > 1}", "if pair[0] - pair[1] > 2}",
+        ("test_hidden_growth.py::test_the_products_are_those_of_the_power_iterations",),
+    ),
+    Mutant(
+        "growth-of-rejected-lanes", "kernels/growth.py", 'fcmp_ordered("==", e.load(mask)',
+        'fcmp_ordered("!=", e.load(mask)',
+        ("test_hidden_growth.py::test_one_look",),
+    ),
+    Mutant(
+        "growth-in-bottlenecks", "kernels/growth.py", "square * (excess / largest), square)", "square, square)",
+        ("test_hidden_growth.py::test_one_look", "test_hidden_growth.py::test_bottlenecks_are_spared"),
+    ),
+    Mutant(
+        "growth-one-round-at-a-start", "kernels/growth.py", "FIRST_ROUNDS, FIRST_ROUNDS_ALONE = 2, 6",
+        "FIRST_ROUNDS, FIRST_ROUNDS_ALONE = 1, 6",
+        ("test_hidden_growth.py::test_vectors_that_are_nearly_at_right_angles_to_what_grows",),
+    ),
+    Mutant(
+        "growth-looks-at-any-attempt", "kernels/loop.py", "while empty != 0 and phase == 0:", "while empty != 0:",
+        ("test_hidden_growth.py::test_the_rate_is_that_of_the_trajectory_alone",),
+    ),
+    Mutant(
+        "growth-followed-too-far", "integrate/control.py", "FOLLOWED.get(order, 5) * rtol",
+        "100 * FOLLOWED.get(order, 5) * rtol",
+        ("test_hidden_growth.py::test_growth_is_followed_up_to_the_limit[tsit5-1e-06]",),
+    ),
+    Mutant(
+        "growth-wide-never-renewed", "engines/wide/growth.py", "return attempts % EVERY == 0", "return False",
+        ("test_hidden_growth.py::test_the_longest_step_is_renewed[wide]",),
+    ),
+    Mutant(
+        "growth-never-renewed", "kernels/loop.py", "phase == w.every - 1", "phase == w.every",
+        ("test_hidden_growth.py::test_the_longest_step_is_renewed[lanes]",),
+    ),
+    # ---- records within steps
+    Mutant(
+        "records-unchecked", "kernels/loop.py", "doubtful(w, arena) if w.check_most > 0.0 else 0", "0",
+        ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[dop853-1e-06]",),
+    ),
+    Mutant(
+        "records-unchecked-rock", "kernels/stabilized_loop.py",
+        "doubtful_at(w, arena, ctl, CHECKED[0]) | doubtful_at(w, arena, ctl, CHECKED[1])", "0",
+        ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[rock-0.001]",),
+    ),
+    Mutant(
+        "records-are-counted", "kernels/stabilized.py",
+        "        ctl[SLOPES, l] -= ctl[STAGES, l] if ctl[ACTIVE, l] > 0.0 else 0.0", "        pass",
+        ("test_records.py::test_what_is_recorded_leaves_no_trace[rock-dense]",),
+    ),
+    Mutant(
+        "records-move-the-state", "kernels/steps.py",
+        "w.next_at, w.within_at, w.stage2_at = w.within_at, w.stage2_at, w.next_at",
+        "w.within_at, w.stage2_at = w.stage2_at, w.next_at",
+        ("test_records.py::test_what_is_recorded_leaves_no_trace[dop853-dense]",),
+    ),
+    # ---- interrupts
+    Mutant(
+        "threads-are-left-behind", "threads.py", "        outlast(team.settle)\n", "        team.stop()\n",
+        ("test_failures.py::test_what_an_interrupt_leaves_running[lanes]",),
+    ),
     # ---- learning times
     Mutant(
         "learning-first-guess", "kernels/learning.py", "last == MOST or (last > KNOWN and doubt <= tolerance)",

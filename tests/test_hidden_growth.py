@@ -262,3 +262,40 @@ def test_the_rate_is_that_of_the_trajectory_alone():
         assert alone.n_accepted == together.n_accepted[k]
         assert np.array_equal(alone.learning_times, together.learning_times[k], equal_nan=True)
         assert all(np.array_equal(V, W[k]) for V, W in zip(alone.final, together.final, strict=True))
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense"])
+def test_vectors_that_are_nearly_at_right_angles_to_what_grows(engine):
+    """One round of a power iteration can miss what grows: bases in which the general vector sees a tenth of it."""
+    small, time = 1e-10, learning_time(3, 1e-10)
+    for angle in np.linspace(0.0, math.pi, 16, endpoint=False):
+        Q = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        weights, target = network(3, small)
+        weights = (weights[0] @ Q.T, weights[1], Q @ weights[2])
+        assert error(weights, Q @ target @ Q.T, time, engine=engine) <= 10
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
+def test_the_longest_step_is_renewed(engine):
+    """A rate that grows on the way: the hidden mode waits for a larger one to be learned, whose layers are its own."""
+    # three layers; the middle one carries the first mode from small to large, and is what the second one grows by
+    loss = dln.Quadratic(np.diag([8.0, 6.0]))
+    start = (np.diag([0.1, 1e-9]), np.diag([0.1, 0.05]), np.diag([0.1, 1e-9]))
+    mixed = np.array([[0.8, -0.6], [0.6, 0.8]])
+    weights = (mixed @ start[0], mixed @ start[1] @ mixed.T, start[2] @ mixed.T)
+    sol = dln.flow(weights, loss, (0.0, 40.0), engine=engine, history=True)
+    times = np.union1d([0.0], sol.history()[0])
+    way = dln.flow(weights, loss, (0.0, 40.0), times, "dop853", rtol=1e-10, record=("weights",), engine="dense")
+    z, _ = growth_limits(METHODS["tsit5"], 1e-6)
+    rates = []
+    for k in range(len(times)):
+        now = [W[k] for W in way.weights]
+        R = -loss.grad(product(tuple(now)))
+        pairs = [np.linalg.norm(a, 2) * (1.0 if b is None else np.linalg.norm(b, 2)) for a, b in operators(now, R)]
+        rates.append(math.sqrt(np.square(pairs).sum()))  # at most ||T||_2 of three layers
+    # a look is at most a few attempts old
+    recent = [max(rates[max(k - 8, 0) : k + 1]) for k in range(len(rates) - 1)]
+    least = [min(rates[max(k - 8, 0) : k + 1]) for k in range(len(rates) - 1)]
+    steps = np.diff(times)
+    assert max(recent) > 3 * rates[0]
+    assert (steps * np.array(least) <= z * (1 + 1e-6)).all()

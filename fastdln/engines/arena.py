@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.finish import finish
+from fastdln.engines.growth import hidden_growth
 from fastdln.engines.methods import vectors
 from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import Executor, Recipe, hidden_growth, watched
+from fastdln.engines.recipe import Executor, Recipe, watched
 from fastdln.kernels import control, layout, learning
 from fastdln.kernels.compile import address_of
 from fastdln.kernels.growth import general

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.engines.growth import growth_caps, least_losses
 from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import growth_caps, least_losses, numbers
+from fastdln.engines.recipe import numbers
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.layers import Matrix, thin
 from fastdln.kernels.growth import EVERY, TRACE, general

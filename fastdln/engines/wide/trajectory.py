@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.chunk import Results
+from fastdln.engines.growth import hides_growth
 from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import goals, hides_growth, timing
+from fastdln.engines.recipe import goals, timing
 from fastdln.engines.wide.control import Control
 from fastdln.engines.wide.field import Field, factored
 from fastdln.engines.wide.finish import Finish
