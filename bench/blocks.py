@@ -14,15 +14,15 @@ from fastdln.engines.lanes import executor
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
-from fastdln.kernels.memory import peek, view
+from fastdln.kernels.memory import peek
 from fastdln.kernels.steps import slope
 
 
 @numba.njit(nogil=True)
-def repeat(workspace, memory, control, times):  # type: ignore[no-untyped-def]
-    w, arena, ctl = workspace[0], view(memory), view(control)
+def repeat(workspace, times):  # type: ignore[no-untyped-def]
+    w = workspace[0]
     for _ in range(times):
-        slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), False)
+        slope(w, w.state_at, peek(w.slopes_at, 0))
 
 
 def block(widths: tuple[int, ...], trajectories: int = 1) -> tuple[Arena, int]:
@@ -44,5 +44,5 @@ def rate(arena: Arena, flops: int, seconds: float, clock: Callable[[], float] = 
     """Floating-point operations per second of about so many seconds of right-hand sides."""
     times = max(3, int(seconds * 3e10 / flops))
     start = clock()
-    repeat(arena.workspace, arena.arena, arena.ctl, times)
+    repeat(arena.workspace, times)
     return flops * times / (clock() - start)

@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import numba
 import numpy as np
 from scipy.linalg.blas import dgemm
 
 import fastdln as dln
+from bench.blocks import repeat
 from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import Workload
@@ -27,21 +27,12 @@ from fastdln.engines.dense import executor
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
-from fastdln.kernels.memory import peek
 from fastdln.kernels.program import NT, TN, program
-from fastdln.kernels.steps import slope
 from fastdln.linalg import one_blas_thread
 
 WIDTHS = ("64-64-64", "128-128-128", "128-128-128-128", "256-256-256", "64-128-128-10", "8-256-256-8")
 METHODS = ("tsit5", "dop853")
 NOMINAL = 4e10  # operations per second by which the lengths of rounds are chosen
-
-
-@numba.njit(nogil=True)
-def repeat(workspace, arena, ctl, times):  # type: ignore[no-untyped-def]
-    w = workspace[0]
-    for _ in range(times):
-        slope(w, arena, ctl, w.state_at, peek(w.slopes_at, 0), False)
 
 
 def together(calls: Sequence[Callable[[], object]]) -> None:
@@ -89,7 +80,7 @@ class RightHandSides:
     def run(self, seconds: float) -> float:
         """Work for about so many seconds; returns the floating-point operations of all threads."""
         times = max(2, int(seconds * NOMINAL / self.flops))
-        together([lambda a=a: repeat(a.workspace, a.arena, a.ctl, times) for a in self.arenas])
+        together([lambda a=a: repeat(a.workspace, times) for a in self.arenas])
         return self.flops * times * len(self.arenas)
 
 

@@ -152,7 +152,7 @@ MUTANTS = (
     Mutant(
         "records-are-counted", "kernels/stabilized.py",
         "        ctl[SLOPES, l] -= ctl[STAGES, l] if ctl[ACTIVE, l] > 0.0 else 0.0", "        pass",
-        ("test_records.py::test_what_is_recorded_leaves_no_trace[rock-dense]",),
+        ("test_records.py::test_steps_within_steps_leave_no_trace[rock-dense]",),
     ),
     Mutant(
         "records-move-the-state", "kernels/steps.py",

@@ -114,6 +114,18 @@ def test_what_is_recorded_leaves_no_trace(method, engine):
                 kept = now
 
 
+@pytest.mark.parametrize("engine", ["lanes", "dense"])
+@pytest.mark.parametrize("method", ["dop853", "rock"])
+def test_steps_within_steps_leave_no_trace(method, engine):
+    """Where stability limits the steps, and records are ends of steps of their own."""
+    for weights, loss, t_end in stiff_ends()[:4]:
+        options = {"method": method, "rtol": 1e-3, "engine": engine, "record": ("loss", "learning_times")}
+        none, many = (dln.flow(weights, loss, (0, t_end), np.linspace(0, t_end, n)[1:], **options) for n in (1, 300))
+        assert none.n_rhs == many.n_rhs
+        assert none.learning_times == many.learning_times
+        assert all(np.array_equal(V, W) for V, W in zip(none.final, many.final, strict=True))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_record_does_not_depend_on_others(method):
     loss = dln.Quadratic(np.diag([60.0, 2.0, 1.0]))
