@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     # ---- records within steps
     Mutant(
-        "records-unchecked", "kernels/loop.py", "doubtful(w, arena) if w.check_most > 0.0 else 0", "0",
+        "records-unchecked", "kernels/loop.py", "left & doubtful(w, arena)\n", "left & doubtful(w, arena) * 0\n",
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[dop853-1e-06]",),
     ),
     Mutant(

@@ -50,8 +50,9 @@ class Arena:
             "scratch": recipe.hidden.n_scratch,
             "buffer": recipe.buffer,
             "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.factors,
-            "output_factors": method.sizes["output_terms"],
+            "output_factors": max(method.sizes["output_terms"], method.sizes.get("other_terms", 0)),
             "dense": method.dense.size,
+            "other_dense": 0 if method.other_dense is None else method.other_dense.size,
             "sums": 2 * network.depth, "strengths": modes, "thresholds": modes, "seen": learning.PASSES * modes,
             **{f"ends{i}": -(-modes // unit) * unit for i in range(learning.KNOWN)},
         }  # fmt: skip
@@ -64,8 +65,10 @@ class Arena:
             places[name] = at
             at += entries * sizes["entry"]
         tolerance = (places["tolerance"] - self.arena.ctypes.data) // item
-        dense = (places["dense"] - self.arena.ctypes.data) // item
-        self.arena[dense : dense + method.dense.size * lanes] = np.repeat(method.dense.ravel(), lanes)
+        for name, dense in (("dense", method.dense), ("other_dense", method.other_dense)):
+            if dense is not None:
+                at = (places[name] - self.arena.ctypes.data) // item
+                self.arena[at : at + dense.size * lanes] = np.repeat(dense.ravel(), lanes)
         self.arena[tolerance : tolerance + lanes] = recipe.problem.rtol
 
         self.ctl = np.zeros((method.control_rows, lanes))

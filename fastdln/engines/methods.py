@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdln.integrate import control, stabilized
 from fastdln.integrate.control import Gains
-from fastdln.integrate.output import check
+from fastdln.integrate.output import Output, outputs
 from fastdln.integrate.schedule import schedule
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
@@ -33,6 +33,7 @@ class MethodLayout:
     dense: NDArray[Any]  # polynomials of the continuous output
     factors: int  # of stages and errors
     control_rows: int
+    other_dense: NDArray[Any] | None = None  # those of the output that is tried next
     stages: tuple[tuple[int, tuple[int, ...], int], ...] = ()  # rows of the schedule, for straight-line code
     states: tuple[str, ...] = ()  # vectors beside those of every method
     mixed: int = 0  # addresses that a loop tabulates itself
@@ -44,7 +45,7 @@ def vectors(method: Tableau | Stabilized) -> int:
     """Vectors of the size of a state that a method needs beside the four of every method."""
     if isinstance(method, Stabilized):
         return STABILIZED_SLOPES + len(STABILIZED_STATES)
-    return len(method.rows) + (check(method) is not None)
+    return len(method.rows) + (len(outputs(method)) > 1)
 
 
 def gains(method: Tableau | Stabilized) -> Gains:
@@ -60,18 +61,26 @@ def growth_limits(method: Tableau | Stabilized, rtol: float) -> tuple[float, flo
     return control.followed(control.stability_polynomial(method), method.order, rtol), 0.0
 
 
-def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any]) -> MethodLayout:
-    """Lay out a method for the loop that runs it."""
+def tried(method: Tableau, adaptive: bool) -> tuple[Output, ...]:
+    """The outputs of a method that are tried; its own alone with fixed steps, which have no tolerance to be held to."""
+    return outputs(method) if adaptive else outputs(method)[-1:]
+
+
+def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], adaptive: bool) -> MethodLayout:
+    """Lay out a method for the loop that runs it, with ``adaptive`` or fixed steps."""
     if isinstance(method, Stabilized):
         return _stabilized(method, rtol, dtype)
-    plan, checked = schedule(method, dtype), check(method)
+    plan, (*cubic, own) = schedule(method, dtype), tried(method, adaptive)
+    first = cubic[0] if cubic else own
     return MethodLayout(
         slopes=len(method.rows),
         sizes={
             "stages": method.stages,
             "extra": len(method.extra),
             "degree": plan.dense.shape[1],
-            "output_terms": len(method.rows),
+            "output_terms": len(first.dense),
+            "other_terms": len(own.dense),
+            "checked": bool(cubic),
             "estimates": plan.estimates,
             "error_terms": len(plan.error_index),
             "error_weight": plan.error_weight,
@@ -84,12 +93,14 @@ def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any]) -> 
             "weights": plan.weights,
             "error_index": plan.error_index,
             "sequence": plan.sequence,
-            "slant": np.zeros(0, dtype) if checked is None else checked.slant.astype(dtype),
+            "slant": first.slant.astype(dtype),
+            "other_slant": own.slant.astype(dtype),
         },
-        dense=plan.dense,
+        dense=first.dense.astype(dtype),
+        other_dense=own.dense.astype(dtype) if cubic else None,
         factors=len(plan.weights),
         control_rows=ROWS,
-        states=() if checked is None else ("within",),
+        states=("within",) if cubic else (),
         stages=tuple(
             (int(kind), tuple(map(int, plan.slopes[first : first + terms])), int(weight))
             for kind, terms, first, weight in plan.stages[1 : method.stages]

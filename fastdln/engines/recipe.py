@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdln.engines.growth import growth_caps, hidden_growth, least_losses, look_sizes
-from fastdln.engines.methods import MethodLayout, gains, lay_out
+from fastdln.engines.methods import MethodLayout, gains, lay_out, tried
 from fastdln.engines.problem import Problem
-from fastdln.integrate.output import check
 from fastdln.integrate.tableau import Tableau
 from fastdln.kernels import straight
 from fastdln.kernels.growth import Growth
@@ -74,7 +73,7 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     """Plan the products and lay out the method for a problem."""
     network, dtype = problem.network, problem.start.dtype
     plan = program(network.widths, problem.loss.input_gram is not None, watched(problem), executor.unit(dtype))
-    method = lay_out(problem.method, problem.rtol, dtype)
+    method = lay_out(problem.method, problem.rtol, dtype, problem.step is None)
     entry_bytes = executor.lanes * dtype.itemsize
     observed = plan.observe + (plan.project if "strengths" in problem.raw else ())
     hidden = hidden_growth(problem, plan, executor.unit(dtype))
@@ -208,11 +207,14 @@ def numbers(problem: Problem) -> dict[str, float]:
 
 
 def _check(problem: Problem) -> dict[str, float]:
-    """Where continuous output is checked: with fixed steps there is no tolerance to hold it against."""
-    checked = check(problem.method) if isinstance(problem.method, Tableau) and problem.step is None else None
-    if checked is None:
-        return {"check_theta": 0.0, "check_most": 0.0}
-    return {"check_theta": checked.theta, "check_most": checked.most}
+    """Where continuous output is checked, and how much is let pass."""
+    both = tried(problem.method, problem.step is None) if isinstance(problem.method, Tableau) else ()
+    if len(both) < 2:
+        return dict.fromkeys(("check_theta", "check_most", "other_theta", "other_most"), 0.0)
+    first, own = both
+    return {
+        "check_theta": first.theta, "check_most": first.most, "other_theta": own.theta, "other_most": own.most,
+    }  # fmt: skip
 
 
 def _constants(problem: Problem, plan: Program) -> NDArray[Any]:

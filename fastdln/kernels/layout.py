@@ -14,8 +14,10 @@ from fastdln.kernels.vectors import KERNELS
 _LIMITS = (
     "second_growth_cap",  # growth_cap for RKC2, relative to the other one
     "excess_scale",  # of the excess loss, to compare it with the square of the residual
-    "check_theta",  # where continuous output is checked, and from what defect on it is wrong, or 0
+    "check_theta",  # where continuous output is checked, and above what norm of its defect it is wrong
     "check_most",
+    "other_theta",  # and the other one that is tried
+    "other_most",
     "timing",  # how well strengths meet their thresholds at learning times
 )
 _SIZES = (
@@ -27,6 +29,8 @@ _SIZES = (
     "extra",  # further stages that continuous output needs
     "degree",  # of the continuous output
     "output_terms",  # of the continuous output
+    "other_terms",  # of the other one that is tried
+    "checked",  # whether continuous output is checked
     "estimates",  # error estimates: 1 or 2
     "error_terms",  # slopes that take part in them
     "error_weight",  # number of the first weight of theirs
@@ -82,7 +86,7 @@ _SIZES = (
     "shown",  # and the layer at which stiffness is looked for before they take over
     "resumed",  # and whether trajectories come from another loop
     "longest",  # and number of its highest degree
-    "passes",  # of the search for learning times in this step
+    "passes",  # of the search for learning times in this step, in the lanes that it is for at present
     "certify",  # address of the check of the certified finish, or 0
     "search",  # address of the search for learning times, or 0
     "execute_rhs",  # addresses of what executes the programs: the interpreter, or straight-line code
@@ -141,6 +145,8 @@ ADDRESSES = (
     "dense_at",  # polynomials of the continuous output, per lane, and the table of addresses of what they multiply
     "output_table_at",
     "slant_at",  # weights of the slopes in the derivative of continuous output where it is checked
+    "other_dense_at",  # both of the other one that is tried
+    "other_slant_at",
     "sequence_at",
     "defect_at",  # table of addresses of what the defect of continuous output is made of
     "rock_at",  # tables of the stabilized methods, and the table of addresses of what they combine

@@ -245,6 +245,8 @@ def aim(w, l, passes):
     table, last, wanted, found = table_of(w, l), KNOWN + passes, 0, 0
     h, back, further = peek_real(table, LENGTH), peek_real(table, LENGTH + 1), peek_real(table, LENGTH + 2)
     first = OLDEST if further > 0.0 else BEFORE if back > 0.0 else START
+    if w.checked:  # states within the step may be off the curve of the steps before by some tolerances
+        first = START
     poke_real(table, OLDEST, -(back + further) / h)
     poke_real(table, BEFORE, -back / h)
     poke_real(table, START, 0.0)

@@ -27,7 +27,18 @@ from fastdln.kernels.control import (
 from fastdln.kernels.layout import AWAIT, CANCEL, PREPARE, SEE
 from fastdln.kernels.memory import peek, poke, poke_real, view
 from fastdln.kernels.queue import fill_lanes, output, output_at_rest, record_due, release
-from fastdln.kernels.steps import ask, doubtful, errors, extra_stages, locate, renew, stages, step_within, watch
+from fastdln.kernels.steps import (
+    ask,
+    change_output,
+    doubtful,
+    errors,
+    extra_stages,
+    locate,
+    renew,
+    stages,
+    step_within,
+    watch,
+)
 from fastdln.kernels.vectors import invoke
 
 
@@ -70,13 +81,38 @@ def output_by_steps(w, arena, ctl, due):
 @part
 def locate_by_steps(w, arena, passed):
     """As `fastdln.kernels.steps.locate`, by steps of their own."""
-    found = 0
+    found, w.passes = 0, 0
     while passed != 0:
         ask(w, PREPARE, passed)
         step_within(w, arena)
         passed = ask(w, SEE, passed)
         found += peek(w.flags_at, 1)
     return found
+
+
+@part
+def checked_output(w, arena, ctl, due, passed):
+    """Records and learning times of this step, from the first output that is right; returns how many were learned.
+
+    First the cubic is tried, which needs no further stages, then the method's own.
+    """
+    learned, left = 0, due | passed
+    for own in range(2):
+        if left == 0:
+            break
+        if own:
+            extra_stages(w)
+            change_output(w)
+        wrong = left & doubtful(w, arena)
+        output(w, ctl, due & left & ~wrong, False)
+        learned += locate(w, passed & left & ~wrong)
+        left = wrong
+        if own:
+            change_output(w)
+    if left:
+        output_by_steps(w, arena, ctl, due & left)
+        learned += locate_by_steps(w, arena, passed & left)
+    return learned
 
 
 @part
@@ -125,14 +161,13 @@ def integrate(workspace, memory, control, shared):
         if w.history:
             note_history(w, ctl)
         if due | passed:
-            if w.extra:
-                extra_stages(w)
-            within = doubtful(w, arena) if w.check_most > 0.0 else 0
-            output(w, ctl, due & ~within, ready and w.check_most == 0.0)
-            opened -= locate(w, passed & ~within)
-            if within & (due | passed):
-                output_by_steps(w, arena, ctl, due & within)
-                opened -= locate_by_steps(w, arena, passed & within)
+            if w.checked:
+                opened -= checked_output(w, arena, ctl, due, passed)
+            else:
+                if w.extra:
+                    extra_stages(w)
+                output(w, ctl, due, ready)
+                opened -= locate(w, passed)
         advance(w, rejected)
         if w.certify:
             finished |= certify(w, arena, ctl, ~(finished | rejected))

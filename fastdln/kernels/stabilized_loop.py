@@ -156,7 +156,7 @@ def output_by_steps(w, arena, ctl, due):
 @part
 def locate_by_steps(w, arena, ctl, passed):
     """As `fastdln.kernels.steps.locate`, by steps of their own."""
-    found = 0
+    found, w.passes = 0, 0
     while passed != 0:
         ask(w, PREPARE, passed)
         step_within(w, arena, ctl, passed)

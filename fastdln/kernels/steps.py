@@ -252,7 +252,7 @@ def interpolate(w):
 @part
 def locate(w, passed):
     """Find by continuous output where modes passed their thresholds in these lanes; returns how many did."""
-    found = 0
+    found, w.passes = 0, 0
     while passed != 0:
         ask(w, PREPARE, passed)
         interpolate(w)
@@ -293,6 +293,16 @@ def defect_sums(w, arena, moved, k):
     for l in range(w.lanes):
         arena[f + l], arena[f + w.lanes + l], arena[f + 2 * w.lanes + l] = 1.0, -1.0, -arena[step + l]
     layer_sums(w, w.defect_at, w.sequence_at, w.output_factors_at, 3, w.sums_at)
+
+
+@part
+def change_output(w):
+    """Go from the one continuous output that is tried to the other, or back."""
+    w.dense_at, w.other_dense_at = w.other_dense_at, w.dense_at
+    w.slant_at, w.other_slant_at = w.other_slant_at, w.slant_at
+    w.check_theta, w.other_theta = w.other_theta, w.check_theta
+    w.check_most, w.other_most = w.other_most, w.check_most
+    w.output_terms, w.other_terms = w.other_terms, w.output_terms
 
 
 @part

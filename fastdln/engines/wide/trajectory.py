@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.chunk import Results
 from fastdln.engines.growth import hides_growth
+from fastdln.engines.methods import tried
 from fastdln.engines.problem import Problem
 from fastdln.engines.recipe import goals, timing
 from fastdln.engines.wide.control import Control
@@ -21,7 +23,6 @@ from fastdln.engines.wide.layers import factored_numbers, formed_numbers
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
-from fastdln.integrate.output import check
 from fastdln.kernels.begin import DOWN, DOWN_SINGLE
 from fastdln.kernels.certificate import EVERY
 from fastdln.kernels.learning import KNOWN
@@ -39,8 +40,7 @@ class Trajectory:
         self._stages = [np.array(row) for row in rows]
         estimates = tableau.errors or ((0.0,),)
         self._errors = [np.array([*row, *[0.0] * (main - len(row))]) for row in estimates]
-        self._dense = np.array(tableau.dense)
-        self._check = check(tableau) if problem.step is None else None
+        self._outputs_tried = tried(tableau, problem.step is None)
         self._inner = len(rows)  # the first slope of steps within the step
         self._probe = probe(problem)
         slopes = slope_count(problem)
@@ -143,9 +143,7 @@ class Trajectory:
         self._lengths = [control.step, *self._lengths][: KNOWN - 1]
         search = Search(self._ends, self._lengths, self._goals, self._timing)
         if search.theta is not None or control.next_output <= control.due_limit:
-            for s in range(last + 1, len(self._stages)):
-                self._slope(h, s)
-            state = self._step_within if self._doubtful(h, stage) else self._interpolated
+            state = self._between(h, stage)
             self._output(h, state)
             self._learn(h, search, state)
         for layer in field.layers:
@@ -218,13 +216,20 @@ class Trajectory:
         while control.next_output <= control.due_limit:
             self._record(state(h, (control.next_output - control.time) / control.step))
 
-    def _doubtful(self, h: float, after: Mix) -> bool:
-        """Whether continuous output is wrong in this step, as `fastdln.kernels.steps.doubtful` tells."""
-        if self._check is None:
-            return False
-        self._slope_at(self._interpolated(h, self._check.theta), self._inner)
-        defect = self._terms.sum(h * np.append(self._check.slant, -1.0))
-        return not math.sqrt(self._norm(after, defect)) <= self._check.most
+    def _between(self, h: float, after: Mix) -> Callable[[float, float], Mix]:
+        """What tells the weights within this step: the first output that is right, or steps within the step."""
+        for output in self._outputs_tried:
+            for s in range(self._tableau.stages, len(output.dense)):
+                self._slope(h, s)
+            state = partial(self._interpolated, output.dense)
+            if output.most == math.inf:
+                return state
+            self._slope_at(state(h, output.theta), self._inner)
+            weights = np.zeros(self._inner + 1)
+            weights[: len(output.slant)], weights[self._inner] = output.slant, -1.0
+            if math.sqrt(self._norm(after, self._terms.sum(h * weights))) <= output.most:
+                return state
+        return self._step_within
 
     def _step_within(self, h: float, theta: float) -> Mix:
         """The weights at t + theta h by a step of its own from the beginning of the step."""
@@ -244,10 +249,10 @@ class Trajectory:
         if self._control.reached == 0 and self._control.next_output == 0:
             self._record(START)
 
-    def _interpolated(self, h: float, theta: float) -> Mix:
+    def _interpolated(self, dense: NDArray[np.float64], h: float, theta: float) -> Mix:
         """The weights at t + theta h by continuous output."""
-        powers = theta ** np.arange(1, self._dense.shape[1] + 1)
-        return self._terms.stage(h * (self._dense @ powers))
+        powers = theta ** np.arange(1, dense.shape[1] + 1)
+        return self._terms.stage(h * (dense @ powers))
 
     def _record(self, stage: Mix) -> None:
         """Write the next record, of the state ``stage``."""
@@ -292,7 +297,7 @@ def _worst(squares: list[float]) -> float:
 def probe(problem: Problem) -> int:
     """The number of the slope of recorded states: after those of a step, and of steps within it."""
     tableau = problem.tableau
-    within = tableau.stages - 2 if problem.step is None and check(tableau) is not None else 0
+    within = tableau.stages - 2 if len(tried(tableau, problem.step is None)) > 1 else 0
     return len(tableau.rows) + within
 
 
