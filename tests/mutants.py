@@ -123,7 +123,7 @@ MUTANTS = (
         ("test_hidden_growth.py::test_vectors_that_are_nearly_at_right_angles_to_what_grows",),
     ),
     Mutant(
-        "growth-looks-at-any-attempt", "kernels/loop.py", "while empty != 0 and phase == 0:", "while empty != 0:",
+        "growth-looks-at-any-attempt", "kernels/loop.py", "        if phase == 0:\n", "        if phase >= 0:\n",
         ("test_hidden_growth.py::test_the_rate_is_that_of_the_trajectory_alone",),
     ),
     Mutant(

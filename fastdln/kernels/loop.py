@@ -137,6 +137,22 @@ def advance(w, rejected):
         invoke(w.blend, last_slope, first_slope, w.mask_at, w.entries)
 
 
+@part
+def refill(w, arena, ctl, shared, empty, opened):
+    """Begin trajectories from the queue in empty lanes; returns the lanes that are still empty, and modes to learn."""
+    while empty != 0:
+        new, change = fill_lanes(w, arena, ctl, shared, empty)
+        if new == 0:
+            break
+        finished, opened = begin(w, arena, ctl, new, opened + change)
+        if w.certify:
+            finished |= certify(w, arena, ctl, new & ~finished)
+        output_at_rest(w, arena, ctl, finished)
+        opened -= release(w, arena, ctl, shared, finished)
+        empty = (empty & ~new) | finished
+    return empty, opened
+
+
 @kernel
 def integrate(workspace, memory, control, shared):
     """Integrate trajectories from the queue until it is empty or the call is cancelled."""
@@ -144,16 +160,8 @@ def integrate(workspace, memory, control, shared):
     every_lane, opened, phase = (1 << w.lanes) - 1, 0, 0
     empty = every_lane
     while shared[CANCEL] == 0:
-        while empty != 0 and phase == 0:
-            new, change = fill_lanes(w, arena, ctl, shared, empty)
-            if new == 0:
-                break
-            finished, opened = begin(w, arena, ctl, new, opened + change)
-            if w.certify:
-                finished |= certify(w, arena, ctl, new & ~finished)
-            output_at_rest(w, arena, ctl, finished)
-            opened -= release(w, arena, ctl, shared, finished)
-            empty = (empty & ~new) | finished
+        if phase == 0:
+            empty, opened = refill(w, arena, ctl, shared, empty, opened)
         if empty == every_lane:
             break
         w.renew = w.n_norms > 0 and phase == w.every - 1

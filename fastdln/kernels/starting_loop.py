@@ -12,16 +12,14 @@ import math
 
 import numpy as np
 
-from fastdln.kernels.begin import begin
 from fastdln.kernels.certificate import certify
 from fastdln.kernels.compile import kernel, part
 from fastdln.kernels.control import ATTEMPTS, CONTROL_ROWS, DUE_LIMIT, REACHED, STEP
 from fastdln.kernels.layout import CANCEL, COUNT_RHS, STIFF
-from fastdln.kernels.loop import advance, note_history, step
+from fastdln.kernels.loop import advance, note_history, refill, step
 from fastdln.kernels.memory import peek, place, poke, poke_real, view
 from fastdln.kernels.queue import (
     clear,
-    fill_lanes,
     open_modes,
     output,
     output_at_rest,
@@ -114,17 +112,9 @@ def integrate(workspace, memory, control, shared):
     every_lane, opened, phase = (1 << w.lanes) - 1, 0, 0
     empty = every_lane
     while shared[CANCEL] == 0:
-        while empty != 0 and phase == 0:
+        if phase == 0:
             forget(w, ctl, empty)
-            new, change = fill_lanes(w, arena, ctl, shared, empty)
-            if new == 0:
-                break
-            finished, opened = begin(w, arena, ctl, new, opened + change)
-            if w.certify:
-                finished |= certify(w, arena, ctl, new & ~finished)
-            output_at_rest(w, arena, ctl, finished)
-            opened -= release(w, arena, ctl, shared, finished)
-            empty = (empty & ~new) | finished
+            empty, opened = refill(w, arena, ctl, shared, empty, opened)
         if empty == every_lane:
             break
         w.renew = w.n_norms > 0 and phase == w.every - 1
