@@ -150,9 +150,9 @@ MUTANTS = (
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[rock-0.001]",),
     ),
     Mutant(
-        "records-are-counted", "kernels/stabilized.py",
-        "        ctl[SLOPES, l] -= ctl[STAGES, l] if ctl[ACTIVE, l] > 0.0 else 0.0", "        pass",
-        ("test_records.py::test_steps_within_steps_leave_no_trace[rock-dense]",),
+        "records-by-few-stages", "kernels/stabilized.py", "            highest = int(ctl[DEGREE, l])\n    w.next_at",
+        "            highest = 1\n    w.next_at",
+        ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[rock-0.001]",),
     ),
     Mutant(
         "records-move-the-state", "kernels/steps.py",

@@ -12,6 +12,7 @@ from tests.hidden import network
 
 METHODS = ("tsit5", "bs3", "dp5", "dop853", "rock", "rkc2", "auto")
 ENGINES = ("lanes", "dense", "wide")
+WORST = (2, 17, 22, 31, 56, 103, 166)  # of the random networks, those that came nearest to what is allowed
 
 
 def product(weights):
@@ -70,8 +71,9 @@ def excess(weights, loss, t_end, method, rtol):
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-8])
 @pytest.mark.parametrize("method", METHODS[:-1])
 def test_records_are_as_right_as_the_ends_of_their_steps(method, rtol):
-    few = 12 if method == "rkc2" else 36
-    for weights, loss, t_end in [*stiff_ends()[: few // 3], *hidden()[:few], *random_networks(few, 0)]:
+    cases = random_networks(200, 0)
+    some = cases[::20] if method == "rkc2" else [*cases[::5], *(cases[k] for k in WORST)]
+    for weights, loss, t_end in [*stiff_ends(), *hidden(), *some]:
         assert excess(weights, loss, t_end, method, rtol) <= 20
 
 

@@ -18,9 +18,7 @@ from fastdln.integrate.interpolate import hermite
 from fastdln.integrate.tableau import Tableau
 
 ENLARGED = 5.0  # the error of output, in units of that of the step, from which on it is checked
-# Errors that are let pass, in units of the tolerance.  The cubic errs by what is left of stiff motion, which is at the
-# ends, too.
-MOST, MOST_OF_CUBIC = 4.0, 8.0
+MOST = 3.0  # error that is let pass, in units of the tolerance
 GROWING = 1.0  # the largest z of growth that is looked at
 
 
@@ -39,15 +37,15 @@ def outputs(tableau: Tableau) -> tuple[Output, ...]:
 
     The cubic needs no stages beyond those of the step, and is given over its slopes only.
     """
-    own = _checked(tableau, np.array(tableau.dense), MOST)
+    own = _checked(tableau, np.array(tableau.dense))
     if not np.isfinite(own.most):
         return (own,)
     cubic = np.zeros((tableau.stages, own.dense.shape[1]))
     cubic[:, :3] = hermite(tableau.b)
-    return _checked(tableau, cubic, MOST_OF_CUBIC, needed=True), own
+    return _checked(tableau, cubic, needed=True), own
 
 
-def _checked(tableau: Tableau, dense: NDArray[np.float64], most: float, needed: bool = False) -> Output:
+def _checked(tableau: Tableau, dense: NDArray[np.float64], needed: bool = False) -> Output:
     """Output with its check, where that is ``needed`` or found to be.
 
     On y' = z y with z from the end of stability to GROWING, the error of the output anywhere in the step is known from
@@ -74,7 +72,7 @@ def _checked(tableau: Tableau, dense: NDArray[np.float64], most: float, needed: 
         return unchecked
     worst = np.min(ratios, axis=0)
     at = int(np.argmax(worst))
-    return Output(dense, float(theta[at]), slants[at] @ dense.T, most * float(worst[at]))
+    return Output(dense, float(theta[at]), slants[at] @ dense.T, MOST * float(worst[at]))
 
 
 def _scalar(tableau: Tableau, z: float) -> tuple[NDArray[np.float64], list[float]]:

@@ -555,20 +555,22 @@ def doubtful_at(w, arena, ctl, theta):
 def step_within(w, arena, ctl, lanes):
     """The states at theta (per lane) in some lanes, each by a step of ROCK4 of its own, into the place of outputs.
 
-    Slopes and stages between the ends of the step are overwritten.
+    They take the stages of the whole step, which are known to be stable.  Slopes and stages between its ends are
+    overwritten.
     """
-    theta = place(w, w.theta_at)
+    theta, highest = place(w, w.theta_at), 1
     for l in range(w.lanes):
         ctl[WHOLE, l] = ctl[STEP, l]
-        ctl[STEP, l] *= arena[theta + l] if (lanes >> l) & 1 else 0.0
-    highest, _, _ = count_stages(w, ctl)
+        within = (lanes >> l) & 1
+        ctl[STEP, l] *= arena[theta + l] if within else 0.0
+        if within and ctl[DEGREE, l] > highest:
+            highest = int(ctl[DEGREE, l])
     w.next_at, w.within_at = w.within_at, w.next_at
     g, other = recurrence(w, arena, ctl, highest, False)
     finish(w, arena, ctl, g, other)
     w.next_at, w.within_at, w.stage2_at = w.within_at, w.stage2_at, w.next_at
     for l in range(w.lanes):
         ctl[STEP, l] = ctl[WHOLE, l]
-        ctl[SLOPES, l] -= ctl[STAGES, l] if ctl[ACTIVE, l] > 0.0 else 0.0  # what records need is not counted
 
 
 @part
