@@ -162,10 +162,10 @@ def flow(
     any basis and depth, are then right within 10 rtol (bs3, rkc2: 30 rtol).
 
     Between the ends of steps records are the method's continuous output.  That of dop853 and rock enlarges what is left
-    of stiff motion where steps are as long as stability lets them be; there its defect h (du/dt - f(u)) is looked at,
-    and where it is too large dop853 goes on to, or begins with, the cubic through the ends, and both to steps of their
-    own within the step, one for each record.  Records leave no trace: final weights, counts, status and learning times
-    are bitwise the same whatever is recorded, and when.
+    of stiff motion where steps are as long as stability lets them be; so its defect h (du/dt - f(u)) is looked at, and
+    where it is too large dop853 goes on to the cubic through the ends, and both to steps of their own within the step,
+    one for each record.  Records leave no trace: final weights, counts, status and learning times are bitwise the same
+    whatever is recorded, and when.
 
     Trajectories are bitwise the same whatever the batch they are in, its order, and the number of threads; with the
     lanes engine also whatever the number of lanes.  With the wide engine they depend on the BLAS library.

@@ -63,24 +63,24 @@ def growth_limits(method: Tableau | Stabilized, rtol: float) -> tuple[float, flo
 
 def tried(method: Tableau, adaptive: bool) -> tuple[Output, ...]:
     """The outputs of a method that are tried; its own alone with fixed steps, which have no tolerance to be held to."""
-    return outputs(method) if adaptive else outputs(method)[-1:]
+    return outputs(method) if adaptive else outputs(method)[:1]
 
 
 def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], adaptive: bool) -> MethodLayout:
     """Lay out a method for the loop that runs it, with ``adaptive`` or fixed steps."""
     if isinstance(method, Stabilized):
         return _stabilized(method, rtol, dtype)
-    plan, (*cubic, own) = schedule(method, dtype), tried(method, adaptive)
-    first = cubic[0] if cubic else own
+    plan, (own, *others) = schedule(method, dtype), tried(method, adaptive)
+    other = others[0] if others else own
     return MethodLayout(
         slopes=len(method.rows),
         sizes={
             "stages": method.stages,
             "extra": len(method.extra),
             "degree": plan.dense.shape[1],
-            "output_terms": len(first.dense),
-            "other_terms": len(own.dense),
-            "checked": bool(cubic),
+            "output_terms": len(own.dense),
+            "other_terms": len(other.dense),
+            "checked": bool(others),
             "estimates": plan.estimates,
             "error_terms": len(plan.error_index),
             "error_weight": plan.error_weight,
@@ -93,14 +93,14 @@ def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], ada
             "weights": plan.weights,
             "error_index": plan.error_index,
             "sequence": plan.sequence,
-            "slant": first.slant.astype(dtype),
-            "other_slant": own.slant.astype(dtype),
+            "slant": own.slant.astype(dtype),
+            "other_slant": other.slant.astype(dtype),
         },
-        dense=first.dense.astype(dtype),
-        other_dense=own.dense.astype(dtype) if cubic else None,
+        dense=own.dense.astype(dtype),
+        other_dense=other.dense.astype(dtype) if others else None,
         factors=len(plan.weights),
         control_rows=ROWS,
-        states=("within",) if cubic else (),
+        states=("within",) if others else (),
         stages=tuple(
             (int(kind), tuple(map(int, plan.slopes[first : first + terms])), int(weight))
             for kind, terms, first, weight in plan.stages[1 : method.stages]

@@ -211,9 +211,9 @@ def _check(problem: Problem) -> dict[str, float]:
     both = tried(problem.method, problem.step is None) if isinstance(problem.method, Tableau) else ()
     if len(both) < 2:
         return dict.fromkeys(("check_theta", "check_most", "other_theta", "other_most"), 0.0)
-    first, own = both
+    own, cubic = both
     return {
-        "check_theta": first.theta, "check_most": first.most, "other_theta": own.theta, "other_most": own.most,
+        "check_theta": own.theta, "check_most": own.most, "other_theta": cubic.theta, "other_most": cubic.most,
     }  # fmt: skip
 
 

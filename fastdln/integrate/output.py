@@ -33,7 +33,7 @@ class Output(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def outputs(tableau: Tableau) -> tuple[Output, ...]:
-    """The outputs of a method, in the order in which they are tried: the cubic, where the method's own is checked.
+    """The outputs of a method, in the order in which they are tried: its own and, where that is checked, the cubic.
 
     The cubic needs no stages beyond those of the step, and is given over its slopes only.
     """
@@ -42,7 +42,7 @@ def outputs(tableau: Tableau) -> tuple[Output, ...]:
         return (own,)
     cubic = np.zeros((tableau.stages, own.dense.shape[1]))
     cubic[:, :3] = hermite(tableau.b)
-    return _checked(tableau, cubic, needed=True), own
+    return own, _checked(tableau, cubic, needed=True)
 
 
 def _checked(tableau: Tableau, dense: NDArray[np.float64], needed: bool = False) -> Output:

@@ -94,20 +94,20 @@ def locate_by_steps(w, arena, passed):
 def checked_output(w, arena, ctl, due, passed):
     """Records and learning times of this step, from the first output that is right; returns how many were learned.
 
-    First the cubic is tried, which needs no further stages, then the method's own.
+    First the method's own is tried, then the cubic.
     """
     learned, left = 0, due | passed
-    for own in range(2):
+    extra_stages(w)
+    for cubic in range(2):
         if left == 0:
             break
-        if own:
-            extra_stages(w)
+        if cubic:
             change_output(w)
         wrong = left & doubtful(w, arena)
         output(w, ctl, due & left & ~wrong, False)
         learned += locate(w, passed & left & ~wrong)
         left = wrong
-        if own:
+        if cubic:
             change_output(w)
     if left:
         output_by_steps(w, arena, ctl, due & left)
