@@ -27,9 +27,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 FREE = {"test_control", "test_docstrings", "test_network", "test_scan_spec", "test_stages", "test_tiles"}
 # Of these only targets, starts and references do, or they take long for what they do.
 PREPARED = {
-    *("test_certified", "test_choose", "test_cli", "test_evaluation", "test_exact_networks", "test_examples"),
-    *("test_failures", "test_figures", "test_flow", "test_invariance", "test_itinerary", "test_learning_times"),
-    *("test_program", "test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_stabilized"),
+    *("test_arguments", "test_cache", "test_certified", "test_choose", "test_cli", "test_cli_interrupts"),
+    *("test_evaluation", "test_exact_networks", "test_examples", "test_failures", "test_figures", "test_files"),
+    *("test_flow", "test_hidden_growth", "test_invariance", "test_itinerary", "test_learning_times", "test_memory"),
+    *("test_program", "test_records", "test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_moved"),
+    *("test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_stabilized", "test_step_sequences"),
     *("test_stiff", "test_tableaus", "test_trajectories"),
 }
 

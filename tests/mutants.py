@@ -72,7 +72,7 @@ MUTANTS = (
         ("test_control.py::test_what_ends_a_trajectory",),
     ),
     Mutant(
-        "first-step-hides-nan", "kernels/begin.py", "not mean <= worst", "mean > worst",
+        "first-step-hides-nan", "kernels/steps.py", "not mean <= worst", "mean > worst",
         ("test_failures.py::test_a_bad_start_fails_alone",),
     ),
     Mutant(
@@ -344,7 +344,7 @@ MUTANTS = (
         ("test_scan_store.py::test_nothing_of_a_torn_line_stays",),
     ),
     Mutant(
-        "journal-before-the-data", "scan/store.py", "sync(folder / array", "str(folder / array",
+        "journal-before-the-data", "scan/disk.py", "        os.fsync(descriptor)\n    finally", "    finally",
         ("test_scan_store.py::test_data_are_on_the_disk_before_their_line",),
     ),
     Mutant(
@@ -352,7 +352,7 @@ MUTANTS = (
         ("test_scan_store.py::test_data_are_on_the_disk_before_their_line",),
     ),
     Mutant(
-        "empty-chunks-left-out", "scan/store.py", '"array.write_empty_chunks": True',
+        "empty-chunks-left-out", "scan/chunks.py", '"array.write_empty_chunks": True',
         '"array.write_empty_chunks": False',
         ("test_scan_store.py::test_every_unit_is_on_the_disk_even_if_nothing_was_learned",),
     ),
@@ -367,8 +367,8 @@ MUTANTS = (
         "joined(learned, new._learning_times)", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
     ),
     Mutant(
-        "tolerance-of-zero-layers", "arguments.py", "np.where(usable, np.minimum(least, size), least)",
-        "np.minimum(least, size)", ("test_flow.py::test_the_absolute_tolerance_follows_each_start[dense]",),
+        "tolerance-of-zero-layers", "arguments.py", "return np.where(usable, size, np.inf)", "return size",
+        ("test_flow.py::test_the_absolute_tolerance_follows_each_start[dense]",),
     ),
     Mutant(
         "cache-ignores-edits", "kernels/compile.py", "source.read_bytes()", 'b""',
@@ -383,7 +383,7 @@ MUTANTS = (
         ("test_losses.py::test_modes_decompose_the_target_with_fixed_signs",),
     ),
     Mutant(
-        "whitened-by-too-much", "losses.py", "(Y @ Qt.T) @ P.T if whiten", "(Y @ Qt.T / S) @ P.T if whiten",
+        "whitened-by-too-much", "losses.py", "(Y @ Qt.T) @ P.T if boolean", "(Y @ Qt.T / S) @ P.T if boolean",
         ("test_losses.py::test_whitened_target_is_that_of_whitened_data",),
     ),
     Mutant(
@@ -426,8 +426,8 @@ MUTANTS = (
         ("test_classification.py::test_ranks_pivots_and_tightened_pairs_agree_with_the_residual_blocks",),
     ),
     Mutant(
-        "alignment-of-the-kernel", "theory/tangent/measures.py", "norm(grams(arrays, loss.input_root)) * left",
-        "norm(grams(arrays, None)) * left",
+        "alignment-of-the-kernel", "theory/tangent/measures.py", "(norm(grams(arrays, loss.input_root)) * _square(R))",
+        "(norm(grams(arrays, None)) * _square(R))",
         ("test_tangent.py::test_alignment_is_its_definition_and_the_rate_of_the_loss",),
     ),
     Mutant(
