@@ -344,7 +344,8 @@ MUTANTS = (
         ("test_scan_store.py::test_nothing_of_a_torn_line_stays",),
     ),
     Mutant(
-        "journal-before-the-data", "scan/disk.py", "        os.fsync(descriptor)\n    finally", "    finally",
+        "journal-before-the-data", "scan/disk.py", "dst_dir_fd=folder)\n        os.fsync(descriptor)",
+        "dst_dir_fd=folder)",
         ("test_scan_store.py::test_data_are_on_the_disk_before_their_line",),
     ),
     Mutant(
