@@ -438,3 +438,19 @@ def test_progress_reports_until_all_are_done(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "5/5" in err
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
+def test_a_flow_towards_a_huge_target_begins(engine):
+    """Its first slope is so far above the tolerance that its square overflows."""
+    rng = np.random.default_rng(0)
+    start = (rng.standard_normal((3, 2)), rng.standard_normal((2, 3)))
+    sol = dln.flow(start, dln.Quadratic(1e150 * np.diag([2.0, 1.0])), (0.0, 1e-150), engine=engine)
+    assert sol.success
+    # W is far below the target all the time: dW_1/dt = W_2' S, dW_2/dt = S W_1', linear
+    S = np.diag([2.0, 1.0])
+    A = np.block([[np.zeros((2, 2)), S], [S, np.zeros((2, 2))]])
+    values, Q = np.linalg.eigh(A)
+    Z = (Q * np.exp(values)) @ Q.T @ np.vstack([start[0].T, start[1]])
+    np.testing.assert_allclose(sol.final[0], Z[:2].T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sol.final[1], Z[2:], rtol=1e-5, atol=1e-6)
