@@ -77,7 +77,7 @@ def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], ada
         sizes={
             "stages": method.stages,
             "extra": len(method.extra),
-            "degree": plan.dense.shape[1],
+            "degree": own.dense.shape[1],
             "output_terms": len(own.dense),
             "other_terms": len(other.dense),
             "checked": bool(others),

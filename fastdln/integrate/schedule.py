@@ -27,7 +27,6 @@ class Schedule(NamedTuple):
     estimates: int
     error_index: NDArray[np.int64]
     error_weight: int  # number of the first weight of the estimates
-    dense: NDArray[np.floating]
     sequence: NDArray[np.int64]
     joins: bool  # whether errors and continuous output are sums over the same slopes, in the same order
 
@@ -81,7 +80,6 @@ def schedule(tableau: Tableau, dtype: DTypeLike) -> Schedule:
         estimates=len(estimates),
         error_index=np.array(error_index, np.int64),
         error_weight=len(weights),
-        dense=np.ascontiguousarray(tableau.dense, dtype),
         sequence=np.arange(len(rows), dtype=np.int64),
         joins=joins,
     )

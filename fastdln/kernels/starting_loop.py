@@ -105,8 +105,7 @@ def forget(w, ctl, finished):
 def integrate(workspace, memory, control, shared):
     """As `fastdln.kernels.loop.integrate`, but stiff trajectories are handed over.
 
-    The body is repeated, with three more statements and without extra stages, which the starting method does not have:
-    what it calls would be compiled again at every level of sharing.
+    The body is repeated, without extra stages and checks of output, which the starting method does not have.
     """
     w, arena, ctl = workspace[0], view(memory), view(control)
     every_lane, opened, phase = (1 << w.lanes) - 1, 0, 0
