@@ -36,7 +36,7 @@ from pathlib import Path
 from numba.core import event
 with event.install_recorder("numba:run_pass") as passes:
     {call}
-from fastdln.kernels.compile import cache_folder
+from fastdln.kernels.machine.compile import cache_folder
 print(json.dumps({{
     "functions": sum(e.is_start and "native_lowering" in e.data["name"] for _, e in passes.buffer),
     "bytes": sum(file.stat().st_size for file in Path(cache_folder()).rglob("*.nbc")),

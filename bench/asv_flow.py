@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import fastdln as dln
 from bench.workloads import CERTIFIED, REDUCIBLE, REGIMES, STIFF, WORKLOADS
-from fastdln.kernels.program import program
+from fastdln.kernels.products.program import program
 from fastdln.theory.reduction import reduce
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import fastdln as dln
 from bench.theory import critical_points, layer_times, recorded_trajectories
 from bench.workloads import WORKLOADS
-from fastdln.kernels.program import program
-from fastdln.kernels.tangent import hessian
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.tangent import hessian
 from fastdln.theory import exact, landscape
 from fastdln.theory import hessian as hessian_of
 from fastdln.theory.itinerary import itinerary

@@ -9,13 +9,13 @@ import numba
 import numpy as np
 
 import fastdln as dln
-from fastdln.engines.arena import Arena
-from fastdln.engines.lanes import executor
-from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import recipe
+from fastdln.engines.base import Problem
+from fastdln.engines.lockstep.arena import Arena
+from fastdln.engines.lockstep.executors import lanes as executor
+from fastdln.engines.lockstep.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
-from fastdln.kernels.memory import peek
-from fastdln.kernels.steps import slope
+from fastdln.kernels.lockstep.steps import slope
+from fastdln.kernels.machine.memory import peek
 
 
 @numba.njit(nogil=True)

@@ -25,12 +25,12 @@ import fastdln as dln
 from bench.rounds import Rounds, keeper, middle, vectors
 from bench.workloads import Workload
 from fastdln.arguments import method as method_of
-from fastdln.engines import reduced
 from fastdln.engines.choose import best, lanes_bytes
+from fastdln.engines.reduced import run as reduced
 from fastdln.engines.wide.field import factored
 from fastdln.integrate.tableau import Tableau
-from fastdln.kernels.lanes import lane_count
-from fastdln.kernels.program import program
+from fastdln.kernels.machine.lanes import lane_count
+from fastdln.kernels.products.program import program
 from fastdln.theory.reduction import widths as reduced_widths
 
 SQUARE = (2, 4, 8, 16, 20, 24, 28, 32, 36, 40, 48, 64, 80, 96, 128, 192, 256)

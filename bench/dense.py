@@ -22,12 +22,12 @@ from bench.blocks import repeat
 from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import Workload
-from fastdln.engines.arena import Arena
-from fastdln.engines.dense import executor
-from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import recipe
+from fastdln.engines.base import Problem
+from fastdln.engines.lockstep.arena import Arena
+from fastdln.engines.lockstep.executors import dense as executor
+from fastdln.engines.lockstep.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
-from fastdln.kernels.program import NT, TN, program
+from fastdln.kernels.products.program import NT, TN, program
 from fastdln.linalg import one_blas_thread
 
 WIDTHS = ("64-64-64", "128-128-128", "128-128-128-128", "256-256-256", "64-128-128-10", "8-256-256-8")

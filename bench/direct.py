@@ -16,7 +16,7 @@ import numpy as np
 import fastdln as dln
 from fastdln.engines.wide.layers import thin
 from fastdln.integrate.tableaus import TSIT5
-from fastdln.kernels.vectors import library
+from fastdln.kernels.lockstep.vectors import library
 
 BLOCK = 32  # numbers that the kernels take at once
 

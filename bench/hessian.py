@@ -20,12 +20,12 @@ import fastdln as dln
 from bench.blocks import block, rate
 from bench.rhs import WIDTHS
 from bench.rounds import cell, keeper, vectors
-from fastdln.engines.arena import Arena as Block
-from fastdln.kernels import blocks
-from fastdln.kernels.evaluate import Arena
-from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
-from fastdln.kernels.tangent import Evaluation, hessian
-from fastdln.kernels.vectors import invoke
+from fastdln.engines.lockstep.arena import Arena as Block
+from fastdln.evaluation import Arena
+from fastdln.kernels.lockstep import blocks
+from fastdln.kernels.machine.lanes import LANES_VARIABLE, lane_count
+from fastdln.kernels.machine.library import invoke
+from fastdln.kernels.products.tangent import Evaluation, hessian
 
 CACHED, IN_MEMORY = 1 << 18, 1 << 26  # bytes of weights, directions and results
 

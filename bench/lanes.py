@@ -20,8 +20,8 @@ import fastdln as dln
 from bench.peak import peak
 from bench.rounds import cell, keeper, vectors
 from bench.workloads import Workload
-from fastdln.kernels.lanes import LANES_VARIABLE
-from fastdln.kernels.program import program
+from fastdln.kernels.machine.lanes import LANES_VARIABLE
+from fastdln.kernels.products.program import program
 
 WORKLOADS = [
     Workload((4, 4, 4, 4), 4800),

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.rounds import Rounds, keeper, middle, vectors
 from bench.workloads import Workload
-from fastdln.kernels.lanes import LANES_VARIABLE
+from fastdln.kernels.machine.lanes import LANES_VARIABLE
 
 WORKLOADS = [
     Workload((4, 4, 4, 4), 800),

@@ -17,7 +17,7 @@ import numpy as np
 import fastdln as dln
 from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import REDUCIBLE, Workload
-from fastdln.engines import reduced
+from fastdln.engines.reduced import run as reduced
 from fastdln.theory.reduction import widths
 
 Weights = tuple[np.ndarray, ...]

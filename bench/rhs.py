@@ -16,9 +16,9 @@ import numpy as np
 from bench.blocks import block, rate
 from bench.peak import peak
 from bench.rounds import cell, keeper, vectors
-from fastdln.engines.arena import Arena
-from fastdln.engines.recipe import STRAIGHT_FLOPS, STRAIGHT_FROM
-from fastdln.kernels.lanes import LANES_VARIABLE, lane_count
+from fastdln.engines.lockstep.arena import Arena
+from fastdln.engines.lockstep.recipe import STRAIGHT_FLOPS, STRAIGHT_FROM
+from fastdln.kernels.machine.lanes import LANES_VARIABLE, lane_count
 
 WIDTHS: tuple[tuple[int, ...], ...] = (
     (1, 1, 1),

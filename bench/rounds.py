@@ -18,7 +18,7 @@ from typing import Generic, TextIO, TypeVar
 
 import numpy as np
 
-from fastdln.kernels.lanes import cpu_features, lane_count
+from fastdln.kernels.machine.lanes import cpu_features, lane_count
 
 __all__ = ["Keeper", "Progress", "Rounds", "canary", "cell", "keeper", "middle", "vectors"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import fastdln as dln
 from bench.workloads import WORKLOADS, Workload
 from fastdln.integrate.tableaus import DOP853
-from fastdln.kernels.program import program
+from fastdln.kernels.products.program import program
 
 ORDERS = (8, 10, 12, 15, 18, 22)
 

@@ -29,8 +29,8 @@ import fastdln as dln
 from bench.direct import Direct, shared
 from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
-from fastdln.engines.chunk import Results
-from fastdln.engines.problem import Problem
+from fastdln.engines.base import Problem
+from fastdln.engines.lockstep.chunk import Results
 from fastdln.engines.wide.layers import Factored, thin
 from fastdln.engines.wide.trajectory import Trajectory
 from fastdln.engines.wide.workers import Workers

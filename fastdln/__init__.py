@@ -22,10 +22,10 @@ _NAMES = {
     "gradient_norm": "field",
     "flow": "gradient_flow",
     "Stop": "gradient_flow",
-    "Status": "trajectories",
-    "Trajectories": "trajectories",
-    "FlowError": "trajectories",
-    "load": "files",
+    "Status": "results.trajectories",
+    "Trajectories": "results.trajectories",
+    "FlowError": "results.trajectories",
+    "load": "results.files",
     "Tableau": "integrate.tableau",
 }
 

@@ -11,15 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln import observables
 from fastdln.checks import boolean, count, not_negative, number, one_of, positive, sequence, shown
+from fastdln.engines.base import Options
 from fastdln.integrate.stabilized import STABILIZED, Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import METHODS
-from fastdln.losses import Loss, check_loss
+from fastdln.losses import Loss, Quadratic, check_loss
 from fastdln.network import Network
 from fastdln.resources import cores
 
 __all__ = [
     "boolean",
+    "check_options",
     "count",
     "method",
     "not_negative",
@@ -138,3 +140,34 @@ def _root_mean_square(rows: NDArray[Any]) -> NDArray[np.float64]:
         squares = sum(np.square(block / unit).sum(axis=1) for block in blocks)
         size = largest * np.sqrt(squares / rows.shape[1])
     return np.where(usable, size, np.inf)
+
+
+def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[Any]) -> None:
+    """Refuse options, each right by itself, that do not go together."""
+    method = options.method
+    if isinstance(method, Stabilized):
+        if options.step is not None:
+            raise ValueError(f"method {method.name!r} chooses its own steps: give an explicit method with step=...")
+        if options.engine == "wide":
+            raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
+    elif not method.errors and options.step is None:
+        raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
+    if options.certify:
+        _check_certify(options, loss, forward)
+    if options.rtol < 4 * np.finfo(dtype).eps:
+        raise ValueError(f"rtol must be at least {4 * np.finfo(dtype).eps:.1e} in {dtype}, not {options.rtol!r}")
+
+
+def _check_certify(options: Options, loss: Loss, forward: bool) -> None:
+    """Refuse what no certificate speaks of."""
+    stop = None if options.stop_gradient is None and options.stop_loss is None else "a Stop"
+    for argument, given, expected in (
+        ("loss", None if isinstance(loss, Quadratic) else type(loss).__name__, "Quadratic"),
+        ("span", None if forward else "a decreasing one", "an increasing one"),
+        ("weight_decay", options.weight_decay or None, "0"),
+        ("stop", stop, "None"),
+        ("step", options.step, "None"),
+        ("history", options.history or None, "False"),
+    ):
+        if given is not None:
+            raise ValueError(f"certify=True needs {argument} to be {expected}, not {given}")

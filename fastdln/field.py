@@ -20,7 +20,9 @@ from fastdln.checked import checked
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_layer_rates, check_weights
 
-__all__ = ["balance", "gradient_norm", "product", "rhs", "value"]
+__all__ = ["TIME_UNITS", "balance", "gradient_norm", "product", "rhs", "value"]
+
+TIME_UNITS = "time of the gradient flow"
 
 
 def product(weights: Sequence[ArrayLike]) -> NDArray[Any]:

@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln import arguments, observables
-from fastdln.engines import reduced
+from fastdln.engines.base import Options, Problem
 from fastdln.engines.choose import ENGINES, choose
-from fastdln.engines.problem import Problem
-from fastdln.integrate.stabilized import Stabilized
+from fastdln.engines.reduced import run as reduced
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import Loss, Quadratic
+from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
 from fastdln.resources import progress_bar, require_memory
-from fastdln.trajectories import Options, Status, Trajectories
+from fastdln.results.trajectories import Status, Trajectories
 
 Progress = Callable[[int, int, int], None]
 
@@ -248,43 +247,12 @@ def flow(
         certify=arguments.boolean("certify", certify),
         engine=arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
     )
-    check_options(options, loss, t_end > t_0, start.dtype)
+    arguments.check_options(options, loss, t_end > t_0, start.dtype)
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
     return integrate(
         network, loss, start, tolerances, t_0, t_end, times, options, origin=start, t_origin=t_0, single=single,
         threads=arguments.threads(threads), progress=progress,
     )  # fmt: skip
-
-
-def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[Any]) -> None:
-    """Refuse options, each right by itself, that do not go together."""
-    method = options.method
-    if isinstance(method, Stabilized):
-        if options.step is not None:
-            raise ValueError(f"method {method.name!r} chooses its own steps: give an explicit method with step=...")
-        if options.engine == "wide":
-            raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
-    elif not method.errors and options.step is None:
-        raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
-    if options.certify:
-        _check_certify(options, loss, forward)
-    if options.rtol < 4 * np.finfo(dtype).eps:
-        raise ValueError(f"rtol must be at least {4 * np.finfo(dtype).eps:.1e} in {dtype}, not {options.rtol!r}")
-
-
-def _check_certify(options: Options, loss: Loss, forward: bool) -> None:
-    """Refuse what no certificate speaks of."""
-    stop = None if options.stop_gradient is None and options.stop_loss is None else "a Stop"
-    for argument, given, expected in (
-        ("loss", None if isinstance(loss, Quadratic) else type(loss).__name__, "Quadratic"),
-        ("span", None if forward else "a decreasing one", "an increasing one"),
-        ("weight_decay", options.weight_decay or None, "0"),
-        ("stop", stop, "None"),
-        ("step", options.step, "None"),
-        ("history", options.history or None, "False"),
-    ):
-        if given is not None:
-            raise ValueError(f"certify=True needs {argument} to be {expected}, not {given}")
 
 
 def integrate(

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.problem import RAW, Problem
-from fastdln.engines.room import block_bytes, blocks
+from fastdln.engines.base import RAW, Problem
+from fastdln.engines.memory import block_bytes, blocks
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.theory.invariants import balance, imbalance

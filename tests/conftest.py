@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from threadpoolctl import threadpool_info
 
-from fastdln.kernels.lanes import lane_count
+from fastdln.kernels.machine.lanes import lane_count
 
 # The first example of a property compiles kernels: no deadline, and slowness is no failure.
 settings.register_profile(

@@ -23,7 +23,10 @@ LONGEST = 600.0  # seconds for the tests of a mutant; one that hangs is noticed,
 
 
 class Mutant(NamedTuple):
-    """A bug: in a file below ``fastdln``, ``old``, which is there once, becomes ``new``; tests are below ``tests``."""
+    """A bug: in a file, ``old``, which is there once, becomes ``new``.
+
+    The file is the one below ``fastdln`` whose path ends so, and so are its tests below ``tests``.
+    """
 
     name: str
     file: str
@@ -44,86 +47,86 @@ MUTANTS = (
         ("test_step_sequences.py::test_the_constants_are_those_of_dopri5", f"{LAW}[tsit5-dense]"),
     ),
     Mutant(
-        "control-grows-after-rejection", "kernels/control.py", "REJECTED) > 0.0, 1.0,", "REJECTED) > 0.0, 10.0,",
+        "control-grows-after-rejection", "lockstep/control.py", "REJECTED) > 0.0, 1.0,", "REJECTED) > 0.0, 10.0,",
         ("test_control.py::test_no_step_is_longer_right_after_a_rejected_one", f"{LAW}[bs3-dense]"),
     ),
     Mutant(
-        "control-remembers-rejected-error", "kernels/control.py", "e.where(good, log_error,",
+        "control-remembers-rejected-error", "lockstep/control.py", "e.where(good, log_error,",
         "e.where(active, log_error,", ("test_control.py::test_only_accepted_steps_are_remembered", f"{LAW}[bs3-dense]"),
     ),
     Mutant(
-        "control-last-layer-only", "kernels/control.py", "e.maximum(joined.value, e.b.load(worst_slot))",
+        "control-last-layer-only", "lockstep/control.py", "e.maximum(joined.value, e.b.load(worst_slot))",
         "joined.value", ("test_control.py::test_the_next_step_follows_the_proportional_integral_law[tsit5-1]",),
     ),
     Mutant(
-        "control-second-estimate", "kernels/control.py", "other2 * 0.01", "other2 * 0.1",
+        "control-second-estimate", "lockstep/control.py", "other2 * 0.01", "other2 * 0.1",
         ("test_control.py::test_the_next_step_follows_the_proportional_integral_law[dop853-2]", f"{LAW}[dop853-dense]"),
     ),
     Mutant(
-        "control-sliver-at-the-end", "kernels/control.py", "h * 1.0000001 >= left", "h >= left",
+        "control-sliver-at-the-end", "lockstep/control.py", "h * 1.0000001 >= left", "h >= left",
         ("test_control.py::test_steps_end_with_the_span",),
     ),
     Mutant(
-        "control-stops-at-rejected-step", "kernels/control.py", "stopped = good & (", "stopped = active & (",
+        "control-stops-at-rejected-step", "lockstep/control.py", "stopped = good & (", "stopped = active & (",
         ("test_control.py::test_only_accepted_steps_are_remembered",),
     ),
     Mutant(
-        "control-never-gives-up", "kernels/control.py", "~(next_step > reached * SMALLEST)", "~(next_step > 0.0)",
+        "control-never-gives-up", "lockstep/control.py", "~(next_step > reached * SMALLEST)", "~(next_step > 0.0)",
         ("test_control.py::test_what_ends_a_trajectory",),
     ),
     Mutant(
-        "first-step-hides-nan", "kernels/steps.py", "not mean <= worst", "mean > worst",
+        "first-step-hides-nan", "lockstep/steps.py", "not mean <= worst", "mean > worst",
         ("test_failures.py::test_a_bad_start_fails_alone",),
     ),
     Mutant(
-        "tolerance-of-the-first-start", "kernels/queue.py", "peek_real(w.atol_at, q)", "peek_real(w.atol_at, 0)",
+        "tolerance-of-the-first-start", "lockstep/queue.py", "peek_real(w.atol_at, q)", "peek_real(w.atol_at, 0)",
         ("test_flow.py::test_the_absolute_tolerance_follows_each_start[lanes]",),
     ),
     Mutant(
-        "target-of-the-lane", "kernels/queue.py", "peek(w.target_row_at, q)", "peek(w.target_row_at, l)",
+        "target-of-the-lane", "lockstep/queue.py", "peek(w.target_row_at, q)", "peek(w.target_row_at, l)",
         ("test_learning_times.py::test_each_trajectory_has_the_modes_of_its_own_target[dense]",),
     ),
     Mutant(
-        "rejected-lanes-lose-their-slope", "kernels/loop.py",
+        "rejected-lanes-lose-their-slope", "lockstep/loop.py",
         "        invoke(w.blend, last_slope, first_slope, w.mask_at, w.entries)\n", "", (f"{LAW}[bs3-lanes]",),
     ),
     Mutant(
-        "error-scale-of-the-start", "kernels/stages.py", "for p in (y, z)))", "for p in (y, y)))",
+        "error-scale-of-the-start", "lockstep/stages.py", "for p in (y, z)))", "for p in (y, y)))",
         ("test_stages.py::test_error_sum", "test_stages.py::test_error_sums_of_two_estimates"),
     ),
     Mutant(
-        "decay-grows", "kernels/stages.py", "e.b.fsub(e.zero(e.stream_type), shrink)", "shrink",
+        "decay-grows", "lockstep/stages.py", "e.b.fsub(e.zero(e.stream_type), shrink)", "shrink",
         ("test_stages.py::test_rescale_changes_one_layer_only",),
     ),
     Mutant(
-        "products-transposed-gram", "kernels/program.py", "right = plan.multiply(NN, b, gram, inner, d0, d0)",
+        "products-transposed-gram", "products/program.py", "right = plan.multiply(NN, b, gram, inner, d0, d0)",
         "right = b", ("test_evaluation.py", "test_program.py"),
     ),
     # ---- hidden growth
     Mutant(
-        "growth-does-not-limit", "kernels/control.py", "e.where(longest < h, longest, h)", "h",
+        "growth-does-not-limit", "lockstep/control.py", "e.where(longest < h, longest, h)", "h",
         ("test_control.py::test_a_step_does_not_outrun_growth_that_no_error_shows",),
     ),
     Mutant(
-        "growth-without-layers-between", "kernels/growth.py", "if pair[0] - pair[1] > 1}", "if pair[0] - pair[1] > 2}",
+        "growth-without-layers-between", "lockstep/growth.py", "if pair[0] - pair[1] > 1}", "if pair[0] - pair[1] > 2}",
         ("test_hidden_growth.py::test_the_products_are_those_of_the_power_iterations",),
     ),
     Mutant(
-        "growth-of-rejected-lanes", "kernels/growth.py", 'fcmp_ordered("==", e.load(mask)',
+        "growth-of-rejected-lanes", "lockstep/growth.py", 'fcmp_ordered("==", e.load(mask)',
         'fcmp_ordered("!=", e.load(mask)',
         ("test_hidden_growth.py::test_one_look",),
     ),
     Mutant(
-        "growth-in-bottlenecks", "kernels/growth.py", "square * (excess / largest), square)", "square, square)",
+        "growth-in-bottlenecks", "lockstep/growth.py", "square * (excess / largest), square)", "square, square)",
         ("test_hidden_growth.py::test_one_look", "test_hidden_growth.py::test_bottlenecks_are_spared"),
     ),
     Mutant(
-        "growth-one-round-at-a-start", "kernels/growth.py", "FIRST_ROUNDS, FIRST_ROUNDS_ALONE = 2, 6",
+        "growth-one-round-at-a-start", "lockstep/growth.py", "FIRST_ROUNDS, FIRST_ROUNDS_ALONE = 2, 6",
         "FIRST_ROUNDS, FIRST_ROUNDS_ALONE = 1, 6",
         ("test_hidden_growth.py::test_vectors_that_are_nearly_at_right_angles_to_what_grows",),
     ),
     Mutant(
-        "growth-looks-at-any-attempt", "kernels/loop.py", "        if phase == 0:\n", "        if phase >= 0:\n",
+        "growth-looks-at-any-attempt", "lockstep/loop.py", "        if phase == 0:\n", "        if phase >= 0:\n",
         ("test_hidden_growth.py::test_the_rate_is_that_of_the_trajectory_alone",),
     ),
     Mutant(
@@ -136,26 +139,26 @@ MUTANTS = (
         ("test_hidden_growth.py::test_the_longest_step_is_renewed[wide]",),
     ),
     Mutant(
-        "growth-never-renewed", "kernels/loop.py", "phase == w.every - 1", "phase == w.every",
+        "growth-never-renewed", "lockstep/loop.py", "phase == w.every - 1", "phase == w.every",
         ("test_hidden_growth.py::test_the_longest_step_is_renewed[lanes]",),
     ),
     # ---- records within steps
     Mutant(
-        "records-unchecked", "kernels/loop.py", "left & doubtful(w, arena)\n", "left & doubtful(w, arena) * 0\n",
+        "records-unchecked", "lockstep/loop.py", "left & doubtful(w, arena)\n", "left & doubtful(w, arena) * 0\n",
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[dop853-1e-06]",),
     ),
     Mutant(
-        "records-unchecked-rock", "kernels/stabilized_loop.py",
+        "records-unchecked-rock", "lockstep/stabilized_loop.py",
         "doubtful_at(w, arena, ctl, CHECKED[0]) | doubtful_at(w, arena, ctl, CHECKED[1])", "0",
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[rock-0.001]",),
     ),
     Mutant(
-        "records-by-few-stages", "kernels/stabilized.py", "            highest = int(ctl[DEGREE, l])\n    w.next_at",
+        "records-by-few-stages", "lockstep/stabilized.py", "            highest = int(ctl[DEGREE, l])\n    w.next_at",
         "            highest = 1\n    w.next_at",
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[rock-0.001]",),
     ),
     Mutant(
-        "records-move-the-state", "kernels/steps.py",
+        "records-move-the-state", "lockstep/steps.py",
         "w.next_at, w.within_at, w.stage2_at = w.within_at, w.stage2_at, w.next_at",
         "w.within_at, w.stage2_at = w.stage2_at, w.next_at",
         ("test_records.py::test_what_is_recorded_leaves_no_trace[dop853-dense]",),
@@ -167,43 +170,43 @@ MUTANTS = (
     ),
     # ---- learning times
     Mutant(
-        "learning-first-guess", "kernels/learning.py", "last == MOST or (last > KNOWN and doubt <= tolerance)",
+        "learning-first-guess", "lockstep/learning.py", "last == MOST or (last > KNOWN and doubt <= tolerance)",
         "last > KNOWN", ("test_learning_times.py::test_at_its_learning_time_a_strength_is_at_its_threshold",),
     ),
     Mutant(
-        "learning-ends-of-steps-only", "kernels/control.py", "NEAR = 0.75", "NEAR = 1.0",
+        "learning-ends-of-steps-only", "lockstep/control.py", "NEAR = 0.75", "NEAR = 1.0",
         ("test_learning_times.py::"
          "test_a_strength_that_is_above_its_threshold_within_a_step_only[tsit5-0.0001-0.001-dense]",),
     ),
     Mutant(
-        "learning-threshold", "engines/recipe.py", "sigma / 2, np.inf)", "sigma / 1.999, np.inf)",
+        "learning-threshold", "lockstep/recipe.py", "sigma / 2, np.inf)", "sigma / 1.999, np.inf)",
         ("test_learning_times.py::test_two_layers_from_any_scale",),
     ),
     # ---- the certified finish
     Mutant(
-        "certificate-first-order", "kernels/certificate.py", "shift = shift * (norm + delta) + size * delta",
+        "certificate-first-order", "lockstep/certificate.py", "shift = shift * (norm + delta) + size * delta",
         "shift = shift * norm + size * delta",
         ("test_certified.py::test_a_singular_value_is_lowered_by_all_that_moving_the_layers_can_take",
          f"{BALL}[dense]"),
     ),
     Mutant(
-        "certificate-without-atol", "kernels/certificate.py", "peek_real(atol, 0) + w.rtol * norms(w, state)",
+        "certificate-without-atol", "lockstep/certificate.py", "peek_real(atol, 0) + w.rtol * norms(w, state)",
         "w.rtol * norms(w, state)", (f"{BALL}[dense]",),
     ),
     Mutant(
-        "certificate-largest-layer", "kernels/certificate.py", "size if size < least",
+        "certificate-largest-layer", "lockstep/certificate.py", "size if size < least",
         "size if size > least or least > 1e9", (f"{BALL}[dense]",),
     ),
     Mutant(
-        "certificate-equal-rates", "kernels/certificate.py", "constant(w, tolerance) / w.fastest",
+        "certificate-equal-rates", "lockstep/certificate.py", "constant(w, tolerance) / w.fastest",
         "constant(w, tolerance)", (f"{DECISION}[(3, 3, 3, 3)-rates1]",),
     ),
     Mutant(
-        "certificate-before-the-last-mode", "kernels/certificate.py", "if unlearned > 0:", "if unlearned > 1:",
+        "certificate-before-the-last-mode", "lockstep/certificate.py", "if unlearned > 0:", "if unlearned > 1:",
         ("test_certified.py::test_modes_below_the_tolerance_are_waited_for_where_learning_times_are_recorded",),
     ),
     Mutant(
-        "certificate-believes-elimination", "kernels/certificate.py",
+        "certificate-believes-elimination", "lockstep/certificate.py",
         "shift - 4.0 * UNIT * (rows + columns + 8) * trace", "shift",
         ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
     ),
@@ -221,37 +224,38 @@ MUTANTS = (
     ),
     # ---- stabilized methods
     Mutant(
-        "radius-without-margin", "kernels/stabilized.py", "MARGIN = 1.1", "MARGIN = 1.0",
+        "radius-without-margin", "lockstep/stabilized.py", "MARGIN = 1.1", "MARGIN = 1.0",
         ("test_stabilized.py::test_stages_are_enough_for_a_tenth_more_than_the_largest_eigenvalue",),
     ),
     Mutant(
-        "radius-falls-at-once", "kernels/stabilized.py", "least = 0.9 * radius if now < before else 0.0", "least = 0.0",
+        "radius-falls-at-once", "lockstep/stabilized.py",
+        "least = 0.9 * radius if now < before else 0.0", "least = 0.0",
         ("test_stabilized.py::test_the_radius_rises_at_once_and_falls_by_a_tenth",),
     ),
     Mutant(
-        "radius-seldom-estimated", "kernels/stabilized.py", "MOST_WAIT else MOST_WAIT) if steady else 1.0",
+        "radius-seldom-estimated", "lockstep/stabilized.py", "MOST_WAIT else MOST_WAIT) if steady else 1.0",
         "MOST_WAIT else MOST_WAIT)", ("test_stabilized.py::test_a_steady_radius_is_estimated_more_and_more_rarely",),
     ),
     Mutant(
-        "rkc2-one-stage-less", "kernels/stabilized.py", "stages = 1.0 + math.floor(math.sqrt(1.0 + REACH2 * z))",
+        "rkc2-one-stage-less", "lockstep/stabilized.py", "stages = 1.0 + math.floor(math.sqrt(1.0 + REACH2 * z))",
         "stages = math.floor(math.sqrt(1.0 + REACH2 * z))",
         ("test_stabilized.py::test_stages_are_as_few_as_are_stable",),
     ),
     Mutant(
-        "rock4-degree-below", "kernels/stabilized.py", "row * ROCK_COLUMNS + REACHED_BY) < z",
+        "rock4-degree-below", "lockstep/stabilized.py", "row * ROCK_COLUMNS + REACHED_BY) < z",
         "row * ROCK_COLUMNS + REACHED_BY) < 0.8 * z",
         ("test_stabilized.py::test_stages_are_as_few_as_are_stable",),
     ),
     Mutant(
-        "rkc2-whole-tolerance", "kernels/stabilized.py", "SHARE2 = 0.2", "SHARE2 = 1.0",
+        "rkc2-whole-tolerance", "lockstep/stabilized.py", "SHARE2 = 0.2", "SHARE2 = 1.0",
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
     Mutant(
-        "rkc2-passes-after-rock4", "kernels/stabilized.py", " and ctl[T2, l] <= SHARE2", "",
+        "rkc2-passes-after-rock4", "lockstep/stabilized.py", " and ctl[T2, l] <= SHARE2", "",
         ("test_stabilized.py::test_a_large_error_of_rkc2_passes_only_where_the_step_leads_nowhere",),
     ),
     Mutant(
-        "rkc2-order-of-its-errors", "kernels/stabilized.py", "e * e * cube_root(e * e) if", "e * e if",
+        "rkc2-order-of-its-errors", "lockstep/stabilized.py", "e * e * cube_root(e * e) if", "e * e if",
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
     Mutant(
@@ -264,7 +268,7 @@ MUTANTS = (
     ),
     # ---- the approximate reduction
     Mutant(
-        "krylov-checkpoints", "engines/krylov/trajectory.py", "GOOD = 0.01", "GOOD = 1",
+        "krylov-checkpoints", "engines/reduced/krylov/trajectory.py", "GOOD = 0.01", "GOOD = 1",
         ("test_krylov.py::"
          "test_it_goes_on_with_more_levels_only_from_where_the_error_was_a_hundredth_of_the_tolerance",),
     ),
@@ -281,16 +285,16 @@ MUTANTS = (
         ("test_krylov.py::test_bound_follows_its_equation",),
     ),
     Mutant(
-        "krylov-bound-begins-anew", "engines/krylov/pair.py", "begin.bound, beside.times,", "0.0, beside.times,",
+        "krylov-bound-begins-anew", "krylov/pair.py", "begin.bound, beside.times,", "0.0, beside.times,",
         ("test_krylov.py::test_the_rough_network_takes_its_error_from_leg_to_leg",),
     ),
     Mutant(
-        "krylov-rough-begins-anew", "engines/krylov/pair.py", "replace(end, rough=rough, bound",
+        "krylov-rough-begins-anew", "engines/reduced/krylov/pair.py", "replace(end, rough=rough, bound",
         "replace(end, rough=end.fine, bound",
         ("test_krylov.py::test_the_rough_network_takes_its_error_from_leg_to_leg",),
     ),
     Mutant(
-        "krylov-nothing-unseen", "engines/krylov/pair.py", "errors.append(bound / min(allowed))", "pass",
+        "krylov-nothing-unseen", "engines/reduced/krylov/pair.py", "errors.append(bound / min(allowed))", "pass",
         ("test_krylov.py::test_what_may_grow_where_neither_network_looks_counts",),
     ),
     # ---- starts
@@ -372,7 +376,7 @@ MUTANTS = (
         ("test_flow.py::test_the_absolute_tolerance_follows_each_start[dense]",),
     ),
     Mutant(
-        "cache-ignores-edits", "kernels/compile.py", "source.read_bytes()", 'b""',
+        "cache-ignores-edits", "machine/compile.py", "source.read_bytes()", 'b""',
         ("test_failures.py::test_edits_and_upgrades_begin_a_new_cache_folder",),
     ),
     Mutant(
@@ -458,15 +462,25 @@ class BrokenError(Exception):
 
 def mutated(mutant: Mutant, folder: Path) -> str:
     """The text of the file with the bug."""
-    text = (folder / "fastdln" / mutant.file).read_text()
+    text = source_of(folder / "fastdln", mutant.file).read_text()
     if (count := text.count(mutant.old)) != 1:
-        raise BrokenError(f"{mutant.name}: {mutant.old!r} occurs {count} times in fastdln/{mutant.file}; expected once")
+        raise BrokenError(f"{mutant.name}: {mutant.old!r} occurs {count} times in {mutant.file}; expected once")
     changed = text.replace(mutant.old, mutant.new)
     try:
         compile(changed, mutant.file, "exec")
     except SyntaxError as error:
-        raise BrokenError(f"{mutant.name}: fastdln/{mutant.file} is no Python with the mutant: {error}") from None
+        raise BrokenError(f"{mutant.name}: {mutant.file} is no Python with the mutant: {error}") from None
     return changed
+
+
+def source_of(folder: Path, tail: str) -> Path:
+    """The file of a folder, or the one below it whose path ends so."""
+    if (folder / tail).is_file():
+        return folder / tail
+    files = [path for path in folder.rglob(Path(tail).name) if path.as_posix().endswith(f"/{tail}")]
+    if len(files) != 1:
+        raise BrokenError(f"{len(files)} files below {folder.name} end with {tail}; expected one")
+    return files[0]
 
 
 def misfit(mutant: Mutant, folder: Path) -> str:
@@ -498,7 +512,9 @@ def check_import(tree: Path) -> None:
 
 def failure(tests: Sequence[str], tree: Path) -> str:
     """What pytest says of tests that fail in a tree; nothing where they pass."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{x}" for x in tests)]
+    parted = (test.partition("::") for test in tests)
+    chosen = [f"{source_of(tree / 'tests', file)}{mark}{name}" for file, mark, name in parted]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *chosen]
     try:
         done = subprocess.run(
             command, cwd=tree, env=environment(tree), capture_output=True, text=True, timeout=LONGEST, check=False
@@ -512,7 +528,7 @@ def failure(tests: Sequence[str], tree: Path) -> str:
 
 def survives(mutant: Mutant, tree: Path) -> bool:
     """Whether its tests pass with the bug; the file is as before afterwards, its time too."""
-    path, changed = tree / "fastdln" / mutant.file, mutated(mutant, tree)
+    path, changed = source_of(tree / "fastdln", mutant.file), mutated(mutant, tree)
     before, times = path.read_text(), path.stat()
     path.write_text(changed)
     try:

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import fastdln as dln
-from fastdln.kernels import blocks, evaluate, tangent
-from fastdln.kernels.lanes import LANES_VARIABLE
-from fastdln.kernels.program import NN, NT, TN, orders, program
+from fastdln import evaluation as evaluate
+from fastdln.kernels.lockstep import blocks
+from fastdln.kernels.machine.lanes import LANES_VARIABLE
+from fastdln.kernels.products import tangent
+from fastdln.kernels.products.program import NN, NT, TN, orders, program
 from fastdln.theory import compiled, hessian, landscape
 from fastdln.theory.hessian.products import Point
-from tests.kernels import call
+from tests.support.kernels import call
 
 networks = st.lists(st.integers(1, 6), min_size=2, max_size=6).map(lambda widths: dln.Network(tuple(widths)))
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from fastdln import claims
 from fastdln.cli import STOPPED, interruptible, tables
 from fastdln.cli.info import describe
 from fastdln.scan import run as running
@@ -20,7 +21,6 @@ from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, StoreError, open_store
 from fastdln.text import plain
-from fastdln.theory import claims
 
 __all__ = ["app"]
 
@@ -226,7 +226,7 @@ def _reading(store: Store) -> Iterator[None]:
 def _picture(store: Path, given: Path | None) -> Path:
     """Tell where the picture goes, and refuse what cannot be drawn before hours have been spent."""
     # Here, because the commands that draw nothing should not wait for Matplotlib.
-    from fastdln.figures import FORMATS
+    from fastdln.scan.picture import FORMATS
 
     path = store.with_suffix(".png") if given is None else given
     if path.suffix.removeprefix(".") not in FORMATS:
@@ -243,7 +243,7 @@ def _tabulate(store: Store) -> None:
 
 
 def _draw(store: Store, picture: Path) -> None:
-    from fastdln.figures import save_scan
+    from fastdln.scan.picture import save_scan
 
     with _reading(store):
         save_scan(store.dataset(), picture)

@@ -9,8 +9,8 @@ from llvmlite import binding
 
 import fastdln
 from fastdln import arguments
-from fastdln.kernels.compile import cache_folder
-from fastdln.kernels.lanes import lane_count
+from fastdln.kernels.machine.compile import cache_folder
+from fastdln.kernels.machine.lanes import lane_count
 from fastdln.revision import NUMERICS
 
 __all__ = ["describe"]

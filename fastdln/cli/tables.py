@@ -13,13 +13,13 @@ import xarray as xr
 from rich.table import Table
 from rich.text import Text
 
+from fastdln.claims import Claim
+from fastdln.results.trajectories import Status
 from fastdln.scan.disk import in_words
 from fastdln.scan.plan import Axis, Plan, label
 from fastdln.scan.prepare import Estimate
 from fastdln.scan.store import Store
 from fastdln.text import plain
-from fastdln.theory.claims import Claim
-from fastdln.trajectories import Status
 
 __all__ = ["cells", "claim", "claims", "pairs", "plan", "progress"]
 

@@ -11,17 +11,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastdln.engines import dense, lanes
-from fastdln.engines.arena import arena_bytes
-from fastdln.engines.batch import Batch
-from fastdln.engines.chunk import Results
-from fastdln.engines.methods import vectors
-from fastdln.engines.problem import Problem
+from fastdln.engines.base import Problem
+from fastdln.engines.lockstep import executors
+from fastdln.engines.lockstep.arena import arena_bytes
+from fastdln.engines.lockstep.batch import Batch
+from fastdln.engines.lockstep.chunk import Results
+from fastdln.engines.lockstep.methods import vectors
 from fastdln.engines.wide import Wide
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
-from fastdln.kernels.gemm import VECTOR_BYTES
-from fastdln.kernels.program import Program, program
+from fastdln.kernels.products.gemm import VECTOR_BYTES
+from fastdln.kernels.products.program import Program, program
 from fastdln.losses import Loss
 from fastdln.network import Network
 
@@ -37,8 +37,8 @@ class Engine(Protocol):
 
 
 ENGINES: dict[str, Callable[[DTypeLike], Engine]] = {
-    "lanes": lambda dtype: Batch(lanes.executor(dtype)),
-    "dense": lambda dtype: Batch(dense.executor(dtype)),
+    "lanes": lambda dtype: Batch(executors.lanes(dtype)),
+    "dense": lambda dtype: Batch(executors.dense(dtype)),
     "wide": lambda dtype: Wide(),
 }
 

@@ -27,10 +27,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdln.integrate.columns import LEAST2, MOST2
 from fastdln.integrate.control import SERIES, Gains, followed
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import TSIT5
-from fastdln.kernels.chebyshev import LEAST2, MOST2
 
 DAMPING = 2 / 13  # of RKC2
 # of the controller, for errors of order 3; the kernels give those of RKC2 such that they fit
@@ -252,7 +252,7 @@ def _rkc2(s: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 class Tables(NamedTuple):
-    """The methods as the arrays that the kernels read; see `fastdln.kernels.stabilized` for the columns."""
+    """The methods as the arrays that the kernels read; see `fastdln.kernels.lockstep.stabilized` for the columns."""
 
     rock: NDArray[np.float64]  # (degrees, 18)
     recurrence: NDArray[np.float64]  # (all degrees', 2): mu, kappa

@@ -8,7 +8,8 @@ from numbers import Real
 from typing import Any
 
 from fastdln.integrate.interpolate import Rows, hermite
-from fastdln.kernels.stages import TERMS
+
+TERMS = 9  # slopes that compiled sums take at once, and so those of an error estimate at most
 
 
 def _floats(name: str, values: Any) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from fastdln import __version__
+from fastdln.results.trajectories import Status
 from fastdln.revision import NUMERICS
 from fastdln.scan.attributes import FORMAT, METADATA
 from fastdln.scan.chunks import mark
@@ -25,7 +26,6 @@ from fastdln.scan.layout import NOT_RUN, Layout, Variable
 from fastdln.scan.plan import Plan, canonical_json, label
 from fastdln.scan.problem import Problem
 from fastdln.scan.store import JOURNAL, LOCK
-from fastdln.trajectories import Status
 
 __all__ = ["create"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln import archive
 from fastdln.checks import shown
 from fastdln.resources import require_memory
+from fastdln.results import archive
 from fastdln.scan.spec import Data, SpecError
 
 __all__ = ["digests", "load"]

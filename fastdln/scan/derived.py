@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.observables import OBSERVABLES
+from fastdln.results.trajectories import Trajectories
 from fastdln.theory import itinerary, tangent
 from fastdln.theory.itinerary.result import KINDS
-from fastdln.trajectories import Trajectories
 
 __all__ = ["DERIVED", "FLAGS", "Row", "arrays", "extra_bytes", "most_plateaus", "recorded"]
 

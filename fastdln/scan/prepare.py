@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdln import arguments
-from fastdln.kernels.lanes import lane_count
+from fastdln.kernels.machine.lanes import lane_count
 from fastdln.resources import require_memory
 from fastdln.scan.derived import arrays, extra_bytes
 from fastdln.scan.layout import Layout

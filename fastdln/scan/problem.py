@@ -19,12 +19,12 @@ from fastdln import inits
 from fastdln.gradient_flow import flow
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
+from fastdln.results.trajectories import Trajectories
 from fastdln.scan import data, spec
 from fastdln.scan.derived import recorded
 from fastdln.scan.plan import Cell, Plan
 from fastdln.scan.spec import SpecError
 from fastdln.theory.exact import mode_time
-from fastdln.trajectories import Trajectories
 
 __all__ = ["Problem", "problem"]
 

@@ -17,6 +17,7 @@ from typing import Any
 import xarray as xr
 from numpy.typing import NDArray
 
+from fastdln.results.trajectories import Status, Trajectories
 from fastdln.scan.creation import create
 from fastdln.scan.derived import arrays
 from fastdln.scan.disk import check_room
@@ -28,7 +29,6 @@ from fastdln.scan.progress import Progress
 from fastdln.scan.reading import read
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, open_store
-from fastdln.trajectories import Status, Trajectories
 
 __all__ = ["open_or_create", "reopen", "resume", "run", "scan"]
 

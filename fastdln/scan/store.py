@@ -22,15 +22,7 @@ import filelock
 import xarray as xr
 
 from fastdln.revision import NUMERICS
-from fastdln.scan.attributes import (
-    FORMAT,
-    METADATA,
-    Attributes,
-    Form,
-    add_attribute,
-    check_array,
-    read_attributes,
-)
+from fastdln.scan.attributes import FORMAT, METADATA, Attributes, Form, add_attribute, check_array, read_attributes
 from fastdln.scan.chunks import Chunks, flaw
 from fastdln.scan.disk import Held, write_whole
 from fastdln.scan.errors import StoreError

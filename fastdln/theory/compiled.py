@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.kernels.tangent import Evaluation
+from fastdln.kernels.products.tangent import Evaluation
 from fastdln.losses import Loss
 
 __all__ = ["constants", "rows", "suits"]

@@ -19,12 +19,12 @@ from functools import partial
 
 import numpy as np
 
-from fastdln.engines.chunk import Results
-from fastdln.engines.problem import Problem
-from fastdln.engines.room import results_bytes
+from fastdln.engines.base import Problem
+from fastdln.engines.lockstep.chunk import Results
+from fastdln.engines.memory import results_bytes
 from fastdln.engines.wide.trajectory import Trajectory, working_bytes
 from fastdln.engines.wide.workers import Workers
-from fastdln.kernels.layout import STOPPED_EARLY
+from fastdln.kernels.lockstep.workspace import STOPPED_EARLY
 from fastdln.linalg import one_blas_thread
 
 

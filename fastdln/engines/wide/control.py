@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import numbers
-from fastdln.kernels import control, layout
-from fastdln.kernels.vectors import library
+from fastdln.engines.base import Problem
+from fastdln.engines.lockstep.recipe import numbers
+from fastdln.kernels.lockstep import control
+from fastdln.kernels.lockstep import workspace as layout
+from fastdln.kernels.lockstep.vectors import library
 
 
 def _number(row: int) -> Any:
@@ -27,7 +28,7 @@ def _number(row: int) -> Any:
 
 
 class Control:
-    """One lane of `fastdln.kernels.control`, in f64."""
+    """One lane of `fastdln.kernels.lockstep.control`, in f64."""
 
     time = _number(control.TIME)
     step = _number(control.STEP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.problem import Problem
+from fastdln.engines.base import Problem
 from fastdln.engines.wide.layers import Factored, Formed, Layer, Matrix, thin
 from fastdln.engines.wide.terms import START, Mix
 from fastdln.engines.wide.workers import Workers

@@ -1,4 +1,4 @@
-"""The certified finish of one wide network: what `fastdln.kernels.certificate` decides, had from thin products.
+"""The certified finish of one wide network: what `fastdln.kernels.lockstep.certificate` decides, by thin products.
 
 The least singular values are those of products of the first and of the last layers, which are thin where the ends are
 narrow: of no large layer is more needed than its Frobenius norm.  Where one end is wide only the term of the layer
@@ -12,11 +12,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.finish import REACH, reachable, tightest
-from fastdln.engines.problem import Problem
+from fastdln.engines.base import Problem
+from fastdln.engines.lockstep.finish import REACH, reachable, tightest
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.layers import Matrix
-from fastdln.kernels.certificate import BACK_OFF, SMALL, UNIT
+from fastdln.kernels.lockstep.certificate import BACK_OFF, SMALL, UNIT
 
 BELOW = 1.0 - 1e-12  # a factor that makes a bound of a few operations a lower one
 NARROW, PER_RANK = 64, 8  # an end is narrow up to this width, or so many times that of the other end

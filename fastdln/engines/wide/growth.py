@@ -1,4 +1,4 @@
-"""How fast what no error norm sees may grow: the rate of `fastdln.kernels.growth`, from thin factors.
+"""How fast what no error norm sees may grow: the rate of `fastdln.kernels.lockstep.growth`, from thin factors.
 
 A slope of layer i is P_i Q_i' with P_i = W_{>i}' R and Q_i = W_{<i}', or with R on the other side, so that
 W_{<j} R' W_{>i} = Q_j P_i': those norms read no large layer.  The layers between two others are read twice for their
@@ -13,13 +13,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.growth import growth_caps, least_losses
-from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import numbers
+from fastdln.engines.base import Problem
+from fastdln.engines.limits import growth_caps, least_losses
+from fastdln.engines.lockstep.recipe import numbers
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.layers import Matrix, thin
-from fastdln.kernels.growth import EVERY, TRACE, general
-from fastdln.kernels.steps import LEAST_EXCESS
+from fastdln.kernels.lockstep.growth import EVERY, TRACE, general
+from fastdln.kernels.lockstep.steps import LEAST_EXCESS
 
 FIRST_ROUNDS, FIRST_ROUNDS_BETWEEN = 10, 4  # of the power iterations, at the beginning
 EVERY_BETWEEN = 4  # looks

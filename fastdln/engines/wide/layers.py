@@ -19,7 +19,7 @@ from scipy.linalg import get_lapack_funcs
 
 from fastdln.engines.wide.terms import START, Mix
 from fastdln.engines.wide.workers import Workers
-from fastdln.kernels import skinny
+from fastdln.kernels.products import skinny
 
 Matrix = NDArray[np.floating]
 

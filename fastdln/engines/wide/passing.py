@@ -1,4 +1,4 @@
-"""When strengths first pass their thresholds within a step: the search of `fastdln.kernels.learning`."""
+"""When strengths first pass their thresholds within a step: the search of `fastdln.kernels.lockstep.learning`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.kernels.compile import address_of
-from fastdln.kernels.control import NEAR
-from fastdln.kernels.learning import KNOWN, NOWHERE, SEEK_ARGUMENTS, TABLE, TOLERANCE, VALUE, seek_alone
+from fastdln.kernels.lockstep.control import NEAR
+from fastdln.kernels.lockstep.learning import KNOWN, NOWHERE, SEEK_ARGUMENTS, TABLE, TOLERANCE, VALUE, seek_alone
+from fastdln.kernels.machine.compile import address_of
 
 
 class Search:

@@ -1,4 +1,4 @@
-"""The adaptive integration of one wide network: the loop of `fastdln.kernels.loop`, over factors."""
+"""The adaptive integration of one wide network: the loop of `fastdln.kernels.lockstep.loop`, over factors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.chunk import Results
-from fastdln.engines.growth import hides_growth
-from fastdln.engines.methods import tried
-from fastdln.engines.problem import Problem
-from fastdln.engines.recipe import goals, timing
+from fastdln.engines.base import Problem
+from fastdln.engines.limits import hides_growth
+from fastdln.engines.lockstep.chunk import Results
+from fastdln.engines.lockstep.methods import tried
+from fastdln.engines.lockstep.recipe import goals, timing
 from fastdln.engines.wide.control import Control
 from fastdln.engines.wide.field import Field, factored
 from fastdln.engines.wide.finish import Finish
@@ -23,9 +23,9 @@ from fastdln.engines.wide.layers import factored_numbers, formed_numbers
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
-from fastdln.kernels.begin import DOWN, DOWN_SINGLE
-from fastdln.kernels.certificate import EVERY
-from fastdln.kernels.learning import KNOWN
+from fastdln.kernels.lockstep.begin import DOWN, DOWN_SINGLE
+from fastdln.kernels.lockstep.certificate import EVERY
+from fastdln.kernels.lockstep.learning import KNOWN
 
 
 class Trajectory:
@@ -96,7 +96,7 @@ class Trajectory:
         return ready
 
     def _first_step(self) -> bool:
-        """Choose the first step, as `fastdln.kernels.begin` does; False where that is not possible."""
+        """Choose the first step, as `fastdln.kernels.lockstep.begin` does; False where that is not possible."""
         control, problem, terms, field = self._control, self._problem, self._terms, self._field
         down = DOWN if problem.start.dtype == np.float64 else DOWN_SINGLE
         slope = terms.sum(np.array([down]))

@@ -12,8 +12,8 @@ import scipy.sparse.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
-from fastdln.kernels.evaluate import run
-from fastdln.kernels.tangent import hessian
+from fastdln.evaluation import run
+from fastdln.kernels.products.tangent import hessian
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 from fastdln.resources import cores

@@ -16,7 +16,7 @@ from fastdln.theory.itinerary.modes import Modes
 from fastdln.theory.whitening import whiten
 
 if TYPE_CHECKING:
-    from fastdln.trajectories import Trajectories
+    from fastdln.results.trajectories import Trajectories
 
 __all__ = ["Records", "read", "records"]
 

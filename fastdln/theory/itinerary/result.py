@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.dataset import TIME_UNITS
+from fastdln.field import TIME_UNITS
 from fastdln.linalg import Floats
 from fastdln.resources import optional
 

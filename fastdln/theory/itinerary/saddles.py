@@ -16,7 +16,7 @@ from fastdln.theory.residual import relative_gradient
 from fastdln.theory.whitening import whiten
 
 if TYPE_CHECKING:
-    from fastdln.trajectories import Trajectories
+    from fastdln.results.trajectories import Trajectories
 
 __all__ = ["kinds"]
 

@@ -16,7 +16,7 @@ from fastdln.theory.itinerary.reading import read
 from fastdln.theory.itinerary.result import KINDS, Itinerary
 
 if TYPE_CHECKING:
-    from fastdln.trajectories import Trajectories
+    from fastdln.results.trajectories import Trajectories
 
 __all__ = ["itinerary"]
 

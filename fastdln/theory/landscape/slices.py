@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
 from fastdln.checks import sequence
-from fastdln.kernels.evaluate import sweep
-from fastdln.kernels.lanes import lane_count
-from fastdln.kernels.tangent import Evaluation, forward
+from fastdln.evaluation import sweep
+from fastdln.kernels.machine.lanes import lane_count
+from fastdln.kernels.products.tangent import Evaluation, forward
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 from fastdln.resources import cores, require_memory

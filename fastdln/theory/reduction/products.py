@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.kernels import skinny
+from fastdln.kernels.products import skinny
 
 __all__ = ["Each", "images", "in_turn"]
 

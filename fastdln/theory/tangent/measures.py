@@ -16,7 +16,7 @@ from fastdln.network import Weights
 from fastdln.theory.tangent.kronecker import Kronecker, eigenvalues, grams, norm, partial, read
 
 if TYPE_CHECKING:
-    from fastdln.trajectories import Trajectories
+    from fastdln.results.trajectories import Trajectories
 
 __all__ = ["alignment", "drift", "laziness"]
 

@@ -1,0 +1,1 @@
+"""How lanes advance: the loop over a queue of trajectories, its steps, control and records."""

@@ -1,0 +1,129 @@
+"""Straight-line code for shapes so small that the interpreter of `tiles` costs as much as the products.
+
+Tiles and sums are those of the interpreter and of `stages`, with every size a constant: so are the bits.  What is
+emitted is what is to be executed, so no optimiser is run on it; it takes some tens of milliseconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any, NamedTuple
+
+from llvmlite import binding, ir
+from numba.core import config
+
+from fastdln.kernels.lockstep.stages import add, add_pair
+from fastdln.kernels.lockstep.workspace import CLOSING, OPENING
+from fastdln.kernels.machine.emit import I64, VOID, Emit, const
+from fastdln.kernels.products.program import DERIVATIVE, NT, STATE, TN, Product
+from fastdln.kernels.products.tiles import CLOSED, Closing, Lengths, regions, tile
+
+
+class Code(NamedTuple):
+    """Addresses of functions by name; the machine code lives as long as its engine."""
+
+    addresses: dict[str, int]
+    engine: Any
+
+
+class Stages(NamedTuple):
+    """The rows of a schedule (`fastdln.engines.lockstep.schedule`), and the entries of a state."""
+
+    rows: tuple[tuple[int, tuple[int, ...], int], ...]  # kind, slopes, number of the first weight
+    entries: int
+
+
+_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(
+    rhs: tuple[Product, ...],
+    observe: tuple[Product, ...],
+    growth: tuple[Product, ...],
+    stages: Stages | None,
+    bits: int,
+    lanes: int,
+) -> Code:
+    """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method."""
+    module = ir.Module("fastdln_straight")
+    module.triple = binding.get_process_triple()
+
+    def function(name: str, n_args: int) -> Emit:
+        emit = Emit(module, name, n_args, bits, lanes)
+        emit.fn.linkage = "external"
+        return emit
+
+    names = ["execute_rhs", "execute_observe", "execute_growth"]
+    for name, products in zip(names, (rhs, observe, growth), strict=True):
+        e = function(name, 3)
+        _products(e, e.fn.args[0], products)
+        e.b.ret_void()
+    if stages is not None:
+        names.append("all_stages")
+        e = function("all_stages", 7)
+        _stages(e, module.get_global("execute_rhs"), stages)
+        e.b.ret_void()
+    with _lock:
+        target = binding.Target.from_triple(module.triple)
+        machine = target.create_target_machine(
+            cpu=config.CPU_NAME or binding.get_host_cpu_name(),
+            features=config.CPU_FEATURES or binding.get_host_cpu_features().flatten(),
+            opt=2,
+            jit=True,
+        )
+        engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+        engine.finalize_object()
+        return Code({name: engine.get_function_address(name) for name in names}, engine)
+
+
+def _products(e: Emit, bases: ir.Value, products: tuple[Product, ...]) -> None:
+    """All tiles of a program, one after the other."""
+    table = e.pointer(bases)
+    base = [e.pointer(e.load_int(table, i)) for i in range(3)]
+    closed, factor = e.load_int(table, CLOSED), e.pointer(e.load_int(table, CLOSED + 1))
+    distance = e.b.sub(closed, e.load_int(table, DERIVATIVE))
+    some = e.b.icmp_signed("!=", closed, const(0))
+    for p in products:
+        lengths = Lengths(p.k, *(const(x.row * e.entry_bytes) for x in (p.a, p.b, p.c)))
+        closing = Closing(some, distance, factor) if p.c.base == DERIVATIVE else None
+        d = p.d or p.c
+        for first_row, first_column, m, n, down, across in regions(p.m, p.n, p.k):
+            for i in range(first_row, first_row + m * down, m):
+                for j in range(first_column, first_column + n * across, n):
+                    spots = (
+                        (p.a, i if p.form == TN else i * p.a.row),
+                        (p.b, j * p.b.row if p.form == NT else j),
+                        (p.c, i * p.c.row + j),
+                        (d, i * d.row + j),
+                    )
+                    operands = tuple(e.at(base[x.base], (x.offset + o) * e.entry_bytes) for x, o in spots)
+                    tile(e, p.form, m, n, lengths, operands, p.d is not None, closing=closing)
+                    # or loads of later tiles are moved up, and registers spilled
+                    e.b.asm(ir.FunctionType(VOID, []), "", "~{memory}", [], True)
+
+
+def _stages(e: Emit, execute: ir.Function, plan: Stages) -> None:
+    """The loop of `steps.stages`, written out: bases, table of the slopes, factors, and the places of the states."""
+    bases, slopes, factors, state, following, *places = e.fn.args
+    table, slope = e.pointer(bases), [e.load_int(e.pointer(slopes), j) for j in range(len(plan.rows) + 1)]
+    count, last = const(plan.entries), len(plan.rows)
+
+    def poke(i: int, value: ir.Value) -> None:
+        e.b.store(value, e.at(table, 8 * i), align=8)
+
+    for s, (kind, terms, weight) in enumerate(plan.rows, start=1):
+        out, after = (following if t == last else places[(t + 1) % 2] for t in (s, s + 1))
+        k = [e.pointer(slope[j]) for j in terms]
+        f = e.at(e.pointer(factors), weight * e.entry_bytes)
+        if kind == OPENING:
+            add_pair(e, (e.pointer(out), e.pointer(after)), e.pointer(state), k, f, count)
+            poke(CLOSED, after)
+            poke(CLOSED + 1, e.b.ptrtoint(e.at(f, 2 * len(terms) * e.entry_bytes), I64))
+        elif kind != CLOSING:
+            add(e, e.pointer(out), e.pointer(state), k, f, count)
+        poke(STATE, out)
+        poke(DERIVATIVE, slope[s])
+        e.b.call(execute, [bases, const(0), const(0)])
+        poke(CLOSED, const(0))

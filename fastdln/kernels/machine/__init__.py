@@ -1,0 +1,1 @@
+"""How machine code is made: compilation and its cache, memory by address, vectors of lanes."""

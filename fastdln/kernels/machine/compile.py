@@ -1,0 +1,179 @@
+"""The one decorator of compiled code: its flags, and a disk cache that can not go stale.
+
+Numba's cache does not see edits of functions imported from another file, nor of the intrinsics that emit
+machine code.  So the cache lives in a folder of its own, named after a hash of every source that compiled
+code is made of, and of the versions of what compiles it: an upgrade or an edit begins an empty folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import platform
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import config, sigutils
+from numba.core.ccallback import CFunc
+
+from fastdln.kernels.machine.cache import kernel_cache
+from fastdln.kernels.machine.pipelines import EmittedCompiler, PartCompiler
+
+logger = logging.getLogger("fastdln")
+
+# What machine code is made of: every source below these folders is part of the cache's name.
+KERNELS = Path(__file__).parents[1]
+INTEGRATE = KERNELS.parent / "integrate"
+
+
+def _cache_root() -> Path:
+    """The user's folder for caches, by the convention of the operating system."""
+    if chosen := os.environ.get("FASTDLN_CACHE_DIR"):
+        return Path(chosen)
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen) / "fastdln"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "fastdln" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "fastdln"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastdln"
+
+
+def _stamp() -> str:
+    digest = hashlib.sha256()
+    for folder in (KERNELS, INTEGRATE):
+        for source in sorted(folder.rglob("*.py")):
+            name = source.relative_to(folder.parent).as_posix()
+            digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for version in (numba.__version__, llvmlite.__version__, platform.python_version(), platform.machine()):
+        digest.update(version.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Folder of the compiled kernels of this very source, or None where no folder can be written.
+
+    The root is ``FASTDLN_CACHE_DIR``, else ``NUMBA_CACHE_DIR/fastdln``, else the user's cache folder.
+    """
+    try:
+        folder = _cache_root() / f"kernels-{_stamp()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
+        logger.warning("kernels are compiled anew in every process: no cache folder can be written (%s)", error)
+        return None
+    return folder
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile an entry point: at its first call, without the interpreter lock, cached on disk.
+
+    No fast-math of any kind: the order of operations decides the bits, and NaN must stay NaN.
+    """
+    return _compiled(function)
+
+
+def emitted(function: Callable[..., Any]) -> Any:
+    """Compile an entry point like `kernel`, whose body is nothing but code emitted as it is to be run."""
+    return _compiled(function, pipeline_class=EmittedCompiler)
+
+
+def address_of(function: Callable[..., Any], n_args: int) -> int:
+    """Compile ``void f(int64, ...)`` that compiled code calls by its address (`vectors.invoke`), cached on disk.
+
+    So it is no part of what calls it, and is compiled only where it is wanted.
+    """
+    made: Any = _callbacks.get(function)
+    if made is None:
+        signature = numba.types.void(*[numba.types.int64] * n_args)
+        options = {"error_model": "numpy"}
+        made = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
+        _keep(made, function)
+        with _nothing_lost():
+            made.compile()
+        _callbacks[function] = made
+    return int(made.address)
+
+
+_callbacks: dict[Callable[..., Any], Any] = {}  # the machine code lives as long as these
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+    made = numba.njit(error_model="numpy", nogil=True, **options)(function)
+    _keep(made, function)
+    compile_ = made.compile
+
+    @functools.wraps(compile_)
+    def compile_heard(*args: Any) -> Any:
+        with _nothing_lost():
+            return compile_(*args)
+
+    made.compile = compile_heard  # which the dispatcher calls for types that it has not seen
+    return made
+
+
+def _keep(made: Any, function: Callable[..., Any]) -> None:
+    """Give a function that is to be compiled its cache."""
+    folder, usual = cache_folder(), config.CACHE_DIR
+    if folder is None:
+        return
+    config.CACHE_DIR = str(folder)  # read by Numba while it makes the cache
+    try:
+        cache = kernel_cache(function, folder)
+    finally:
+        config.CACHE_DIR = usual
+    if cache is not None:
+        made._cache = cache
+
+
+@contextlib.contextmanager
+def _nothing_lost() -> Iterator[None]:
+    """Raise afterwards what is raised by the handler of a signal in the midst of compilation.
+
+    LLVM calls back into Python when it has made machine code.  What a handler raises there, such as KeyboardInterrupt,
+    cannot pass through LLVM: it would be printed and forgotten, and so would what finalizers are interrupted by.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no handler runs
+        yield
+        return
+    lost: list[BaseException] = []
+    usual, own = sys.unraisablehook, threading.get_ident()
+
+    def hear(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        called_back = "ctypes" in (unraisable.err_msg or "")
+        if threading.get_ident() == own and (called_back or not isinstance(error, Exception)):
+            lost.append(error or unraisable.exc_type())
+        else:
+            usual(unraisable)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    except Exception:
+        if lost:
+            raise lost[0] from None
+        raise
+    finally:
+        sys.unraisablehook = usual
+    if lost:
+        raise lost[0]
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a function that only compiled code calls: without wrappers and reference counts, which take longer to
+    compile than the function itself.  It is optimised, and cached, within the entry points that use it."""
+    return numba.njit(
+        error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, pipeline_class=PartCompiler
+    )(function)

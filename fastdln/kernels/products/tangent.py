@@ -1,0 +1,132 @@
+"""Programs of an evaluation: the Hessian-vector product as the derivative of a program, and the forward products.
+
+The Hessian times a direction is the derivative of the gradient along it.  So its program is that of the right-hand
+side with every product differentiated, d(A B) = dA B + A dB, where weights have the directions as derivatives and
+constants none; which order is the cheapest for both together is found by counting.  The gradient takes the place of the
+right-hand side: with the cross matrix negated, the residual D - A B turns into its negative D + A B, and all that
+follows is linear in it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from fastdln.kernels.products.program import DERIVATIVE, SCRATCH, STATE, Operand, Product, Program, orders, program
+
+
+class Place(NamedTuple):
+    """A matrix: which base it lies at, the offset of its first entry, and how many entries it has."""
+
+    base: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A program with sums of products, and the matrices that it reads and writes; offsets in entries."""
+
+    products: tuple[Product, ...]
+    sizes: tuple[int, int, int]  # entries of state, derivative and scratch
+    weights: tuple[Place, ...]
+    directions: tuple[Place, ...]
+    constants: dict[str, Place]  # of the loss
+    results: tuple[Place, ...]
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations for one network."""
+        return sum(2 * p.m * p.n * p.k for p in self.products)
+
+
+def _layers(widths: tuple[int, ...], plan: Program, base: int, first: int = 0) -> tuple[Place, ...]:
+    """The layers of a state that begins at an offset."""
+    sizes = [below * above for below, above in pairwise(widths)]
+    return tuple(Place(base, first + at, size) for at, size in zip(plan.layers, sizes, strict=False))
+
+
+def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product], int]:
+    """The products of a right-hand side and their derivatives, and the entries of scratch.
+
+    The directions lie behind the scratch of the right-hand side, layer by layer; results take the place of slopes.
+    """
+    top = plan.n_scratch + plan.layers[-1]
+    derivatives = {
+        (STATE, at): Operand(SCRATCH, plan.n_scratch + at, columns)
+        for at, columns in zip(plan.layers, widths[:-1], strict=False)
+    }
+    found = []
+    for p in plan.rhs:
+        if p.c.base == DERIVATIVE:
+            into = p.c
+        else:
+            found.append(p)  # no product reads a slope, but any other result
+            into = derivatives.get(p.c[:2]) or Operand(SCRATCH, top, p.n)
+            top = max(top, into.offset + p.m * p.n)
+        a, b, d = (None if x is None else derivatives.get(x[:2]) for x in (p.a, p.b, p.d))
+        if a is not None:
+            found.append(p._replace(c=into, a=a, d=d))
+            d = into
+        if b is not None:
+            found.append(p._replace(c=into, b=b, d=d))
+        derivatives[p.c[:2]] = into
+    return found, top
+
+
+def _used(products: list[Product], plan: Program) -> dict[str, Place]:
+    """The constants that products read."""
+    read = {(x.base, x.offset) for p in products for x in (p.a, p.b, p.d) if x is not None}
+    return {
+        name: Place(SCRATCH, at, rows * columns)
+        for name, (at, rows, columns) in plan.constants.items()
+        if (SCRATCH, at) in read
+    }
+
+
+@functools.cache
+def hessian(widths: tuple[int, ...], gram: bool, order: tuple[str, int] | None = None) -> Evaluation:
+    """Plan the product of the Hessian with a direction; the constants are the *negated* cross matrix, the Gram matrix.
+
+    Parameters
+    ----------
+    widths : d_0..d_h
+    gram : whether the loss has an input Gram matrix; one layer takes one always, if need be the identity
+    order : force an order; by default the one of fewest flops
+    """
+    if order is None:
+        return min((hessian(widths, gram, choice) for choice in orders(len(widths) - 1)), key=lambda plan: plan.flops)
+    plan = program(widths, gram, order=order)
+    products, n_scratch = _differentiate(plan, widths)
+    return Evaluation(
+        products=tuple(products),
+        sizes=(plan.layers[-1], plan.layers[-1], n_scratch),
+        weights=_layers(widths, plan, STATE),
+        directions=_layers(widths, plan, SCRATCH, plan.n_scratch),
+        constants=_used(products, plan),
+        results=_layers(widths, plan, DERIVATIVE),
+    )
+
+
+@functools.cache
+def forward(widths: tuple[int, ...], gram: bool) -> Evaluation:
+    """Plan what a loss compares with its target, W or W G^(1/2); the constants are the target, and the root.
+
+    Parameters
+    ----------
+    widths : d_0..d_h
+    gram : whether the loss has an input Gram matrix; one layer takes one always, if need be the identity
+    """
+    plan = program(widths, gram)
+    size = widths[0] * widths[-1]
+    constants = _used(list(plan.observe), plan) | {"whitened": Place(SCRATCH, plan.target, size)}
+    return Evaluation(
+        products=plan.observe,
+        sizes=(plan.layers[-1], 0, plan.n_scratch),
+        weights=_layers(widths, plan, STATE),
+        directions=(),
+        constants=constants,
+        results=(Place(plan.compared.base, plan.compared.offset, size),),
+    )

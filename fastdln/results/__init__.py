@@ -1,0 +1,1 @@
+"""What comes back from a flow: trajectories, observables, files and datasets."""

@@ -1,0 +1,248 @@
+"""Saved trajectories: one ``.npz`` file, read without trust.
+
+A file is checked as the arguments of a flow are, every array against the widths: what comes back can be integrated
+further, and nothing in a file that was forged or damaged reaches a kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdln import arguments, observables
+from fastdln.engines.base import Options
+from fastdln.engines.choose import ENGINES
+from fastdln.engines.reduced import run as reduced
+from fastdln.integrate.stabilized import STABILIZED, Stabilized
+from fastdln.integrate.tableau import Tableau
+from fastdln.losses import Loss, Quadratic, Regression
+from fastdln.network import Network, check_layer_rates
+from fastdln.results import archive
+from fastdln.results.trajectories import PER_TRAJECTORY, Status, Trajectories
+from fastdln.theory.reduction.restricted import Restricted
+
+__all__ = ["load", "save"]
+
+_LOSS_ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
+
+
+def save(sol: Trajectories, path: str | PathLike[str]) -> None:
+    """Write trajectories to a file; see `Trajectories.save`."""
+    if isinstance(sol.loss_function, Restricted):
+        raise TypeError("the loss of a reduced network is not saved: save the trajectories of the whole network")
+    header = {
+        "widths": sol.network.widths,
+        "span": sol.span,
+        "single": sol.single,
+        "options": dataclasses.asdict(sol.options) | {"method": _written(sol.options.method)},
+        "loss": {"floor": sol.loss_function.floor, "data_rank": sol.loss_function.data_rank},
+    }
+    optional = {f"loss/{name}": getattr(sol.loss_function, name) for name in _LOSS_ARRAYS}
+    optional |= {f"recorded/{name}": values for name, values in sol._recorded.items()}
+    optional["learning_times"] = sol._learning_times
+    optional["steps"] = None if sol._steps is None else np.concatenate([np.empty(0), *sol._steps])
+    arrays = {"t": sol.t} | {name: getattr(sol, f"_{name}") for name in PER_TRAJECTORY}
+    archive.write(path, header, arrays | {name: x for name, x in optional.items() if x is not None})
+
+
+def load(path: str | PathLike[str]) -> Trajectories:
+    """Read trajectories that `Trajectories.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The ``.npz`` file.
+
+    Returns
+    -------
+    Trajectories
+        As they were saved.
+
+    Raises
+    ------
+    ValueError
+        If the file was not written by `Trajectories.save`, was damaged or changed since, or is of a newer format: the
+        message names it and says what is wrong.
+    MemoryError
+        If it would not fit into the memory that is free.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import fastdln as dln
+    >>> sol = dln.flow((np.eye(2), np.eye(2)), dln.Quadratic(np.diag([2.0, 1.0])), (0.0, 1.0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sol.save(f"{folder}/sol.npz")
+    ...     again = dln.load(f"{folder}/sol.npz")
+    >>> np.array_equal(again.final[0], sol.final[0])
+    True
+    """
+    header, arrays = archive.read(path)
+    with archive.naming(path, "saved trajectories"):
+        return _trajectories(header, _Arrays(arrays))
+
+
+class _Arrays:
+    """The arrays of a file, each handed out once and only in the shape and dtype that are expected."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._left = arrays
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        if name not in self._left:
+            raise ValueError(f"there is no array {name!r}")
+        return self._left[name].shape
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        self.shape(name)
+        return self._left[name].dtype
+
+    def take(self, name: str, dtype: DTypeLike, *shape: int) -> NDArray[Any]:
+        """The array, in C order and the byte order of this machine."""
+        found, expected = self.shape(name), np.dtype(dtype)
+        values = self._left.pop(name)
+        if found != shape or values.dtype.newbyteorder("=") != expected:
+            raise ValueError(
+                f"the array {name!r} has shape {found} and dtype {values.dtype}; expected {shape} and {expected}"
+            )
+        return np.ascontiguousarray(values, expected)
+
+    def take_numbers(self, name: str, dtype: DTypeLike, *shape: int, least: float = -np.inf) -> NDArray[Any]:
+        """The array, finite and not below ``least``."""
+        values = self.take(name, dtype, *shape)
+        if not (np.isfinite(values) & (values >= least)).all():
+            raise ValueError(f"the array {name!r} must be finite" + ("" if least == -np.inf else f", at least {least}"))
+        return values
+
+    def refuse_others(self) -> None:
+        if self._left:
+            raise ValueError(f"it holds arrays that do not belong to it: {', '.join(map(repr, sorted(self._left)))}")
+
+
+def _trajectories(header: dict[str, Any], arrays: _Arrays) -> Trajectories:
+    network = Network(_entry(header, "widths"))
+    n, *_ = (*arrays.shape("status"), 0)
+    single = arguments.boolean("single", _entry(header, "single"))
+    if single and n != 1:
+        raise ValueError(f"a single trajectory is said to be {n}")
+    dtype = arrays.dtype("final").newbyteorder("=")
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"the array 'final' has dtype {dtype}; expected float32 or float64")
+    loss = _loss(_entry(header, "loss"), arrays, network, n)
+    span = arguments.span(_entry(header, "span"))
+    options = _options(_entry(header, "options"), network)
+    arguments.check_options(options, loss, span[0] < span[1], dtype)
+
+    times = arguments.times(arrays.take("t", np.float64, *arrays.shape("t")), *span)
+    recorded = {
+        name: arrays.take(f"recorded/{name}", dtype, n, len(times), *observable.shape(network, loss))
+        for name, observable in observables.OBSERVABLES.items()
+        if name in options.record
+    }
+    learned = None
+    if observables.LEARNING_TIMES in options.record:
+        learned = arrays.take("learning_times", np.float64, n, loss.n_modes)
+    status = arrays.take_numbers("status", np.int8, n, least=0)
+    if (status > max(Status)).any():
+        raise ValueError(f"the array 'status' holds {status.max()}, which no status has")
+    counts = arrays.take_numbers("counts", np.int64, n, 3, least=0)
+    layers = network.depth + 1
+    # Files of before networks were reduced do not have these two.
+    widths = np.tile(network.widths, (n, 1))
+    if "widths" in arrays:
+        widths = arrays.take_numbers("widths", np.int64, n, layers, least=1)
+    enlargements = np.zeros(n, np.int64)
+    if "enlargements" in arrays:
+        enlargements = arrays.take_numbers("enlargements", np.int64, n, least=0)
+    sol = Trajectories(
+        network=network, loss_function=loss, options=options, span=span, t=times, single=single, _recorded=recorded,
+        _learning_times=learned,
+        _final=arrays.take("final", dtype, n, network.n_parameters),
+        _t_final=arrays.take("t_final", np.float64, n),
+        _status=status, _counts=counts,
+        _atol=arrays.take_numbers("atol", np.float64, n, least=0),
+        _origin=arrays.take("origin", dtype, n, network.n_parameters),
+        _certified=arrays.take("certified", np.bool_, n),
+        _widths=widths, _enlargements=enlargements,
+        _steps=_steps(arrays, counts[:, 1]) if options.history else None,
+    )  # fmt: skip
+    arrays.refuse_others()
+    return sol
+
+
+def _steps(arrays: _Arrays, accepted: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """The times of the accepted steps, by trajectory."""
+    total = sum(map(int, accepted))  # as Python's integers, which do not overflow
+    return tuple(np.split(arrays.take("steps", np.float64, total), np.cumsum(accepted)[:-1]))[: len(accepted)]
+
+
+def _entry(header: Any, name: str) -> Any:
+    if not isinstance(header, dict) or name not in header:
+        raise ValueError(f"its header does not tell {name}")
+    return header[name]
+
+
+def _loss(header: Any, arrays: _Arrays, network: Network, n: int) -> Loss:
+    d_0, d_h = network.widths[0], network.widths[-1]
+    several = arrays.shape("loss/target")[:-2]
+    lead = (n,) if several else ()
+    parts: dict[str, Any] = {
+        name: arrays.take_numbers(f"loss/{name}", np.float64, *lead, d_h, d_0)
+        for name in ("target", "cross", "whitened")
+    }
+    kind: type[Loss] = Quadratic
+    if "loss/input_gram" in arrays or "loss/input_root" in arrays:
+        kind = Regression
+        for name in ("input_gram", "input_root"):
+            parts[name] = arrays.take_numbers(f"loss/{name}", np.float64, d_0, d_0)
+    rank = _entry(header, "data_rank")
+    if rank is not None and not (type(rank) is int and 0 <= rank <= d_0):
+        raise ValueError(f"data_rank must be None or from 0 to {d_0}, not {rank!r}")
+    return kind.of_parts(floor=arguments.not_negative("floor", _entry(header, "floor")), data_rank=rank, **parts)
+
+
+def _options(header: Any, network: Network) -> Options:
+    checks: dict[str, Callable[[Any], Any]] = {
+        "method": _read,
+        "rtol": lambda rtol: arguments.positive("rtol", rtol),
+        "max_steps": lambda steps: arguments.count("max_steps", steps),
+        "record": arguments.record,
+        "stop_gradient": _or_none(lambda norm: arguments.not_negative("stop_gradient", norm)),
+        "stop_loss": _or_none(lambda loss: arguments.number("stop_loss", loss)),
+        "weight_decay": lambda decay: arguments.not_negative("weight_decay", decay),
+        "layer_rates": _or_none(lambda rates: tuple(map(float, check_layer_rates(rates, network.depth)))),
+        "step": _or_none(lambda step: arguments.positive("step", step)),
+        "history": lambda history: arguments.boolean("history", history),
+        "certify": lambda certify: arguments.boolean("certify", certify),
+        "engine": lambda engine: arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
+    }
+    if not isinstance(header, dict) or header.keys() != checks.keys():
+        raise ValueError("its header does not tell the options of a flow")
+    return Options(**{name: check(header[name]) for name, check in checks.items()})
+
+
+def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+def _written(method: Tableau | Stabilized) -> str | dict[str, Any]:
+    """A stabilized method by its name, an explicit one, which may be the user's, by its coefficients."""
+    if isinstance(method, Stabilized):
+        return method.name
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.init}
+
+
+def _read(method: Any) -> Tableau | Stabilized:
+    if isinstance(method, dict):
+        if not all(isinstance(method.get(name, ""), str) for name in ("name", "source")):
+            raise ValueError("the name of the method is no text")
+        return Tableau(**method)
+    return STABILIZED[arguments.one_of("method", method, STABILIZED)]

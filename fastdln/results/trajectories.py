@@ -1,0 +1,374 @@
+"""What comes back from a flow: observables, final weights, what became of each trajectory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdln.engines.base import Options
+from fastdln.losses import Loss
+from fastdln.network import Network, Weights
+from fastdln.results.dataset import dataset
+
+
+class Status(IntEnum):
+    """What became of a trajectory."""
+
+    FINISHED = 0
+    """It reached the end of the span."""
+    STOPPED = 1
+    """The stop condition held."""
+    MAX_STEPS = 2
+    """It took max_steps: raise max_steps or loosen rtol, or, if the problem is stiff, take method="auto"."""
+    NONFINITE = 3
+    """State or slope overflowed, or the start was not finite; the last finite state is kept."""
+    STEP_TOO_SMALL = 4
+    """The step fell below the rounding of the time: the solution may blow up there, or rtol is too tight."""
+
+
+_ADVICE = {
+    Status.MAX_STEPS: "raise max_steps, loosen rtol, shorten the span, or take method=\"auto\" if the problem is stiff",
+    Status.NONFINITE: "start from smaller, finite weights; a backward flow may blow up",
+    Status.STEP_TOO_SMALL: "end the span before t_final, where the solution may blow up, or loosen rtol",
+}
+
+
+class FlowError(RuntimeError):
+    """Some trajectories failed; the message counts them by kind, names the first and says what to change."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectories:
+    """The trajectories of a flow.
+
+    An observable that was not recorded is None; one that was is NaN after the end of its trajectory.  For a single
+    network the arrays have no trajectory axis.
+
+    Attributes
+    ----------
+    network : Network
+        The network.
+    loss_function : Loss
+        The loss that was descended.
+    options : Options
+        How it was integrated.
+    span : (float, float)
+        Start and end.
+    t : ndarray, shape (n_t,)
+        Times of the records.
+    single : bool
+        Whether this is one network without a trajectory axis.
+    loss, grad_norm, imbalance, drift : ndarray, shape (n, n_t), or None
+        Loss; ||grad L||_F; max_i ||C_i||_2; max_i ||C_i(t) - exp(-2 mu (t - t_0)) C_i(t_0)||_F with the layers' rates
+        divided into C_i.
+    strengths, singular_values : ndarray, shape (n, n_t, r), or None
+        u_j' W v_j for the modes of the target; singular values of the product W.
+    learning_times : ndarray, shape (n, r), or None
+        First time with strength_j >= sigma_j/2; NaN where there is none or sigma_j is rounding.
+    weights : tuple of ndarrays, shape (n, n_t, d_i, d_{i-1}), or None
+        The weights at the times ``t``.
+    start, final : tuple of ndarrays, shape (n, d_i, d_{i-1})
+        The weights at the start of the span, and at ``t_final``.
+    t_final : ndarray, shape (n,)
+        Where each trajectory ended.
+    status : ndarray, shape (n,)
+        Values of `Status`.
+    certified : ndarray, shape (n,)
+        Whether the trajectory was at its end, within its tolerance, before that of the span: `flow` with ``certify``.
+    n_rhs, n_accepted, n_rejected : ndarray, shape (n,)
+        Right-hand sides evaluated by the integrator, without those that only records and learning times need; steps
+        accepted and rejected.
+    integrated_widths : ndarray, shape (n, h+1)
+        Widths of the network that was integrated at last: narrower ones where the trajectory was reduced.
+    enlargements : ndarray, shape (n,)
+        How often a network that was reduced approximately was made wider, as it was not accurate enough.
+
+    Examples
+    --------
+    >>> import fastdln as dln
+    >>> loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(2, 2))
+    >>> sol = dln.flow(dln.inits.gaussian(dln.Network((2, 3, 2)), 0.1, size=4, rng=0), loss, (0.0, 30.0))
+    >>> sol
+    <Trajectories: 4 of Network((2, 3, 2)), t = 0 to 30, 1 times; recorded loss; 4 finished>
+    >>> sol[0].loss.shape
+    (1,)
+    """
+
+    network: Network
+    loss_function: Loss
+    options: Options
+    span: tuple[float, float]
+    t: NDArray[np.float64]
+    single: bool
+    _recorded: dict[str, NDArray[Any]]
+    _learning_times: NDArray[np.float64] | None
+    _final: NDArray[Any]
+    _t_final: NDArray[np.float64]
+    _status: NDArray[np.int8]
+    _counts: NDArray[np.int64]
+    _atol: NDArray[np.float64]
+    _origin: NDArray[Any]
+    _certified: NDArray[np.bool_]
+    _widths: NDArray[np.int64]
+    _enlargements: NDArray[np.int64]
+    _steps: tuple[NDArray[np.float64], ...] | None
+
+    # ---- what was recorded
+    def _each(self, values: NDArray[Any] | None) -> Any:
+        """Values of the trajectories, without their axis for a single network."""
+        return values[0] if self.single and values is not None else values
+
+    def _observable(self, name: str) -> Any:
+        return self._each(self._recorded.get(name))
+
+    @property
+    def loss(self) -> Any:
+        """Loss, shape (n, n_t)."""
+        return self._observable("loss")
+
+    @property
+    def grad_norm(self) -> Any:
+        """Norm of the gradient over all layers, shape (n, n_t)."""
+        return self._observable("grad_norm")
+
+    @property
+    def strengths(self) -> Any:
+        """Strengths of the modes, shape (n, n_t, r)."""
+        return self._observable("strengths")
+
+    @property
+    def singular_values(self) -> Any:
+        """Singular values of the product, shape (n, n_t, r)."""
+        return self._observable("singular_values")
+
+    @property
+    def imbalance(self) -> Any:
+        """Largest spectral norm of a balance matrix, shape (n, n_t)."""
+        return self._observable("imbalance")
+
+    @property
+    def drift(self) -> Any:
+        """Largest change of a conserved balance matrix, shape (n, n_t)."""
+        return self._observable("drift")
+
+    @property
+    def weights(self) -> Weights | None:
+        """Weights at the times ``t``, each of shape (n, n_t, d_i, d_{i-1})."""
+        flat = self._observable("weights")
+        return None if flat is None else self.network.unpack(flat)
+
+    @property
+    def learning_times(self) -> Any:
+        """First time at which each mode has half its singular value, shape (n, r)."""
+        return self._each(self._learning_times)
+
+    @property
+    def final(self) -> Weights:
+        """Weights at ``t_final``, each of shape (n, d_i, d_{i-1})."""
+        return self.network.unpack(self._each(self._final))
+
+    @property
+    def start(self) -> Weights:
+        """The weights at the start of the span, each of shape (n, d_i, d_{i-1})."""
+        return self.network.unpack(self._each(self._origin))
+
+    @property
+    def t_final(self) -> Any:
+        """Where each trajectory ended, shape (n,)."""
+        return self._each(self._t_final)
+
+    @property
+    def status(self) -> Any:
+        """What became of each trajectory, values of `Status`, shape (n,)."""
+        return Status(int(self._status[0])) if self.single else self._status
+
+    @property
+    def success(self) -> Any:
+        """Whether it finished or was stopped, shape (n,)."""
+        return self._each(self._status <= Status.STOPPED)
+
+    @property
+    def certified(self) -> Any:
+        """Whether a certificate ended it, shape (n,)."""
+        return self._each(self._certified)
+
+    @property
+    def n_rhs(self) -> Any:
+        """Right-hand sides that the integrator evaluated, shape (n,)."""
+        return self._each(self._counts[:, 0])
+
+    @property
+    def n_accepted(self) -> Any:
+        """Steps accepted, shape (n,)."""
+        return self._each(self._counts[:, 1])
+
+    @property
+    def n_rejected(self) -> Any:
+        """Steps rejected, shape (n,)."""
+        return self._each(self._counts[:, 2])
+
+    @property
+    def integrated_widths(self) -> Any:
+        """Widths of the network that was integrated at last, shape (n, h+1)."""
+        return self._each(self._widths)
+
+    @property
+    def enlargements(self) -> Any:
+        """How often the reduced network was made wider on the way, shape (n,)."""
+        return self._each(self._enlargements)
+
+    @property
+    def message(self) -> str:
+        """How many trajectories ended in which way."""
+        kinds = ((kind, int(np.count_nonzero(self._status == kind))) for kind in Status)
+        return ", ".join(f"{count} {kind.name.lower().replace('_', ' ')}" for kind, count in kinds if count)
+
+    def history(self, k: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Times and lengths of the accepted steps of a trajectory.
+
+        Parameters
+        ----------
+        k : int
+            The trajectory.
+
+        Returns
+        -------
+        t, step : ndarray, shape (n_accepted,)
+            The end of each step, and its signed length.
+
+        Raises
+        ------
+        ValueError
+            If the flow was computed without ``history=True``.
+        """
+        if self._steps is None:
+            raise ValueError("no history was kept: call flow(..., history=True)")
+        times = self._steps[range(len(self))[k]]
+        return times, np.diff(times, prepend=self.span[0])
+
+    def raise_for_status(self) -> Trajectories:
+        """Return these trajectories if none failed.
+
+        Returns
+        -------
+        Trajectories
+            Itself.
+
+        Raises
+        ------
+        FlowError
+            Counting the failures by kind, with the first of each and what to change.
+        """
+        parts = []
+        for kind, advice in _ADVICE.items():
+            failed = np.flatnonzero(self._status == kind)
+            if failed.size:
+                first = ", ".join(map(str, failed[:5])) + (", ..." if failed.size > 5 else "")
+                parts.append(f"{failed.size} {kind.name} (trajectories {first}): {advice}")
+        if parts:
+            failures = np.count_nonzero(self._status > Status.STOPPED)
+            raise FlowError(f"{failures} of {len(self)} failed; " + "; ".join(parts))
+        return self
+
+    # ---- selecting, joining, going on
+    def __len__(self) -> int:
+        return len(self._status)
+
+    def __iter__(self) -> Iterator[Trajectories]:
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Trajectories:
+        """Select trajectories; an integer gives a single one, without its axis."""
+        if self.single:
+            raise TypeError("a single trajectory has no trajectory axis to select from")
+        single = isinstance(index, int | np.integer)
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        targets = self.loss_function
+        return dataclasses.replace(
+            self,
+            loss_function=targets[index if single else rows] if targets.batch_shape else targets,
+            _recorded={name: values[rows] for name, values in self._recorded.items()},
+            _learning_times=None if self._learning_times is None else self._learning_times[rows],
+            _steps=None if self._steps is None else tuple(self._steps[k] for k in rows),
+            single=single,
+            **{f"_{name}": getattr(self, f"_{name}")[rows] for name in PER_TRAJECTORY},
+        )
+
+    def extend(self, t_end: float, t_eval: ArrayLike | None = None, threads: int | None = None) -> Trajectories:
+        """Go on to a later end of the span, in the way the flow was computed.
+
+        Parameters
+        ----------
+        t_end : float
+            The new end, beyond the present one.
+        t_eval : array_like, optional
+            Further times to record at; by default the new end.
+        threads : int, optional
+            As in `flow`.
+
+        Returns
+        -------
+        Trajectories
+            Old and new records joined.  Trajectories that were stopped or failed stay as they are, and those that are
+            certified keep their state.
+
+        Raises
+        ------
+        ValueError
+            If ``t_end`` or ``t_eval`` does not lie beyond the present end.
+        """
+        from fastdln.gradient_flow import extend
+
+        return extend(self, t_end, t_eval, threads)
+
+    # ---- files and other forms
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one ``.npz`` file, without pickle; `fastdln.load` reads it.
+
+        Parameters
+        ----------
+        path : path
+            The file; an existing one is replaced.
+
+        Raises
+        ------
+        TypeError
+            If the loss is that of a reduced network, whose modes no file holds.
+        """
+        from fastdln.results.files import save
+
+        save(self, path)
+
+    def to_dataset(self) -> Any:
+        """The trajectories as an `xarray.Dataset` with named dimensions and attributes.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimensions trajectory, time, mode and, for final weights, out_i and in_i of each layer.
+
+        Raises
+        ------
+        ImportError
+            If xarray is missing, with the command that installs it.
+        """
+        return dataset(self, {status.name: status.value for status in Status})
+
+    def __repr__(self) -> str:
+        count = "one" if self.single else len(self)
+        span = f"t = {self.span[0]:g} to {self.span[1]:g}, {len(self.t)} times"
+        recorded = ", ".join(self.options.record) or "nothing"
+        return f"<Trajectories: {count} of {self.network}, {span}; recorded {recorded}; {self.message}>"
+
+
+# the fields, but for their underscore, with one row for each trajectory
+PER_TRAJECTORY = (
+    "final", "t_final", "status", "counts", "atol", "origin", "certified", "widths", "enlargements",
+)  # fmt: skip

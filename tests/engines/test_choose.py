@@ -1,0 +1,114 @@
+"""Which engine ``engine="auto"`` takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastdln as dln
+from bench.choice import candidates, chosen, grid
+from fastdln.engines import choose
+from fastdln.engines.choose import best, lanes_bytes
+from fastdln.engines.reduced import run as reduced
+from fastdln.integrate.stabilized import ROCK
+from fastdln.integrate.tableaus import BS3, DOP853, TSIT5
+
+F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
+
+
+def loss_of(widths):
+    return dln.Quadratic(np.eye(widths[-1], widths[0]))
+
+
+def engine(widths, method=TSIT5, dtype=F64):
+    return best(dln.Network(widths), loss_of(widths), method, dtype)
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ((2, 2), "lanes"),
+        ((8, 8, 8, 8), "lanes"),
+        ((16, 16, 16, 16), "lanes"),
+        ((10, 48, 48, 10), "lanes"),
+        ((28, 28, 28, 28), "lanes"),  # vectors of 8 numbers would hold 28 of 32 columns
+        ((32, 32, 32, 32), "dense"),
+        ((40, 40, 40), "dense"),
+        ((64, 64, 64), "dense"),
+        ((64, 128, 128, 10), "dense"),
+        ((256, 256, 256), "dense"),
+        ((10, 128, 128, 10), "dense"),
+        ((10, 1024, 1024, 10), "wide"),
+        ((784, 2048, 2048, 10), "wide"),
+        ((10, 512, 512, 10), "dense"),
+        ((10, 512, 512, 512, 10), "wide"),  # two large layers
+        ((32, 1024, 1024, 32), "dense"),
+        ((1024, 1024, 1024), "dense"),  # no narrow end
+    ],
+)
+def test_what_is_taken(widths, expected):
+    assert engine(widths) == expected
+
+
+def test_what_lanes_work_on_decides_by_method_and_precision():
+    deep = (16,) * 5
+    assert (engine(deep, BS3), engine(deep, dtype=F32), engine(deep)) == ("lanes", "lanes", "dense")
+    assert (engine((16,) * 4), engine((16,) * 4, DOP853)) == ("lanes", "dense")
+
+
+def test_stabilized_methods_leave_lanes_where_dense_fills_its_vectors():
+    assert [engine((d,) * 4, ROCK) for d in (4, 8, 12, 16)] == ["lanes", "dense", "lanes", "dense"]
+
+
+def test_stabilized_methods_have_no_wide_engine():
+    assert engine((10, 1024, 1024, 10), ROCK) == "dense"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
+def test_beyond_a_width_lanes_are_never_taken_again(depth):
+    for widths in (range(8, 200, 8), range(5, 200, 8)):
+        taken = [engine((d,) * (depth + 1)) == "lanes" for d in widths]
+        assert taken == sorted(taken, reverse=True)
+        assert taken[0]
+        assert not taken[-1]
+
+
+def test_neither_batch_nor_threads_nor_the_machine_matter(monkeypatch):
+    taken = []
+    for name, make in list(choose.ENGINES.items()):
+        monkeypatch.setitem(choose.ENGINES, name, lambda dtype, name=name, make=make: taken.append(name) or make(dtype))
+    for widths in ((4, 4, 4), (64, 64, 64)):
+        taken.clear()
+        for lanes in ("2", "8"):
+            monkeypatch.setenv("FASTDLN_LANES", lanes)
+            for n, threads in ((1, 1), (1, 2), (70, 2)):
+                w0 = dln.inits.gaussian(dln.Network(widths), 0.5, size=n, rng=0)
+                dln.flow(w0, loss_of(widths), (0.0, 1e-3), max_steps=1, threads=threads)
+        assert taken == [engine(widths)] * 6
+
+
+def test_bytes_of_lanes_do_not_depend_on_the_machine(monkeypatch):
+    net = dln.Network((20, 20, 20))
+    found = set()
+    for lanes in ("2", "4", "8"):
+        monkeypatch.setenv("FASTDLN_LANES", lanes)
+        found.add(lanes_bytes(net, loss_of(net.widths), TSIT5, F64))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ((4, 24, 4), True), ((4, 16, 4), False), ((10, 40, 10), True), ((10, 24, 10), False), ((20, 64, 20), True),
+        ((40, 10), True), ((30, 10), False), ((784, 10, 10), True), ((4, 64, 4, 64, 4), True),
+        ((2, 300, 900, 2), False), ((10, 300, 100, 10), True), ((64, 64, 64), False),
+    ],
+)  # fmt: skip
+def test_what_is_narrowed(widths, expected):
+    assert reduced.pays(dln.Network(widths), loss_of(widths)) is expected
+
+
+def test_the_grid_measures_what_is_taken():
+    for widths in grid():
+        net, loss = dln.Network(widths), loss_of(widths)
+        assert chosen(net, loss, "tsit5", F64) in candidates(net, loss, "tsit5", F64)
