@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +62,17 @@ def nearly(sol: dln.Trajectories) -> Entry:
 
 def moved(recorded: Entry, computed: Entry) -> list[str]:
     """What is not as recorded, bit for bit."""
-    names = dict.fromkeys((*recorded, *computed))
-    return [
-        f"{name}: {recorded.get(name)} -> {computed.get(name)}"
-        for name in names
-        if recorded.get(name) != computed.get(name)
-    ]
+    return _unlike(recorded, computed, lambda name, old, new: bool(old == new))
 
 
 def strayed(recorded: Entry, computed: Entry, compared: Compared) -> list[str]:
     """What is further from the recorded values than it may be."""
-    return [
-        f"{name}: {recorded.get(name)} -> {computed.get(name)}"
-        for name in dict.fromkeys((*recorded, *computed))
-        if not _close(name, recorded.get(name), computed.get(name), compared)
-    ]
+    return _unlike(recorded, computed, lambda name, old, new: _close(name, old, new, compared))
+
+
+def _unlike(recorded: Entry, computed: Entry, alike: Callable[[str, Any, Any], bool]) -> list[str]:
+    pairs = {name: (recorded.get(name), computed.get(name)) for name in (*recorded, *computed)}
+    return [f"{name}: {old} -> {new}" for name, (old, new) in pairs.items() if not alike(name, old, new)]
 
 
 def _close(name: str, old: Any, new: Any, compared: Compared) -> bool:
