@@ -9,7 +9,8 @@ from __future__ import annotations
 __all__ = ["NUMERICS"]
 
 NUMERICS = 2
-"""Raise it by one whenever the result of a flow moves on purpose, be it by one bit, and say here what moved.
+"""Raise it by one whenever the result of a flow moves on purpose, be it by one bit, and say here what moved:
+``python -m tests.golden --rewrite "what moved"`` does so, and records the new bits.
 
 1
     Everything before there was a revision, that is, stores of format 1.
