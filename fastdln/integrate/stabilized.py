@@ -243,7 +243,9 @@ def _rkc2(s: NDArray[np.int64]) -> NDArray[np.float64]:
     _, first, second, third = np.moveaxis(at, 1, 0)
     w1 = first[2] / second[2]
     c = w1 * second / first
-    cubic = second / first**2 * w1**3 * third / 6  # coefficients of z^3 of the stages; e^z has 1/6
+    # one by one: with AVX-512 NumPy's power of an array rounds otherwise
+    cubes = np.array([float(w) ** 3 for w in w1])
+    cubic = second / first**2 * cubes * third / 6  # coefficients of z^3 of the stages; e^z has 1/6
     nodes = np.stack([np.zeros(len(s)), *c])
     gaps = nodes[:, None] - nodes
     weights = 1 / np.prod(gaps, axis=1, where=gaps != 0)
