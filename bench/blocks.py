@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import numba
 import numpy as np
 
 import fastdln as dln
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Options, Problem
 from fastdln.engines.lockstep.arena import Arena
 from fastdln.engines.lockstep.executors import lanes as executor
 from fastdln.engines.lockstep.recipe import recipe
@@ -31,8 +32,9 @@ def block(widths: tuple[int, ...], trajectories: int = 1) -> tuple[Arena, int]:
     loss = dln.Quadratic(np.random.default_rng(0).standard_normal((widths[-1], widths[0])))
     start = np.zeros((trajectories, network.n_parameters))
     problem = Problem(
-        network=network, loss=loss, start=start, atol=np.ones(trajectories), rtol=1e-6, duration=1.0, direction=1.0,
-        times=np.zeros(0), method=TSIT5, raw=(), learning=False, max_steps=1,
+        network=network, loss=loss, options=Options(TSIT5, 1e-6, 1, ()), start=start, origin=start,
+        atol=np.ones(trajectories), duration=1.0, direction=1.0, times=np.zeros(0), raw=(), learning=False,
+        layer_sizes=tuple(map(math.prod, network.shapes)),
     )  # fmt: skip
     plan = recipe(problem, executor(np.float64))
     arena = Arena(plan)

@@ -10,6 +10,7 @@ time of all threads, which neighbours on the machine touch less.
 from __future__ import annotations
 
 import argparse
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from bench.blocks import repeat
 from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import Workload
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Options, Problem
 from fastdln.engines.lockstep.arena import Arena
 from fastdln.engines.lockstep.executors import dense as executor
 from fastdln.engines.lockstep.recipe import recipe
@@ -67,9 +68,11 @@ class RightHandSides:
     def __init__(self, widths: tuple[int, ...], threads: int) -> None:
         network = dln.Network(widths)
         loss = dln.Quadratic(np.random.default_rng(0).standard_normal((widths[-1], widths[0])))
+        start = np.zeros((1, network.n_parameters))
         problem = Problem(
-            network=network, loss=loss, start=np.zeros((1, network.n_parameters)), atol=np.ones(1), rtol=1e-6,
-            duration=1.0, direction=1.0, times=np.zeros(0), method=TSIT5, raw=(), learning=False, max_steps=1,
+            network=network, loss=loss, options=Options(TSIT5, 1e-6, 1, ()), start=start, origin=start,
+            atol=np.ones(1), duration=1.0, direction=1.0, times=np.zeros(0), raw=(), learning=False,
+            layer_sizes=tuple(map(math.prod, network.shapes)),
         )  # fmt: skip
         plan = recipe(problem, executor(np.float64))
         self.flops = plan.program.flops

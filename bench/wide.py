@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,8 +30,7 @@ import fastdln as dln
 from bench.direct import Direct, shared
 from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
-from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.chunk import Results
+from fastdln.engines.base import Options, Problem, Results
 from fastdln.engines.wide.layers import Factored, thin
 from fastdln.engines.wide.trajectory import Trajectory
 from fastdln.engines.wide.workers import Workers
@@ -208,8 +208,9 @@ def factored(
 ) -> tuple[Trajectory, Results]:
     """The factored engine at the start."""
     problem = Problem(
-        network=network, loss=loss, start=start[None], atol=np.full(1, 1e-9), rtol=1e-6, duration=1e9, direction=1.0,
-        times=np.zeros(0), method=TSIT5, raw=(), learning=False, max_steps=10**6, step=STEP,
+        network=network, loss=loss, options=Options(TSIT5, 1e-6, 10**6, (), step=STEP), start=start[None],
+        origin=start[None], atol=np.full(1, 1e-9), duration=1e9, direction=1.0, times=np.zeros(0), raw=(),
+        learning=False, layer_sizes=tuple(map(math.prod, network.shapes)),
     )  # fmt: skip
     results = Results(problem, slice(0, 1))
     return Trajectory(problem, 0, results, workers), results

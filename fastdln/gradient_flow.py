@@ -267,17 +267,14 @@ def integrate(
     shapes = {name: (n, n_t, *field.shape(network, loss)) for name, field in fields.items()}
     raw = observables.raw_records(options.record)
     problem = Problem(
-        network=network, loss=loss, start=start, atol=atol, rtol=options.rtol, duration=abs(t_end - t_0),
-        direction=direction, times=np.abs(times - t_0), method=options.method, raw=raw,
-        learning=observables.LEARNING_TIMES in options.record, max_steps=options.max_steps, step=options.step,
-        history=options.history, weight_decay=options.weight_decay, layer_rates=options.layer_rates,
-        stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,
-        certify=tuple(rows * columns for rows, columns in network.shapes) if options.certify else None,
+        network=network, loss=loss, options=options, start=start, origin=origin, atol=atol, duration=abs(t_end - t_0),
+        direction=direction, times=np.abs(times - t_0), raw=raw, learning=observables.LEARNING_TIMES in options.record,
+        layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads,
     )  # fmt: skip
-    narrowed = options.engine == "auto" and reduced.suits(network, loss, start.dtype, problem.certify is not None)
+    narrowed = options.engine == "auto" and reduced.suits(network, loss, start.dtype, options.certify)
     if narrowed or options.engine == reduced.NAME:
         n_bytes = reduced.memory(problem)
-        run = functools.partial(reduced.run, problem, origin, options.engine == reduced.NAME)
+        run = functools.partial(reduced.run, problem, options.engine == reduced.NAME)
     else:
         chosen = choose(options.engine, network, loss, options.method, start.dtype)
         n_bytes = chosen.memory(problem)
@@ -330,7 +327,7 @@ def _kept_bytes(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
     records = sum(math.prod(shape) for shape in recorded.values()) * item
     # tolerance, end, counts, enlargements, widths, learning times; status and certificate
     notes = n * (8 * (6 + len(problem.network.widths) + modes) + 2) + _modes_bytes(problem.loss)
-    histories = n * (8 * problem.max_steps + sys.getsizeof(np.empty(0)) + 8) if problem.history else 0
+    histories = n * (8 * problem.options.max_steps + sys.getsizeof(np.empty(0)) + 8) if problem.options.history else 0
     return weights + records + notes + histories
 
 

@@ -5,17 +5,15 @@ The choice depends on widths, loss, method and precision alone, never on the bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Engine
 from fastdln.engines.lockstep import executors
 from fastdln.engines.lockstep.arena import arena_bytes
 from fastdln.engines.lockstep.batch import Batch
-from fastdln.engines.lockstep.chunk import Results
 from fastdln.engines.lockstep.methods import vectors
 from fastdln.engines.wide import Wide
 from fastdln.integrate.stabilized import Stabilized
@@ -24,17 +22,6 @@ from fastdln.kernels.products.gemm import VECTOR_BYTES
 from fastdln.kernels.products.program import Program, program
 from fastdln.losses import Loss
 from fastdln.network import Network
-
-
-class Engine(Protocol):
-    """What integrates a problem."""
-
-    def memory(self, problem: Problem) -> int:
-        """Bytes that the engine takes at most at a time, its results included."""
-
-    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
-        """Integrate the trajectories some at a time; ``progress`` hears how many are done and failed, and of all."""
-
 
 ENGINES: dict[str, Callable[[DTypeLike], Engine]] = {
     "lanes": lambda dtype: Batch(executors.lanes(dtype)),

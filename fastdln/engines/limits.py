@@ -19,7 +19,7 @@ DIGITS = 30  # binary ones, of singular values that steps depend on
 
 def hides_growth(problem: Problem) -> bool:
     """Whether steps are limited by the growth of what no error norm sees: see `fastdln.kernels.lockstep.growth`."""
-    return problem.network.depth > 1 and problem.step is None and problem.direction > 0
+    return problem.network.depth > 1 and problem.options.step is None and problem.direction > 0
 
 
 def hidden_growth(problem: Problem, plan: Program, unit: int) -> Growth:
@@ -33,8 +33,8 @@ def growth_caps(problem: Problem) -> tuple[float, float]:
     """The largest steps times the rate of hidden growth with learning rates of 1, or 0; the second for RKC2."""
     if not hides_growth(problem):
         return 0.0, 0.0
-    first, second = growth_limits(problem.method, problem.rtol)
-    fastest = max(problem.layer_rates or (1.0,))
+    first, second = growth_limits(problem.options.method, problem.options.rtol)
+    fastest = max(problem.options.layer_rates or (1.0,))
     return first / fastest, second / fastest
 
 
@@ -62,7 +62,7 @@ def look_sizes(
     by = layout.BY_LOSS if "root" in plan.constants else layout.BY_RESIDUAL
     return {
         # stabilized methods go far in a step, and a look is cheap beside their stages
-        "every": EVERY if hidden.norms and not isinstance(problem.method, Stabilized) else 1,
+        "every": EVERY if hidden.norms and not isinstance(problem.options.method, Stabilized) else 1,
         "first_rounds": FIRST_ROUNDS if lanes > 1 else FIRST_ROUNDS_ALONE,
         "n_norms": len(hidden.norms),
         "residual": hidden.residual,

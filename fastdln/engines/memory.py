@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.recipe import watched
 
 BLOCK_BYTES = 4 << 20  # of what is computed on the way; it stays in the caches
 
@@ -31,9 +30,9 @@ def block_bytes(n: int, n_times: int, record_bytes: int) -> int:
 
 
 def results_bytes(problem: Problem, n: int) -> int:
-    """Bytes of `fastdln.engines.lockstep.chunk.Results` for n trajectories."""
+    """Bytes of `fastdln.engines.base.Results` for n trajectories."""
     records = len(problem.times) * problem.n_columns
-    numbers = 7 + watched(problem) + len(problem.network.widths)  # reached, status, counts, certified, enlargements
-    history = problem.max_steps if problem.history else 0
+    numbers = 7 + problem.watched + len(problem.network.widths)  # reached, status, counts, certified, enlargements
+    history = problem.options.max_steps if problem.options.history else 0
     final = 0 if problem.overwrite else problem.network.n_parameters
     return n * ((records + final) * problem.start.itemsize + 8 * (numbers + history))

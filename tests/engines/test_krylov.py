@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +14,7 @@ from scipy.integrate import solve_ivp
 
 import fastdln as dln
 from fastdln import resources
-from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.chunk import Results
+from fastdln.engines.base import Options, Problem, Results
 from fastdln.engines.reduced import krylov as engine
 from fastdln.engines.reduced.krylov import trajectory
 from fastdln.engines.reduced.krylov.levels import more
@@ -223,6 +222,15 @@ def test_levels_are_foreseen():
 # ---- the estimate
 
 
+def asked(net, loss, W, options, atol, duration, times, raw):
+    """The problem of one trajectory."""
+    start = net.pack(W)[None]
+    return Problem(
+        network=net, loss=loss, options=options, start=start, origin=start, atol=np.full(1, atol), duration=duration,
+        direction=1.0, times=times, raw=raw, learning=False, layer_sizes=tuple(map(math.prod, net.shapes)),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("scale", [0.1, 0.7])
 @pytest.mark.parametrize("widths", [(2, 90, 90, 3), (1, 80, 80, 80, 1)], ids=str)
 def test_the_estimate_is_not_too_small(widths, scale):
@@ -230,10 +238,8 @@ def test_the_estimate_is_not_too_small(widths, scale):
     W, loss = gaussian(widths, scale), quadratic(widths)
     net, end, rtol, atol = dln.Network(widths), 4.0 if scale == 0.1 else 0.5, 1e-10, 1e-12
     exact = dln.flow(W, loss, (0.0, end), **EXACT)
-    problem = Problem(
-        network=net, loss=loss, start=net.pack(W)[None], atol=np.full(1, atol), rtol=rtol, duration=end, direction=1.0,
-        times=np.linspace(0, end, 5), method=DOP853, raw=("square_distance",), learning=False, max_steps=10**4,
-    )  # fmt: skip
+    options = Options(DOP853, rtol, 10**4, ("loss",))
+    problem = asked(net, loss, W, options, atol, end, times=np.linspace(0, end, 5), raw=("square_distance",))
     none = Results(problem, slice(0, 1))
     first, errors = engine.first_level(net.depth), []
     for level in range(first, first + 3):
@@ -452,10 +458,7 @@ def test_growth_that_no_narrow_network_sees_is_not_missed(coupling):
 def beginning(W, loss, level, duration, rtol, atol):
     """The two networks of a level, and the checkpoint that they begin with."""
     net = dln.Network((W[0].shape[1], *map(len, W)))
-    problem = Problem(
-        network=net, loss=loss, start=net.pack(W)[None], atol=np.full(1, atol), rtol=rtol, duration=duration,
-        direction=1.0, times=np.zeros(0), method=DOP853, raw=(), learning=False, max_steps=10**4,
-    )  # fmt: skip
+    problem = asked(net, loss, W, Options(DOP853, rtol, 10**4, ()), atol, duration, times=np.zeros(0), raw=())
     none, pair = Results(problem, slice(0, 1)), Pair(problem, grown(W, level))
     return pair, Checkpoint(0.0, pair.start, pair.start, 0.0, 0.0, 0, none.learned[0], none.counts[0])
 
@@ -514,7 +517,7 @@ def test_structured_layers(kind):
 
 def test_rough_networks_that_fail_count_as_inaccurate(told, monkeypatch):
     integrate = trajectory.Pair._beside
-    monkeypatch.setattr(trajectory.Pair, "_beside", lambda *args: replace(integrate(*args), max_steps=1))
+    monkeypatch.setattr(trajectory.Pair, "_beside", lambda *args: integrate(*args).with_options(max_steps=1))
     W, loss = gaussian((2, 60, 60, 2)), quadratic((2, 60, 60, 2))
     sol = dln.flow(W, loss, (0.0, 1.0), engine="reduced")
     assert tuple(sol.integrated_widths) == (2, 60, 60, 2)

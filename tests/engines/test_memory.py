@@ -13,7 +13,7 @@ import pytest
 import fastdln as dln
 from fastdln import arguments, gradient_flow
 from fastdln.engines import memory as room
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Options, Problem
 from fastdln.engines.choose import ENGINES
 
 MEGABYTE = 1 << 20
@@ -154,9 +154,9 @@ def test_final_weights_may_be_written_over_the_starts(engine, method):
     for overwrite in (False, True):
         start = net.pack(w0)
         asked = Problem(
-            network=net, loss=loss, start=start, atol=np.full(5, 1e-9), rtol=1e-6, duration=20.0, direction=1.0,
-            times=np.array([0.0, 20.0]), method=arguments.method(method), raw=("weights",), learning=False,
-            max_steps=300, overwrite=overwrite,
+            network=net, loss=loss, options=Options(arguments.method(method), 1e-6, 300, ("weights",)), start=start,
+            origin=start, atol=np.full(5, 1e-9), duration=20.0, direction=1.0, times=np.array([0.0, 20.0]),
+            raw=("weights",), learning=False, layer_sizes=(60, 900, 60), overwrite=overwrite,
         )  # fmt: skip
         results = list(ENGINES[engine](start.dtype).run(asked))
         final = start if overwrite else np.concatenate([part.final for part in results])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose
 
 import fastdln as dln
 from fastdln import resources
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Options, Problem
 from fastdln.engines.wide import Wide
 from fastdln.engines.wide import field as field_module
 from fastdln.engines.wide.field import Field, factored, meeting
@@ -161,11 +162,11 @@ def test_slopes_do_not_depend_on_where_products_meet(widths, monkeypatch):
 
 
 def problem(net, loss, state, **options):
-    values = {
-        "network": net, "loss": loss, "start": state[None], "atol": np.full(1, 1e-9), "rtol": 1e-6, "duration": 1.0,
-        "direction": 1.0, "times": np.ones(1), "method": TSIT5, "raw": (), "learning": False, "max_steps": 10,
-    }  # fmt: skip
-    return Problem(**(values | options))
+    return Problem(
+        network=net, loss=loss, options=Options(TSIT5, 1e-6, 10, (), **options), start=state[None], origin=state[None],
+        atol=np.full(1, 1e-9), duration=1.0, direction=1.0, times=np.ones(1), raw=(), learning=False,
+        layer_sizes=tuple(map(math.prod, net.shapes)),
+    )  # fmt: skip
 
 
 # ---- the error norm

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import fastdln as dln
-from fastdln.engines.lockstep import chunk
+from fastdln.engines import base
 
 GUARD = 4096  # bytes before and behind each array
 PATTERN = 0xA5
@@ -47,14 +47,14 @@ class Guards:
 
     def __init__(self) -> None:
         self.kept: list[tuple[np.ndarray, slice]] = []
-        begin = chunk.Results.__init__
+        begin = base.Results.__init__
 
-        def guarded(results: chunk.Results, *args: object) -> None:
+        def guarded(results: base.Results, *args: object) -> None:
             begin(results, *args)
             for name in WRITTEN:
                 setattr(results, name, self.guard(getattr(results, name)))
 
-        chunk.Results.__init__ = guarded
+        base.Results.__init__ = guarded
 
     def guard(self, array: np.ndarray) -> np.ndarray:
         """Put an array between two guards."""

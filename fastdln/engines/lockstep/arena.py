@@ -11,7 +11,7 @@ from fastdln.engines.base import Problem
 from fastdln.engines.limits import hidden_growth
 from fastdln.engines.lockstep.finish import finish
 from fastdln.engines.lockstep.methods import vectors
-from fastdln.engines.lockstep.recipe import Executor, Recipe, watched
+from fastdln.engines.lockstep.recipe import Executor, Recipe
 from fastdln.kernels.lockstep import control, learning
 from fastdln.kernels.lockstep import workspace as layout
 from fastdln.kernels.lockstep.growth import general
@@ -70,7 +70,7 @@ class Arena:
             if dense is not None:
                 at = (places[name] - self.arena.ctypes.data) // item
                 self.arena[at : at + dense.size * lanes] = np.repeat(dense.ravel(), lanes)
-        self.arena[tolerance : tolerance + lanes] = recipe.problem.rtol
+        self.arena[tolerance : tolerance + lanes] = recipe.problem.options.rtol
 
         self.ctl = np.zeros((method.control_rows, lanes))
         self.ctl[control.NEXT_OUTPUT] = np.inf
@@ -149,10 +149,10 @@ def arena_bytes(entries: int, slopes: int, scratch: int, entry_bytes: int) -> in
 def working_bytes(problem: Problem, executor: Executor, threads: int) -> int:
     """Bytes of the memory of some threads, and of the constants of the loss that they share."""
     dtype = problem.start.dtype
-    plan = program(problem.network.widths, problem.loss.input_gram is not None, watched(problem), executor.unit(dtype))
+    plan = program(problem.network.widths, problem.loss.input_gram is not None, problem.watched, executor.unit(dtype))
     entry_bytes = executor.lanes * dtype.itemsize
-    states = vectors(problem.method) + ("square_gradient" in problem.raw)
+    states = vectors(problem.options.method) + ("square_gradient" in problem.raw)
     scratch = hidden_growth(problem, plan, executor.unit(dtype)).n_scratch + executor.buffer(plan.rhs, entry_bytes)
-    whole = 8 * problem.loss.shape[0] * watched(problem)  # a product with the targets on the way to the constants
+    whole = 8 * problem.loss.shape[0] * problem.watched  # a product with the targets on the way to the constants
     constants = math.prod(problem.loss.batch_shape) * (plan.n_constants * dtype.itemsize + whole)
     return threads * arena_bytes(plan.layers[-1], states, scratch, entry_bytes) + constants

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -34,7 +34,7 @@ def chunk_size(problem: Problem, lanes: int) -> int:
 def memory(problem: Problem, executor: Executor) -> int:
     """Bytes that a call takes at most at a time: a chunk with its results, and what its threads work on."""
     n = min(problem.n, chunk_size(problem, executor.lanes))
-    saved = SAVED if isinstance(problem.method, Stabilized) else 0
+    saved = SAVED if isinstance(problem.options.method, Stabilized) else 0
     threads = min(problem.threads, -(-problem.n // executor.lanes))
     working = sum(working_bytes(part, executor, threads) for _, part in _loops(problem))
     return results_bytes(problem, n) + 8 * n * (2 + saved) + working  # target_row, queue, saved
@@ -91,10 +91,10 @@ class Batch:
 
 def _loops(problem: Problem) -> list[tuple[Callable[..., None], Problem]]:
     """The loops that a chunk goes through, each with the problem it solves; two for a method that switches."""
-    method = problem.method
+    method = problem.options.method
     if not isinstance(method, Stabilized):
         return [(loop.integrate, problem)]
-    begun = [(starting_loop.integrate, replace(problem, method=method.starter))] if method.starter else []
+    begun = [(starting_loop.integrate, problem.with_options(method=method.starter))] if method.starter else []
     return [*begun, (stabilized_loop.integrate, problem)]
 
 

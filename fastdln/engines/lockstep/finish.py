@@ -30,7 +30,7 @@ class Finish:
         problem = recipe.problem
         widths, shapes, h = problem.network.widths, problem.network.shapes, problem.network.depth
         d_0, d_h, largest = widths[0], widths[-1], max(widths[0], widths[-1]) ** 2
-        rates = np.array(problem.layer_rates or (1.0,) * h)
+        rates = np.array(problem.options.layer_rates or (1.0,) * h)
         self._weights = [np.empty(shape) for shape in shapes]
         self._products = [np.empty(d * d_0) for d in widths[2:]], [np.empty(d * d_h) for d in widths[1:-1]]
         prefixes, suffixes = self._products
@@ -39,7 +39,7 @@ class Finish:
             "offsets": np.array(recipe.program.layers, np.int64),
             "usable": usable,
             "rates": rates,
-            "sizes": np.array(problem.certify, float),
+            "sizes": np.array(problem.layer_sizes, float),
             "targets": np.ascontiguousarray(problem.loss.cross, np.float64),
             "norms": np.empty(h),
             "weights": _addresses(self._weights),
@@ -52,7 +52,7 @@ class Finish:
         inner = sum(widths) + 2 * h
         self.task = np.zeros(1, certificate.TASK)
         for name, value in {
-            "rtol": problem.rtol,
+            "rtol": problem.options.rtol,
             "fastest": rates.max(),
             "tight": tightest(problem),
             "reach2": REACH**2 * problem.network.n_parameters,
@@ -69,7 +69,7 @@ class Finish:
 
 def finish(recipe: Recipe) -> Finish | None:
     """The certified finish, where it is wanted and the widths do not rule it out."""
-    if recipe.problem.certify is None:
+    if not recipe.problem.options.certify:
         return None
     usable = reachable(recipe.problem.network.widths)
     return Finish(recipe, usable) if usable.any() else None
@@ -87,9 +87,9 @@ def reachable(widths: tuple[int, ...]) -> NDArray[np.int64]:
 
 def tightest(problem: Problem) -> float:
     """By what the tolerance of steps is scaled near the end."""
-    if isinstance(problem.method, Stabilized):
+    if isinstance(problem.options.method, Stabilized):
         return 1.0
-    return min(1.0, max(TIGHT, ROUNDING * float(np.finfo(problem.start.dtype).eps) / problem.rtol))
+    return min(1.0, max(TIGHT, ROUNDING * float(np.finfo(problem.start.dtype).eps) / problem.options.rtol))
 
 
 def _addresses(arrays: list[NDArray[np.float64]]) -> NDArray[np.int64]:

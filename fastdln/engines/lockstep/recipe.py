@@ -72,8 +72,8 @@ class Recipe:
 def recipe(problem: Problem, executor: Executor) -> Recipe:
     """Plan the products and lay out the method for a problem."""
     network, dtype = problem.network, problem.start.dtype
-    plan = program(network.widths, problem.loss.input_gram is not None, watched(problem), executor.unit(dtype))
-    method = lay_out(problem.method, problem.rtol, dtype, problem.step is None)
+    plan = program(network.widths, problem.loss.input_gram is not None, problem.watched, executor.unit(dtype))
+    method = lay_out(problem.options.method, problem.options.rtol, dtype, problem.options.step is None)
     entry_bytes = executor.lanes * dtype.itemsize
     observed = plan.observe + (plan.project if "strengths" in problem.raw else ())
     hidden = hidden_growth(problem, plan, executor.unit(dtype))
@@ -83,8 +83,8 @@ def recipe(problem: Problem, executor: Executor) -> Recipe:
     rows = {name: executor.encode(products, entry_bytes) for name, products in programs.items()}
     buffer = executor.buffer(tuple(p for products in programs.values() for p in products), entry_bytes)
     rates = np.ones((network.depth, 2), dtype)
-    rates[:, 0] = problem.layer_rates or 1.0
-    rates[:, 1] = problem.weight_decay
+    rates[:, 0] = problem.options.layer_rates or 1.0
+    rates[:, 1] = problem.options.weight_decay
     least = least_losses(problem)
     sizes = _sizes(problem, executor, plan, method) | {f"{name}_rows": len(table) for name, table in rows.items()}
     sizes |= look_sizes(problem, hidden, executor.lanes, plan, least)
@@ -120,18 +120,13 @@ def _straight(
 
 
 def _has_rates(problem: Problem) -> bool:
-    return problem.layer_rates is not None or problem.weight_decay != 0
+    return problem.options.layer_rates is not None or problem.options.weight_decay != 0
 
 
 def _entries(problem: Problem, executor: Executor, plan: Program) -> int:
     """Entries of a state, padded to what loops over it take at once."""
     block = UNROLL * executor.unit(problem.start.dtype)
     return -(-plan.layers[-1] // block) * block
-
-
-def watched(problem: Problem) -> int:
-    """How many modes are watched."""
-    return problem.loss.n_modes if problem.learning or "strengths" in problem.raw else 0
 
 
 def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLayout) -> dict[str, int]:
@@ -145,12 +140,12 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
         "entry": executor.lanes * problem.start.itemsize,
         "entries": _entries(problem, executor, plan),
         **method.sizes,
-        "order": problem.method.error_order,
+        "order": problem.options.method.error_order,
         "layers": network.depth,
         "shown": min(range(network.depth), key=lambda i: math.prod(network.shapes[i])),
         "target_size": -(-d_h * d_0 // unit) * unit,
         "constants": plan.n_constants,
-        "modes": watched(problem),
+        "modes": problem.watched,
         "in_rows": d_0,
         "out_rows": d_h,
         "product_base": plan.product.base,
@@ -176,26 +171,26 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
         },
         "rates": _has_rates(problem),
         "closes": executor.lanes > 1 and not _has_rates(problem),
-        "stop_on_loss": problem.stop_loss is not None,
-        "stop_on_gradient": problem.stop_gradient is not None,
-        "history": problem.history,
+        "stop_on_loss": problem.options.stop_loss is not None,
+        "stop_on_gradient": problem.options.stop_gradient is not None,
+        "history": problem.options.history,
         "parameters": network.n_parameters,
         "n": 0,  # a chunk tells
         "n_times": len(problem.times),
         "columns": problem.n_columns,
-        "most_steps": problem.max_steps,
+        "most_steps": problem.options.max_steps,
     }
 
 
 def numbers(problem: Problem) -> dict[str, float]:
     """The parameters of step-size control."""
-    stop_gradient, stop_loss = problem.stop_gradient, problem.stop_loss
+    stop_gradient, stop_loss = problem.options.stop_gradient, problem.options.stop_loss
     return {
         "end": problem.duration,
-        "rtol": problem.rtol,
-        **gains(problem.method)._asdict(),
-        "max_attempts": problem.max_steps,
-        "fixed_step": problem.step or 0.0,
+        "rtol": problem.options.rtol,
+        **gains(problem.options.method)._asdict(),
+        "max_attempts": problem.options.max_steps,
+        "fixed_step": problem.options.step or 0.0,
         "growth_cap": growth_caps(problem)[0],
         "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
         "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
@@ -208,7 +203,8 @@ def numbers(problem: Problem) -> dict[str, float]:
 
 def _check(problem: Problem) -> dict[str, float]:
     """Where continuous output is checked, and how much is let pass."""
-    both = tried(problem.method, problem.step is None) if isinstance(problem.method, Tableau) else ()
+    method = problem.options.method
+    both = tried(method, problem.options.step is None) if isinstance(method, Tableau) else ()
     if len(both) < 2:
         return dict.fromkeys(("check_theta", "check_most", "other_theta", "other_most"), 0.0)
     own, cubic = both
@@ -228,7 +224,7 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
         "gram": identity if loss.input_gram is None else loss.input_gram,
         "root": identity if loss.input_root is None else loss.input_root,
     }
-    if watched(problem):
+    if problem.watched:
         U, _, V = loss.modes
         named |= {"left": U, "right": V, "whole": cross @ V}
     values = np.zeros((len(cross), plan.n_constants), problem.start.dtype)
@@ -239,7 +235,7 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
 
 def timing(problem: Problem) -> float:
     """How well a strength must meet its threshold at the time that is found, in units of the threshold."""
-    return max(TIMING * problem.rtol, 16 * float(np.finfo(problem.start.dtype).eps))
+    return max(TIMING * problem.options.rtol, 16 * float(np.finfo(problem.start.dtype).eps))
 
 
 def goals(problem: Problem) -> NDArray[Any]:
@@ -248,7 +244,7 @@ def goals(problem: Problem) -> NDArray[Any]:
     A mode counts as learned at half its singular value; one whose singular value is rounding is never learned.
     """
     loss, dtype = problem.loss, problem.start.dtype
-    if not watched(problem):
+    if not problem.watched:
         return np.zeros((math.prod(loss.batch_shape), 0), dtype)
     sigma = loss.modes.sigma.reshape(-1, loss.n_modes)
     learnable = sigma > 1e-12 * sigma[:, :1] if problem.learning else np.zeros(sigma.shape, bool)

@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdln.engines.base import Problem
-from fastdln.engines.choose import Engine, choose
+from fastdln.engines.base import Engine, Problem, Results
+from fastdln.engines.choose import choose
 from fastdln.engines.lockstep import batch
-from fastdln.engines.lockstep.chunk import Results
 from fastdln.engines.memory import block_bytes, blocks, results_bytes
 from fastdln.engines.reduced import krylov
 from fastdln.engines.reduced.krylov.levels import cost
@@ -75,7 +74,7 @@ def _approximates(network: Network, loss: Loss, certify: bool) -> bool:
 
 def memory(problem: Problem) -> int:
     """Bytes that the engine takes at most at a time: a block on its way, or one trajectory and its subspaces."""
-    if _approximates(problem.network, problem.loss, problem.certify is not None):
+    if _approximates(problem.network, problem.loss, problem.options.certify):
         return krylov.memory(problem)
     n = min(problem.n, _block_size(problem))
     bounds = widths(problem.network, problem.loss)
@@ -88,13 +87,12 @@ def memory(problem: Problem) -> int:
 
 def run(
     problem: Problem,
-    origin: NDArray[Any],
     decide: bool,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Iterator[Results]:
     """Integrate the batch block by block; yields parts of it with their results, in no order.
 
-    Subspaces are those of the weights ``origin``, where the flow began.  With ``decide`` the narrow networks are the
+    Subspaces are those of the weights where the flow began.  With ``decide`` the narrow networks are the
     narrowest, by decisions on ranks; else they have the widths that all starts have in common.
     """
     done = failed = 0
@@ -103,7 +101,7 @@ def run(
         if progress is not None:
             progress(done + now, failed + failures, problem.n)
 
-    for rows, reduction in _reductions(problem, origin, decide):
+    for rows, reduction in _reductions(problem, decide):
         if isinstance(reduction, Results):
             failed += int(reduction.status[0] > 1)
             show(1, 0, 0)
@@ -122,17 +120,17 @@ def run(
 
 
 def _reductions(
-    problem: Problem, origin: NDArray[Any], decide: bool
+    problem: Problem, decide: bool
 ) -> Iterator[tuple[Rows, Reduction | Results | None]]:
     """How each trajectory is to be integrated, or what became of it where only an approximate reduction pays."""
-    if _approximates(problem.network, problem.loss, problem.certify is not None):
+    if _approximates(problem.network, problem.loss, problem.options.certify):
         with Workers(problem.threads) as workers:
             for k in range(problem.n):
                 yield np.array([k]), _approximate(problem, k, decide, workers)
         return
     size = _block_size(problem)
     for first in range(0, problem.n, size):
-        yield from _reduce(problem, origin, np.arange(first, min(first + size, problem.n)), decide)
+        yield from _reduce(problem, np.arange(first, min(first + size, problem.n)), decide)
 
 
 @reproducible
@@ -141,7 +139,10 @@ def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Re
     if not _usable(problem.start[k]):
         return None
     one = slice(k, k + 1)  # large weights are not copied
-    part = replace(problem, loss=_loss(problem, np.array([k])), start=problem.start[one], atol=problem.atol[one])
+    part = replace(
+        problem, loss=_loss(problem, np.array([k])), start=problem.start[one], origin=problem.origin[one],
+        atol=problem.atol[one],
+    )  # fmt: skip
     weights = problem.network.unpack(problem.start[k])
     subspaces = Krylov(weights, workers.each)
     subspaces.grow(krylov.first_level(problem.network.depth))
@@ -157,10 +158,10 @@ def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Re
 
 
 def _reduce(
-    problem: Problem, origin: NDArray[Any], rows: Rows, decide: bool
+    problem: Problem, rows: Rows, decide: bool
 ) -> Iterator[tuple[Rows, Reduction | None]]:
     """Part a block by widths; without a reduction what stays as it is."""
-    network = problem.network
+    network, origin = problem.network, problem.origin
     usable = _usable(origin[rows]) & _usable(problem.start[rows])
     unchanged = [rows[~usable]]
     rows = rows[usable]
@@ -190,13 +191,16 @@ def _loss(problem: Problem, rows: Rows) -> Loss:
 
 
 def _part(problem: Problem, rows: Rows) -> Problem:
-    return replace(problem, loss=_loss(problem, rows), start=problem.start[rows], atol=problem.atol[rows])
+    start = problem.start[rows]
+    return replace(problem, loss=_loss(problem, rows), start=start, origin=start, atol=problem.atol[rows])
 
 
 def _narrow(problem: Problem, rows: Rows, reduction: Reduction) -> Problem:
     network = Network(reduction.widths)
     start = network.pack(reduction.weights)
-    return replace(problem, network=network, loss=reduction.loss, start=start, atol=problem.atol[rows])
+    return replace(
+        problem, network=network, loss=reduction.loss, start=start, origin=start, atol=problem.atol[rows]
+    )  # fmt: skip
 
 
 @reproducible
@@ -206,7 +210,7 @@ def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reductio
     n, n_times, _ = chunk.records.shape
     records = np.empty((n, n_times, problem.n_columns), chunk.records.dtype)
     final = np.empty((n, wide.n_parameters), chunk.final.dtype)
-    whole = np.arange(problem.n)[chunk.rows]
+    whole, decay = np.arange(problem.n)[chunk.rows], problem.options.weight_decay
     for rows, moments in blocks(n, n_times, _lift_bytes(problem)):
         own = reduction.take(whole[rows])
         for times in moments:
@@ -214,7 +218,7 @@ def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reductio
             _lift_records(chunk.records[rows, times], records[rows, times], elapsed, problem, narrow, own)
     for rows, _ in blocks(n, 1, _weights_bytes(problem)):
         elapsed = problem.direction * chunk.reached[rows]
-        lifted = reduction.take(whole[rows]).lift(small.unpack(chunk.final[rows]), elapsed, problem.weight_decay)
+        lifted = reduction.take(whole[rows]).lift(small.unpack(chunk.final[rows]), elapsed, decay)
         _write(wide, lifted, final[rows])
     chunk.records, chunk.final = records, final
     chunk.widths[:] = small.widths
@@ -228,7 +232,7 @@ def _lift_records(
     for name, columns in problem.columns.items():
         recorded = found[..., narrow.columns[name]]
         if name == "weights":
-            lifted = reduction.lift(narrow.network.unpack(recorded), elapsed, problem.weight_decay)
+            lifted = reduction.lift(narrow.network.unpack(recorded), elapsed, problem.options.weight_decay)
             _write(problem.network, lifted, records[..., columns])
         elif name == "product":
             products = recorded.reshape(*recorded.shape[:-1], *narrow.loss.shape)
@@ -243,7 +247,7 @@ def _write(network: Network, weights: Weights, out: NDArray[Any]) -> None:
 
 
 def _engine(problem: Problem) -> Engine:
-    return choose("auto", problem.network, problem.loss, problem.method, problem.start.dtype)
+    return choose("auto", problem.network, problem.loss, problem.options.method, problem.start.dtype)
 
 
 def _block_size(problem: Problem) -> int:

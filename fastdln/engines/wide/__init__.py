@@ -19,8 +19,7 @@ from functools import partial
 
 import numpy as np
 
-from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.chunk import Results
+from fastdln.engines.base import Problem, Results
 from fastdln.engines.memory import results_bytes
 from fastdln.engines.wide.trajectory import Trajectory, working_bytes
 from fastdln.engines.wide.workers import Workers

@@ -59,11 +59,11 @@ class Field:
         self._lefts = {self._depth: np.eye(d_h, dtype=dtype)} if self._meeting <= self._depth else {}
         self._cross = loss.cross.reshape(-1, d_h, d_0)[target].astype(dtype)
         self._gram = None if loss.input_gram is None else loss.input_gram.astype(dtype)
-        rates = problem.layer_rates or (1.0,) * network.depth
+        rates = problem.options.layer_rates or (1.0,) * network.depth
         self.layers: list[Layer] = [
-            Factored(W, slopes, min(d_0, d_h), rate, problem.rtol, atol, self._narrow_input, workers)
+            Factored(W, slopes, min(d_0, d_h), rate, problem.options.rtol, atol, self._narrow_input, workers)
             if thick
-            else Formed(W, slopes, rate, problem.rtol, atol)
+            else Formed(W, slopes, rate, problem.options.rtol, atol)
             for W, rate, thick in zip(network.unpack(state), rates, factored(network), strict=True)
         ]
         self.product = self.residual = np.zeros((d_h, d_0), dtype)

@@ -10,9 +10,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Problem, Results
 from fastdln.engines.limits import hides_growth
-from fastdln.engines.lockstep.chunk import Results
 from fastdln.engines.lockstep.methods import tried
 from fastdln.engines.lockstep.recipe import goals, timing
 from fastdln.engines.wide.control import Control
@@ -40,11 +39,11 @@ class Trajectory:
         self._stages = [np.array(row) for row in rows]
         estimates = tableau.errors or ((0.0,),)
         self._errors = [np.array([*row, *[0.0] * (main - len(row))]) for row in estimates]
-        self._outputs_tried = tried(tableau, problem.step is None)
+        self._outputs_tried = tried(tableau, problem.options.step is None)
         self._inner = len(rows)  # the first slope of steps within the step
         self._probe = probe(problem)
         slopes = slope_count(problem)
-        self._terms = Terms(slopes, problem.weight_decay)
+        self._terms = Terms(slopes, problem.options.weight_decay)
         results.final[0] = problem.start[k]
         self._field = Field(problem, self._target, results.final[0], problem.atol[k], slopes, workers)
         self._growth = Growth(problem, self._target, self._field) if hides_growth(problem) else None
@@ -52,7 +51,7 @@ class Trajectory:
         self._goals = goals(problem)[self._target].astype(np.float64)
         modes = self._loss[k].modes if self._loss.batch_shape else self._loss.modes
         self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
-        self._finish = Finish(problem, self._target, problem.atol[k], self._field) if problem.certify else None
+        self._finish = Finish(problem, self._target, problem.atol[k], self._field) if problem.options.certify else None
         self._timing = timing(problem)
         self._ends: list[NDArray[np.floating]] = []  # strengths at the ends of the last steps, the latest first
         self._lengths: list[float] = []  # of the last steps
@@ -86,7 +85,7 @@ class Trajectory:
         self._results.learned[0, at_once], self._goals[at_once] = 0.0, np.inf
         self._ends = [strengths]
         problem = self._problem
-        limits = problem.stop_gradient, problem.stop_loss
+        limits = problem.options.stop_gradient, problem.options.stop_loss
         control.stopped = (limits[0] is not None and control.gradient_square <= limits[0] ** 2) or (
             limits[1] is not None and control.loss_square <= 2 * (limits[1] - self._loss.floor)
         )
@@ -105,8 +104,8 @@ class Trajectory:
         if not (size <= 1e300 and speed <= 1e300):
             control.failed = 1.0
             return False
-        if problem.step is not None:
-            control.next_step = problem.step
+        if problem.options.step is not None:
+            control.next_step = problem.options.step
             return True
         h = min(0.01 * size / speed if size > 1e-5 and speed > 1e-5 else 1e-6, problem.duration)
         stage = terms.stage(np.array([h * problem.direction]))
@@ -137,7 +136,7 @@ class Trajectory:
             return False, over
         if due(int(control.attempts)):
             self._look_at_growth()
-        if self._problem.history:
+        if self._problem.options.history:
             self._results.history[0, int(control.attempts - control.rejections) - 1] = control.reached
         self._ends = [self._strengths(), *self._ends][:KNOWN]
         self._lengths = [control.step, *self._lengths][: KNOWN - 1]
@@ -170,9 +169,9 @@ class Trajectory:
     def _measure(self, l: int) -> None:
         """Note what control must know of the state where slope number l was evaluated last."""
         control, field, problem = self._control, self._field, self._problem
-        if problem.stop_gradient is not None:
+        if problem.options.stop_gradient is not None:
             control.gradient_square = field.gradient_square(l)
-        if problem.stop_loss is not None:
+        if problem.options.stop_loss is not None:
             control.loss_square = self._square_distance()
 
     def _settled(self) -> bool:
@@ -297,7 +296,7 @@ def _worst(squares: list[float]) -> float:
 def probe(problem: Problem) -> int:
     """The number of the slope of recorded states: after those of a step, and of steps within it."""
     tableau = problem.tableau
-    within = tableau.stages - 2 if len(tried(tableau, problem.step is None)) > 1 else 0
+    within = tableau.stages - 2 if len(tried(tableau, problem.options.step is None)) > 1 else 0
     return len(tableau.rows) + within
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Problem, Results
 from fastdln.engines.choose import ENGINES, choose
-from fastdln.engines.lockstep.chunk import Results
 from fastdln.engines.wide import Wide
 from fastdln.kernels.lockstep.workspace import FINISHED
 from fastdln.linalg import Floats
@@ -73,10 +72,8 @@ def leg_of(problem: Problem, begin: Checkpoint, start: NDArray[np.floating], net
     """What is left of a problem of one trajectory, from a checkpoint on."""
     rest = problem.duration - begin.elapsed
     times = np.clip(problem.times[begin.outputs :] - begin.elapsed, 0.0, rest)
-    return replace(
-        problem, network=network, start=start[None], duration=rest, times=times,
-        max_steps=min(most, problem.max_steps - begin.attempts),
-    )  # fmt: skip
+    part = replace(problem, network=network, start=start[None], origin=start[None], duration=rest, times=times)
+    return part.with_options(max_steps=min(most, problem.options.max_steps - begin.attempts))
 
 
 def arrive(problem: Problem, begin: Checkpoint, results: Results, part: Problem) -> Checkpoint:
@@ -136,17 +133,20 @@ class Pair:
         samples[-1] = reached
         recorded = part.times[_compared(part, reached)]
         cut = tuple(np.where(mask, W, 0).astype(W.dtype) for mask, W in zip(self._inside, rough, strict=True))
-        return replace(
-            part, start=self.network.pack(cut)[None], duration=reached, times=np.union1d(samples, recorded),
-            raw=("weights",), max_steps=2 * part.max_steps + 100, history=False, stop_gradient=None, stop_loss=None,
+        start = self.network.pack(cut)[None]
+        beside = replace(
+            part, start=start, origin=start, duration=reached, times=np.union1d(samples, recorded), raw=("weights",)
         )  # fmt: skip
+        return beside.with_options(
+            max_steps=2 * part.options.max_steps + 100, history=False, stop_gradient=None, stop_loss=None
+        )
 
     def _judged(
         self, begin: Checkpoint, end: Checkpoint, part: Problem, results: Results, beside: Problem, aside: Results
     ) -> Checkpoint:
         """The end of a leg, with what the rough network says about it."""
         problem, loss = self._problem, self._problem.loss
-        rates, rtol, atol = problem.layer_rates, problem.rtol, float(problem.atol[0])
+        rates, rtol, atol = problem.options.layer_rates, problem.options.rtol, float(problem.atol[0])
         rough = self._lifted(self.network.unpack(aside.final[0]), end.elapsed)
         allowed = [max(W.size**0.5 * atol + rtol * _norm(W), LEAST) for W in end.fine]
         errors = [_norm(A - B) / size for A, B, size in zip(rough, end.fine, allowed, strict=True)]
@@ -177,7 +177,7 @@ class Pair:
 
     def _still(self, elapsed: Floats | float) -> Weights:
         """The weights at some times where nothing moves them."""
-        if self._problem.weight_decay == 0:
+        if self._problem.options.weight_decay == 0:
             return self.start
         shrink = self.shrink(elapsed)
         return tuple((np.multiply.outer(shrink, W)).astype(W.dtype) for W in self.start)
@@ -185,14 +185,14 @@ class Pair:
     def shrink(self, elapsed: Floats | float) -> Floats:
         """What weight decay leaves of weights that nothing else moves."""
         with np.errstate(over="ignore"):
-            rate = self._problem.weight_decay * self._problem.direction
+            rate = self._problem.options.weight_decay * self._problem.direction
             return np.exp(-rate * np.asarray(elapsed, np.float64))
 
 
 def _integrate(part: Problem) -> Results:
     """One trajectory: lanes would leave most of a vector empty."""
     network, dtype = part.network, part.start.dtype
-    engine = choose("auto", network, part.loss, part.method, dtype)
+    engine = choose("auto", network, part.loss, part.options.method, dtype)
     (results,) = (engine if isinstance(engine, Wide) else ENGINES["dense"](dtype)).run(part)
     return results
 

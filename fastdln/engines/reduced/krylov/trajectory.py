@@ -8,9 +8,8 @@ from itertools import islice
 
 import numpy as np
 
-from fastdln.engines.base import Problem
+from fastdln.engines.base import Problem, Results
 from fastdln.engines.choose import choose
-from fastdln.engines.lockstep.chunk import Results
 from fastdln.engines.memory import results_bytes
 from fastdln.engines.reduced.krylov.levels import first_level, last_level, more
 from fastdln.engines.reduced.krylov.pair import Checkpoint, Leg, Pair, arrive, leg_of
@@ -34,10 +33,10 @@ def memory(problem: Problem) -> int:
     level = min(2 * first_level(network.depth), last_level(network, data))
     columns = next(islice(widths_by_level(network), level, None))
     bases = sum(d * k for d, k in zip(network.widths[1:-1], columns[1:-1], strict=True))
-    unrecorded = replace(problem, start=problem.start[:1], times=problem.times[:0], history=False, overwrite=True)
-    engine = choose("auto", network, loss, problem.method, problem.start.dtype)
+    unrecorded = replace(problem, start=problem.start[:1], times=problem.times[:0], overwrite=True)
+    engine = choose("auto", network, loss, problem.options.method, problem.start.dtype)
     # bases, their images, and what is added next
-    return results_bytes(problem, 1) + 8 * 3 * bases + engine.memory(unrecorded)
+    return results_bytes(problem, 1) + 8 * 3 * bases + engine.memory(unrecorded.with_options(history=False))
 
 
 class Approximate:
@@ -64,12 +63,12 @@ class Approximate:
         """Integrate it; None where the subspaces turn out to be closed, and the reduction exact."""
         trail, steps, stuck = self._trail, LEG, False
         while True:
-            leg = self._pair.leg(trail[-1], self._problem.max_steps if self._problem.step else steps)
+            leg = self._pair.leg(trail[-1], self._problem.options.max_steps if self._problem.options.step else steps)
             if leg.end.error <= 1:
                 self._keep(leg)
                 trail.append(leg.end)
                 steps, stuck = 2 * steps, False
-                if leg.results.status[0] != MAX_STEPS or leg.end.attempts >= self._problem.max_steps:
+                if leg.results.status[0] != MAX_STEPS or leg.end.attempts >= self._problem.options.max_steps:
                     return self._finish(leg)
                 continue
             if stuck:  # more levels were not enough: the error is older
@@ -106,9 +105,9 @@ class Approximate:
         problem, begin = self._problem, self._trail[-1]
         start = self._results.final[0]
         self._lift(begin, start)
-        part = leg_of(problem, begin, start, problem.network, problem.max_steps)
+        part = leg_of(problem, begin, start, problem.network, problem.options.max_steps)
         part = replace(part, overwrite=True)
-        engine = choose("auto", part.network, part.loss, part.method, start.dtype)
+        engine = choose("auto", part.network, part.loss, part.options.method, start.dtype)
         (results,) = engine.run(part)
         leg = Leg(begin, part, results, arrive(problem, begin, results, part))
         self._keep(leg)
@@ -138,7 +137,7 @@ class Approximate:
                     self._lift(replace(leg.end, fine=weights, elapsed=problem.times[j]), record[columns])
                 else:
                     record[columns] = found
-        if problem.history:
+        if problem.options.history:
             before, after = int(leg.begin.counts[1]), int(leg.end.counts[1])
             results.history[0, before:after] = leg.begin.elapsed + leg.results.history[0, : after - before]
 
