@@ -111,7 +111,7 @@ class _Worker:
             self.arenas = [Arena(self.plan) for _ in range(self.count)]
             # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
             a = self.arenas[0]
-            self.integrate(a.workspace, a.arena, a.ctl, np.ones(4, np.int64))
+            self.integrate(a.workspace.ctypes.data, a.arena, a.ctl, np.ones(4, np.int64))
         for arena in self.arenas:
             chunk.attach(arena, resumed)
 
@@ -122,7 +122,7 @@ class _Worker:
         """
 
         def task(arena: Arena) -> None:
-            self.integrate(arena.workspace, arena.arena, arena.ctl, shared)
+            self.integrate(arena.workspace.ctypes.data, arena.arena, arena.ctl, shared)
 
         def stop() -> None:
             shared[layout.CANCEL] = 1

@@ -67,7 +67,7 @@ TASK = np.dtype(
 )
 
 
-task_at = record(TASK)
+task_at = record("task", TASK)
 
 
 @part

@@ -14,10 +14,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.kernels.lockstep.control import DUE_LIMIT, NEAR, REACHED, STEP, TIME
-from fastdln.kernels.lockstep.workspace import AWAIT, BEGIN, PREPARE, WORKSPACE
+from fastdln.kernels.lockstep.places import scratch
+from fastdln.kernels.lockstep.workspace import AWAIT, BEGIN, NEAR_BITS, PREPARE, workspace_at
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
-from fastdln.kernels.machine.memory import peek, peek_real, peek_single, poke, poke_real, poke_single, record
+from fastdln.kernels.machine.memory import address, peek, peek_real, peek_single, poke, poke_real, poke_single
 from fastdln.kernels.products.program import STATE
 
 NOWHERE = 2.0
@@ -33,8 +34,6 @@ VALUE, THETA_NEAR, VALUE_NEAR = MOST, 2 * MOST, 2 * MOST + NEAREST + 1
 TOLERANCE, LENGTH, LENGTHS = VALUE_NEAR + NEAREST + 1, VALUE_NEAR + NEAREST + 2, 3
 ITERATIONS = 40
 TABLE = LENGTH + LENGTHS
-
-workspace_at = record(WORKSPACE)
 
 
 # ---- one mode
@@ -209,32 +208,32 @@ def write(w, address, i, x):
 @part
 def control(w, row, l):
     """Number of the control of lane l."""
-    return peek_real(w.ctl_at, row * w.lanes + l)
+    return peek_real(w.ctl, row * w.lanes + l)
 
 
 @part
 def table_of(w, l):
     """The table of lane l."""
-    return w.search_at + 8 * TABLE * l
+    return w.learning.tables + 8 * TABLE * l
 
 
 @part
 def mode_of(w, l, k):
     """The k-th mode that lane l wants to know, from 1 on; 0: how many they are."""
-    return w.wanted_at + 8 * ((1 + w.modes) * l + k)
+    return w.learning.wanted + 8 * ((1 + w.modes) * l + k)
 
 
 @part
 def begin(w, l):
     """Modes of the trajectory in lane l that are learned where it begins, or goes on; returns how many."""
-    found, strengths = 0, peek(w.ends_at, 1)
+    found, strengths = 0, peek(w.learning.ends, 1)
     for i in range(LENGTHS):
         poke_real(table_of(w, l), LENGTH + i, 0.0)
     for j in range(w.modes):
         e = j * w.lanes + l
-        if read(w, strengths, e) >= read(w, w.thresholds_at, e):
-            poke_real(w.learned_at, peek(w.traj_at, l) * w.modes + j, control(w, REACHED, l))
-            write(w, w.thresholds_at, e, np.inf)
+        if read(w, strengths, e) >= read(w, w.at.thresholds, e):
+            poke_real(w.batch.learned, peek(w.trajectory, l) * w.modes + j, control(w, REACHED, l))
+            write(w, w.at.thresholds, e, np.inf)
             found += 1
     return found
 
@@ -245,28 +244,28 @@ def aim(w, l, passes):
     table, last, wanted, found = table_of(w, l), KNOWN + passes, 0, 0
     h, back, further = peek_real(table, LENGTH), peek_real(table, LENGTH + 1), peek_real(table, LENGTH + 2)
     first = OLDEST if further > 0.0 else BEFORE if back > 0.0 else START
-    if w.checked:  # states within the step may be off the curve of the steps before by some tolerances
+    if w.output.checked:  # states within the step may be off the curve of the steps before by some tolerances
         first = START
     poke_real(table, OLDEST, -(back + further) / h)
     poke_real(table, BEFORE, -back / h)
     poke_real(table, START, 0.0)
     poke_real(table, END, 1.0)
-    poke_real(table, TOLERANCE, w.timing)
+    poke_real(table, TOLERANCE, w.learning.timing)
     for j in range(w.modes):
         e = j * w.lanes + l
-        goal = read(w, w.thresholds_at, e)
-        if not (goal < np.inf and read(w, peek(w.ends_at, 1), e) >= NEAR * goal):
+        goal = read(w, w.at.thresholds, e)
+        if not (goal < np.inf and read(w, peek(w.learning.ends, 1), e) >= NEAR * goal):
             continue
         for p in range(first, last):
-            strengths = w.seen_at + (p - KNOWN) * w.modes * w.entry
+            strengths = w.at.seen + (p - KNOWN) * w.modes * w.entry
             if p < KNOWN:
-                strengths = peek(w.ends_at, (KNOWN - p) % KNOWN)
+                strengths = peek(w.learning.ends, (KNOWN - p) % KNOWN)
             poke_real(table, VALUE + p, (read(w, strengths, e) - goal) / goal)
         theta, settled = seek(table, first, last)
         if settled:
             moment = control(w, TIME, l) + theta * control(w, STEP, l)
-            poke_real(w.learned_at, peek(w.traj_at, l) * w.modes + j, moment)
-            write(w, w.thresholds_at, e, np.inf)
+            poke_real(w.batch.learned, peek(w.trajectory, l) * w.modes + j, moment)
+            write(w, w.at.thresholds, e, np.inf)
             found += 1
         elif theta != NOWHERE:
             if wanted == 0:
@@ -284,35 +283,35 @@ def aim(w, l, passes):
 def prepare(w, hits):
     """Say where in the step the lanes ``hits`` are to be looked at next."""
     for l in range(w.lanes):
-        write(w, w.theta_at, l, 0.0)
+        write(w, w.at.theta, l, 0.0)
         if (hits >> l) & 1:
-            write(w, w.theta_at, l, peek_real(table_of(w, l), KNOWN + w.passes))
-            poke_real(table_of(w, l), KNOWN + w.passes, read(w, w.theta_at, l))
+            write(w, w.at.theta, l, peek_real(table_of(w, l), KNOWN + w.learning.passes))
+            poke_real(table_of(w, l), KNOWN + w.learning.passes, read(w, w.at.theta, l))
 
 
 @part
 def see(w, hits):
     """Evaluate the modes that the lanes ``hits`` want, of the states in the place of outputs."""
-    most, seen = 0, w.seen_at + w.passes * w.modes * w.entry
+    most, seen = 0, w.at.seen + w.learning.passes * w.modes * w.entry
     for l in range(w.lanes):
         if (hits >> l) & 1:
             most = max(most, peek(mode_of(w, l, 0), 0))
             for j in range(w.modes):
                 write(w, seen, j * w.lanes + l, np.nan)
-    poke(w.bases_at, STATE, w.stage2_at)
-    left, right = w.scratch_at + w.left * w.entry, w.scratch_at + w.right * w.entry
-    column, image = w.scratch_at + w.column * w.entry, w.scratch_at + w.image * w.entry
+    poke(w.products.bases, STATE, w.at.output)
+    left, right = scratch(w, w.products.left), scratch(w, w.products.right)
+    column, image = scratch(w, w.products.column), scratch(w, w.products.image)
     for k in range(1, 1 + most):
         for l in range(w.lanes):
             if (hits >> l) & 1 and k <= peek(mode_of(w, l, 0), 0):
                 j = peek(mode_of(w, l, k), 0)
-                for i in range(w.in_rows):
+                for i in range(w.products.in_rows):
                     write(w, column, i * w.lanes + l, read(w, right, (i * w.modes + j) * w.lanes + l))
-        invoke(w.execute, w.bases_at, w.follow_at, w.follow_rows)
+        invoke(w.execute, w.products.bases, w.products.follow, w.products.follow_rows)
         for l in range(w.lanes):
             if (hits >> l) & 1 and k <= peek(mode_of(w, l, 0), 0):
                 j, strength = peek(mode_of(w, l, k), 0), 0.0
-                for i in range(w.out_rows):
+                for i in range(w.products.out_rows):
                     strength += read(w, left, (i * w.modes + j) * w.lanes + l) * read(w, image, i * w.lanes + l)
                 write(w, seen, j * w.lanes + l, strength)
 
@@ -320,13 +319,13 @@ def see(w, hits):
 @part
 def turn(w, rejected):
     """Strengths at the end of the step are those at the beginning of the next one; rejected lanes keep theirs."""
-    unused = peek(w.ends_at, KNOWN - 1)
+    unused = peek(w.learning.ends, KNOWN - 1)
     for i in range(KNOWN - 1, 0, -1):
-        poke(w.ends_at, i, peek(w.ends_at, i - 1))
-    poke(w.ends_at, 0, unused)
+        poke(w.learning.ends, i, peek(w.learning.ends, i - 1))
+    poke(w.learning.ends, 0, unused)
     if rejected != 0:
         for i in range(1, KNOWN):
-            invoke(w.blend, peek(w.ends_at, i), peek(w.ends_at, (i + 1) % KNOWN), w.mask_at, w.modes)
+            invoke(w.blend, peek(w.learning.ends, i), peek(w.learning.ends, (i + 1) % KNOWN), w.at.mask, w.modes)
     for l in range(w.lanes):
         if control(w, DUE_LIMIT, l) >= 0.0:
             for i in range(LENGTHS - 1, 0, -1):
@@ -334,17 +333,17 @@ def turn(w, rejected):
             poke_real(table_of(w, l), LENGTH, control(w, STEP, l))
 
 
-ARGUMENTS = 4
+SEARCH_ARGUMENTS = 3
 
 
-def search(workspace, question, bits, answer):
+def search(workspace, question, bits):
     """Learning times of the lanes of a workspace.
 
-    BEGIN: note the modes that are learned already where the lanes ``bits`` begin; the answer is how many.
-    AWAIT: a step was taken, the lanes ``bits`` were rejected; the answer is the bits of lanes where a mode may have
-    passed its threshold, so that states within the step are needed.
+    BEGIN: note the modes that are learned already where the lanes ``bits`` begin; ``learned`` tells how many.
+    AWAIT: a step was taken, the lanes ``bits`` were rejected; ``passed`` tells the lanes where a mode may have passed
+    its threshold, so that states within the step are needed.
     PREPARE: say in ``theta`` where they are needed next in these lanes.
-    SEE: they are in the place of outputs; the answer is the bits of the lanes where more of them are needed, and how
+    SEE: they are in the place of outputs; ``passed`` tells the lanes where more of them are needed, and ``learned`` how
     many modes were found to have been learned.
     """
     w, found = workspace_at(workspace), 0
@@ -352,25 +351,31 @@ def search(workspace, question, bits, answer):
         for l in range(w.lanes):
             if (bits >> l) & 1:
                 found += begin(w, l)
-        poke(answer, 0, found)
+        w.told.learned = found
     elif question == PREPARE:
         prepare(w, bits)
     else:
         if question == AWAIT:
             turn(w, bits)
-            invoke(w.passed, w.flags_at, peek(w.ends_at, 1), w.thresholds_at, w.modes)
-            bits = peek(w.flags_at, 0)
+            invoke(w.passed, address(w.told) + NEAR_BITS, peek(w.learning.ends, 1), w.at.thresholds, w.modes)
+            bits = w.told.near
             for l in range(w.lanes):
                 if not control(w, DUE_LIMIT, l) >= 0.0:
                     bits &= ~(1 << l)
-            w.passes = 0
+            w.learning.passes = 0
         else:
             see(w, bits)
-            w.passes += 1
+            w.learning.passes += 1
         for l in range(w.lanes):
             if (bits >> l) & 1:
-                found += aim(w, l, w.passes)
+                found += aim(w, l, w.learning.passes)
                 if peek(mode_of(w, l, 0), 0) == 0:
                     bits &= ~(1 << l)
-        poke(answer, 0, bits)
-        poke(answer, 1, found)
+        w.told.passed = bits
+        w.told.learned = found
+
+
+@part
+def ask(w, question, bits):
+    """Ask the search for learning times."""
+    invoke(w.routines.search, w.workspace, question, bits)

@@ -10,6 +10,7 @@ import numpy as np
 from fastdln.kernels.lockstep.begin import begin, first_look
 from fastdln.kernels.lockstep.certificate import certify
 from fastdln.kernels.lockstep.control import ATTEMPTS, CONTROL_ROWS, DUE_BITS, FINISHED_BITS, LOOKS, REJECTED_BITS
+from fastdln.kernels.lockstep.learning import workspace_at
 from fastdln.kernels.lockstep.loop import note_history
 from fastdln.kernels.lockstep.queue import load, open_modes, output, output_at_rest, record_due, unload
 from fastdln.kernels.lockstep.stabilized import (
@@ -161,7 +162,7 @@ def locate_by_steps(w, arena, ctl, passed):
 @kernel
 def integrate(workspace, memory, control, shared):
     """Integrate trajectories from the queue until it is empty or the call is cancelled."""
-    w, arena, ctl = workspace[0], view(memory), view(control)
+    w, arena, ctl = workspace_at(workspace), view(memory), view(control)
     opened, phase = 0, 0
     while shared[CANCEL] == 0:
         busy = 0

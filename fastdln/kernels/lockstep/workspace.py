@@ -1,188 +1,281 @@
-"""What the integration loop is told, as one record: sizes, addresses, and a thread's small state.
+"""What the loop and its routines are told, and tell each other, as one record.
 
-One record is one argument, whatever it holds; so the loop compiles fast.  Offsets of observables in a record of a
-trajectory are -1 where they are not wanted.
+One record is one argument, whatever it holds; so they compile fast.  Its fields are grouped by concern, and every group
+says who writes it, all of it at once (`Group.write`): nothing is left unsaid, and nothing is said that no one reads.
+
+Addresses are those of arrays in Python's hands, which keep them alive (`arena`, `chunk`).  What is counted in *entries*
+takes `entry` bytes, one number in every lane; what is counted in *numbers* takes `item` bytes, or eight where a comment
+says f64 or int.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from fastdln.kernels.lockstep.control import PARAMETERS
 from fastdln.kernels.lockstep.vectors import KERNELS
+from fastdln.kernels.machine.memory import record
 
-_LIMITS = (
-    "second_growth_cap",  # growth_cap for RKC2, relative to the other one
-    "excess_scale",  # of the excess loss, to compare it with the square of the residual
-    "check_theta",  # where continuous output is checked, and above what norm of its defect it is wrong
-    "check_most",
-    "other_theta",  # and the other one that is tried
-    "other_most",
-    "timing",  # how well strengths meet their thresholds at learning times
+
+class Group:
+    """Some fields of the workspace with one writer; those named in ``reals`` are f64, all others int."""
+
+    def __init__(self, *names: str, reals: tuple[str, ...] = ()) -> None:
+        self.names = (*names, *reals)
+        self.dtype = np.dtype([(name, np.int64) for name in names] + [(name, np.float64) for name in reals])
+
+    def write(self, group: Any, values: Mapping[str, float]) -> None:
+        """Write all fields at once."""
+        if missing := set(self.names) ^ set(values):
+            raise ValueError(f"these fields of the workspace are not told, or not known: {', '.join(sorted(missing))}")
+        for name, value in values.items():
+            group[name] = value
+
+
+# ---- written by the arena, for good: what lies in its memory.  The kernels exchange places of states among each other.
+AT = Group(
+    "state",  # weights at the beginning of the step
+    "next",  # and at its end
+    "stage",  # two places for stages in turn
+    "output",  # the second one; after the step the state that is recorded
+    "within",  # end of a step within the step, or the derivative of continuous output
+    "probe",  # slope for recorded gradients
+    "scratch",  # of the products; constants of the loss come first
+    "step",  # one entry each: the signed step, where output is wanted, which lanes
+    "theta",
+    "mask",
+    "tolerance",  # two entries: rtol, atol
+    "factors",  # of stages and errors: weights times the step
+    "output_factors",
+    "sums",  # of whoever asks last: an entry for each layer and estimate, or for each observable
+    "strengths",  # that are recorded
+    "thresholds",  # at which modes are learned; infinite for those that are not waited for
+    "seen",  # strengths in the passes of the search
+    "dense",  # polynomials of the continuous output, and of the other one that is tried, for each lane
+    "other_dense",
+    # stabilized methods only
+    "previous",  # state and slope at the beginning of the step before
+    "previous_slope",
+    "keep_a",  # two stages that are kept
+    "keep_b",
+    "power",  # vector of the power iteration, and a general one to begin with
+    "general",
+    "distance",  # of a power iteration, one entry
 )
-_SIZES = (
-    "lanes",
-    "item",  # bytes of a number
-    "entry",  # bytes of one number in every lane
-    "entries",  # of a state, padded
-    "stages",  # of the method, the slope at the end of the step included
-    "extra",  # further stages that continuous output needs
-    "degree",  # of the continuous output
-    "output_terms",  # of the continuous output
-    "other_terms",  # of the other one that is tried
-    "checked",  # whether continuous output is checked
-    "estimates",  # error estimates: 1 or 2
-    "error_terms",  # slopes that take part in them
-    "error_weight",  # number of the first weight of theirs
-    "n_weights",  # of stages and errors
-    "joins",  # whether errors and continuous output are sums over the same slopes
-    "closes",  # whether the second stage of a pair is closed within the products
-    "order",  # of the error estimate
-    "layers",
-    "target_size",  # entries, padded
-    "constants",
-    "modes",
-    "in_rows",  # d_0
-    "out_rows",  # d_h
+
+# ---- written by the recipe: the layers, and the products as programs
+LAYER = Group(
+    "first",  # table (h+1,) int: entries before each layer in a padded state
+    "sizes",  # table (h,) int: numbers of each layer
+    "entries",  # the same in f64
+)
+PRODUCTS = Group(
+    "bases",  # table int: addresses of state, derivative, scratch, buffer, and of what is closed in between
+    "rhs",  # programs, and their rows
     "rhs_rows",
+    "observe",
     "observe_rows",
+    "watch",
     "watch_rows",
+    "follow",
     "follow_rows",
-    "residual",  # scratch offset of the residual, after a look at hidden growth
-    "product_base",
+    "growth",
+    "growth_rows",
+    "constants",  # numbers at the beginning of scratch, other ones for each target
+    "in_rows",  # d_0, d_h
+    "out_rows",
+    "product_base",  # where the product W lies: number of a base, entries
     "product",
-    "compared_base",
+    "compared_base",  # what is compared with the target: W, or W times the root of the Gram matrix
     "compared",
-    "target",
+    "target",  # entries of scratch
+    "target_size",  # padded
     "left",
     "right",
     "projected",
-    "column",
+    "column",  # one mode of the target, and its image
     "image",
-    "record_distance",  # columns of a trajectory's record
-    "record_gradient",
-    "record_strengths",
-    "record_product",
-    "product_size",
-    "record_weights",
-    "rates",  # 1: learning rates or weight decay are not the plain ones
-    "stop_on_loss",
-    "stop_on_gradient",
-    "parameters",  # numbers of a start
-    "n",  # trajectories
-    "n_times",
-    "columns",  # numbers of a record
-    "most_steps",  # of a history
-    "every",  # attempts between looks at hidden growth, or 1 where it does not limit steps
-    "renew",  # whether the slope at the end of this step is followed by such a look
-    "first_rounds",  # of its power iterations, at a start
-    "growth_rows",
+    "rates",  # table (h, 2): learning rate and weight decay of each layer, and whether they are not 1 and 0
+    "has_rates",
+    "closes",  # whether the second stage of a pair is closed within the products
+)
+GROWTH = Group(
+    "every",  # attempts between looks, or 1 where hidden growth does not limit steps
+    "first_rounds",  # of power iterations, at a start
+    "norms",  # table of the norms, and how many
     "n_norms",
-    "vectors",  # scratch offset of the vectors of the power iterations
+    "general",  # numbers of general vectors for all norms
+    "vectors",  # entries of scratch where the vectors lie, and how many
     "n_vectors",
-    "excess",  # by what the excess loss is known that bounds hidden growth: 0, BY_RESIDUAL, BY_LOSS
-    "history",
-    "fourth",  # stabilized methods: whether steps of ROCK4 are taken
-    "shown",  # and the layer at which stiffness is looked for before they take over
-    "resumed",  # and whether trajectories come from another loop
-    "longest",  # and number of its highest degree
-    "passes",  # of the search for learning times in this step, in the lanes that it is for at present
-    "certify",  # address of the check of the certified finish, or 0
-    "search",  # address of the search for learning times, or 0
-    "execute_rhs",  # addresses of what executes the programs: the interpreter, or straight-line code
+    "residual",  # entry of scratch
+    "excess",  # by what the excess loss is known that bounds the growth: 0, BY_RESIDUAL, BY_LOSS
+    reals=("excess_scale",),  # of the excess loss, to compare it with the square of the residual
+)
+RECORDS = Group(
+    "distance",  # numbers of a record before the observable, or -1 where it is not wanted
+    "gradient",
+    "strengths",
+    "product",
+    "weights",
+    "product_size",
+    "columns",  # numbers of a record
+    "n_times",
+    "times",  # (n_times,) f64, increasing, from the start of the span
+)
+LIMITS = Group("stop_on_loss", "stop_on_gradient", "history")
+
+# ---- written by the method
+METHOD = Group(
+    "stages",  # of a step, the slope at its end included
+    "slopes_per_step",  # what an attempt takes, where all take the same; else 0, and the method counts
+    "order",  # of the error estimate
+    "together",  # whether lanes begin together, when all are empty
+    "slopes",  # table of the addresses of the slopes
+    "schedule",  # rows (KIND, TERM_COUNT, INDEX, WEIGHT), and what they point into
+    "index",
+    "weights",
+    "n_weights",
+    "joins",  # whether errors and continuous output are sums over the same slopes
+    "estimates",  # error estimates: 1 or 2
+    "error_terms",  # slopes that take part in them
+    "error_index",
+    "error_weight",  # number of the first weight of theirs
+    "sequence",  # table 0, 1, ...
+    "scale",  # table of addresses that an error is scaled by: y, z, tolerances
+    "defect",  # table of addresses of what a defect is made of
+    "shown",  # layer at which stiffness is looked for
+)
+OUTPUT = Group(
+    "extra",  # further stages that continuous output needs
+    "terms",  # that its polynomials multiply, and a table of their addresses
+    "table",
+    "degree",
+    "slant",  # weights of its derivative where it is checked
+    "other_terms",  # all of the other one that is tried
+    "other_slant",
+    "checked",  # whether it is checked
+    reals=("check_theta", "check_most", "other_theta", "other_most"),  # where, and the largest norm of its defect
+)
+CHEBYSHEV = Group(
+    "fourth",  # whether steps of ROCK4 are taken
+    "longest",  # number of its highest degree
+    "rock",  # tables of f64
+    "recurrence",
+    "rkc",
+    "mix",  # table of addresses of what is combined
+    "one",  # the number 1
+    reals=("second_growth_cap",),  # growth_cap for RKC2, relative to the other one
+)
+
+# ---- written by the search for learning times, in part by the arena
+LEARNING = Group(
+    "ends",  # table of addresses of the strengths at the ends of steps, the latest first
+    "wanted",  # for each lane how many modes the next pass is for, and which
+    "tables",  # of f64, one for each lane
+    "passes",  # in this step, in the lanes that it is for at present
+    reals=("timing",),  # how well strengths meet their thresholds at learning times, relative to them
+)
+
+# ---- written by the chunk: the trajectories, and where results go
+BATCH = Group(
+    "n",  # trajectories in the queue
+    "queue",  # (n,) int: their numbers
+    "start",  # (n, parameters)
+    "constants",  # (targets, constants)
+    "goals",  # (targets, modes): thresholds of the strengths
+    "least",  # (targets,) f64: twice the least loss, above its floor
+    "target_row",  # (n,) int: which of the targets
+    "atol",  # (n,) f64
+    "records",  # (n, n_times, columns)
+    "final",  # (n, parameters)
+    "reached",  # (n,) f64
+    "status",  # (n,) int
+    "counts",  # (n, 3) int
+    "learned",  # (n, modes) f64
+    "certified",  # (n,) int: whether the trajectory ended by a certificate
+    "history",  # (n, most_steps) f64, or nothing
+    "most_steps",
+    "saved",  # (n, CONTROL_ROWS + 1) f64: control of those that another method goes on with, and their next record
+    "resumed",  # whether they are gone on with here
+)
+
+# ---- written by the routines, for each other
+TOLD = Group(
+    "renew",  # whether the slope at the end of this step is followed by a look at hidden growth
+    "rejected",  # bits of lanes, in this order: see `control.end_step`
+    "due",
+    "finished",
+    "within",  # `control.output_theta`: lanes with output within the step
+    "near",  # `control.passed`: lanes with a strength near its threshold
+    "ready",  # whether the state in the place of outputs is that of the first times due
+    "passed",  # lanes where a mode may have passed its threshold
+    "learned",  # how many modes were found to have been learned
+    "rests",  # whether the state that is recorded holds up to the time reached
+    "left",  # lanes with more to record in this step
+    "stiff",  # lanes that another method is to go on with
+    "settled",  # whether a certificate ends the trajectory that was checked
+    "broken",  # whether padding is not zero any more
+    reals=("tighter",),  # what a check of the certified finish scales the tolerance by
+)
+
+# ---- written by the arena: addresses of code
+ROUTINES = Group(
+    "execute_rhs",  # what executes the programs: the interpreter, or straight-line code
     "execute_observe",
     "execute_growth",
     "all_stages",  # straight-line code of all stages, or 0
+    # the method, see `loop`
+    "open",  # or 0
+    "attempt",
+    "weigh",  # or 0
+    "dense",
+    "within",  # or 0
+    "advance",
+    "record",
+    "search",  # for learning times, or 0
+    "certify",  # the certified finish, or 0, and what it is told
+    "certificate",
+    "padding",  # the check of the padding, or 0
 )
-ADDRESSES = (
-    "workspace_at",  # this record itself
-    "arena_at",
-    "state_at",  # y
-    "next_at",  # z, the state at the end of the step
-    "stage_at",  # two places for stages
-    "stage2_at",  # the second one holds continuous output after the step
-    "within_at",  # end of a step within the step
-    "probe_at",  # slope for recorded gradients
-    "scratch_at",
-    "previous_at",  # stabilized methods: state and slope at the beginning of the step before
-    "previous_slope_at",
-    "keep_a_at",  # two stages that are kept
-    "keep_b_at",
-    "power_at",  # vector of the power iteration, and a general one to begin with
-    "general_at",
-    "step_at",  # small things of one or a few entries
-    "theta_at",
-    "mask_at",
-    "tolerance_at",
-    "factors_at",  # the weights times the step
-    "output_factors_at",
-    "sums_at",
-    "strengths_at",  # that are recorded
-    "thresholds_at",
-    "seen_at",  # strengths in the passes of the search
-    "ends_at",  # table of addresses of the strengths at the ends of steps, in turn
-    "wanted_at",  # modes that the next pass is for: for each lane how many, and which
-    "search_at",  # tables of the search, one for each lane
-    "ctl_at",
-    "par_at",
-    "bases_at",  # table of addresses: state, derivative, scratch, buffer
-    "flags_at",
-    "states_at",  # table of addresses: y, z, tolerances
-    "traj_at",  # trajectory in each lane, or -1
-    "output_at",  # its next record
-    "slopes_at",  # table of the addresses of the slopes
-    "rhs_at",
-    "observe_at",
-    "watch_at",
-    "follow_at",
-    "growth_at",
-    "norms_at",  # table of the norms of hidden growth
-    "general_vectors_at",  # numbers of general vectors for all of them
-    "schedule_at",  # the method: rows (kind, terms, first index, first weight), and what they point into
-    "index_at",
-    "weights_at",
-    "error_index_at",
-    "dense_at",  # polynomials of the continuous output, per lane, and the table of addresses of what they multiply
-    "output_table_at",
-    "slant_at",  # weights of the slopes in the derivative of continuous output where it is checked
-    "other_dense_at",  # both of the other one that is tried
-    "other_slant_at",
-    "sequence_at",
-    "defect_at",  # table of addresses of what the defect of continuous output is made of
-    "rock_at",  # tables of the stabilized methods, and the table of addresses of what they combine
-    "recurrence_at",
-    "rkc_at",
-    "mix_at",
-    "unit_at",  # the number 1
-    "layers_at",  # offsets of the layers in a padded state
-    "sizes_at",  # entries of the layers
-    "layer_sizes_at",  # the same in f64
-    "rates_at",
-    "start_at",  # what is to be integrated: (n, parameters)
-    "constants_at",  # (targets, constants)
-    "goals_at",  # (targets, modes) thresholds of the strengths
-    "least_at",  # (targets,) twice the least loss, above its floor
-    "target_row_at",  # (n,) which of the targets
-    "atol_at",  # (n,)
-    "times_at",  # (n_times,) increasing, from the start of the span
-    "records_at",  # results: (n, n_times, columns)
-    "final_at",  # (n, parameters)
-    "reached_at",  # (n,)
-    "status_at",  # (n,)
-    "counts_at",  # (n, 3)
-    "learned_at",  # (n, modes)
-    "queue_at",  # (n,) the trajectories, for the stabilized methods
-    "saved_at",  # (n, SAVED) control of those that go on with them
-    "history_at",  # (n, most_steps) or nothing
-    "certified_at",  # (n,) whether the trajectory ended by a certificate
-    "certificate_at",  # what its check is told
+
+# ---- written by the arena; these fields and the vector kernels have no group, as they are met in every line
+SHAPE = Group(
+    "workspace",  # address of this record
+    "arena",
+    "ctl",  # control of the lanes, rows of f64: see `control`
+    "trajectory",  # in each lane, or -1, and its next record
+    "next_record",
+    "lanes",
+    "item",
+    "entry",
+    "entries",  # of a state, padded
+    "layers",
+    "modes",
+    "parameters",  # numbers of a start
+    "padded",  # table of addresses of states, and how many
+    "n_padded",
+    "gaps",  # table of entries of a state that are padding, and how many
+    "n_gaps",
 )
+
+GROUPS = {
+    "at": AT, "layer": LAYER, "products": PRODUCTS, "growth": GROWTH, "records": RECORDS, "limits": LIMITS,
+    "method": METHOD, "output": OUTPUT, "chebyshev": CHEBYSHEV, "learning": LEARNING, "batch": BATCH, "told": TOLD,
+    "routines": ROUTINES,
+}  # fmt: skip
 WORKSPACE = np.dtype(
     [(name, np.float64) for name in PARAMETERS]  # in one piece, as the vector kernels read them too
-    + [(name, np.float64) for name in _LIMITS]
-    + [(name, np.int64) for name in _SIZES + ADDRESSES]
+    + [(name, SHAPE.dtype[name]) for name in SHAPE.names]
+    + [(name, group.dtype) for name, group in GROUPS.items()]
     + [(body.__name__, np.int64) for body in KERNELS]  # addresses of the vector kernels
 )
+workspace_at = record("workspace", WORKSPACE)
+
+# where kernels write in the group `TOLD`, in bytes
+VERDICT, WITHIN_BITS, NEAR_BITS, ANSWER = (TOLD.dtype.fields[name][1] for name in ("rejected", "within", "near", "settled"))
 
 BY_RESIDUAL, BY_LOSS = 1, 2
 
@@ -197,11 +290,9 @@ BEGIN, AWAIT, PREPARE, SEE = range(4)
 ROCK, RKC = range(2)
 
 # shared between the threads of one call
-NEXT, CANCEL, DONE, FAILURES = range(4)
+NEXT, CANCEL, DONE, FAILURES, BROKEN = range(5)
 
 # counts of a trajectory
 COUNT_RHS, COUNT_ACCEPTED, COUNT_REJECTED = range(3)
 
-# status of a trajectory
-FINISHED, STOPPED_EARLY, MAX_STEPS, NONFINITE, STEP_TOO_SMALL = range(5)
-STIFF = 5  # not over: to be gone on with by a stabilized method
+HANDED_OVER = -1  # no status, as it is not over: another method goes on with the trajectory

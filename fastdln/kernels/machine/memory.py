@@ -1,4 +1,4 @@
-"""Reading and writing tables by address, views of arrays that compile fast, and the atomic counter of the queue.
+"""Reading and writing by address, records and views of arrays that compile fast, and the atomic counter of the queue.
 
 An element of a Numba array is some sixty instructions to lower and optimise before six are left.  A `view` of a
 contiguous array is an address and a row length: its elements are read and written by as few instructions, without
@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import from_dtype, types
+from numba import types
 from numba.core import cgutils
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core.imputils import lower_builtin, lower_getattr_generic, lower_setattr_generic
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
-from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.emit import F64, I64
 
 
@@ -53,18 +52,79 @@ peek_real, poke_real = _reader(types.float64, F64), _writer(types.float64, F64)
 peek_single, poke_single = _reader(types.float32, ir.FloatType()), _writer(types.float32, ir.FloatType())
 
 
-def record(dtype: np.dtype[Any]) -> Any:
+class Struct(types.Type):
+    """A record that is known by its address; a field may be a record itself."""
+
+    def __init__(self, name: str, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        super().__init__(name)
+
+    def field(self, name: str) -> tuple[types.Type, int] | None:
+        """Type and offset of a field."""
+        found = (self.dtype.fields or {}).get(name)
+        if found is None:
+            return None
+        kind, offset = found[:2]
+        if kind.fields:
+            return Struct(f"{self.name}.{name}", kind), offset
+        return types.float64 if kind == np.float64 else types.int64, offset
+
+
+@register_model(Struct)
+class _StructModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, struct: Struct) -> None:
+        super().__init__(manager, struct, I64)
+
+
+@infer_getattr
+class _Fields(AttributeTemplate):
+    key = Struct
+
+    def generic_resolve(self, struct: Struct, name: str) -> types.Type | None:
+        field = struct.field(name)
+        return None if field is None else field[0]
+
+
+def _element_of(kind: types.Type) -> ir.Type:
+    return F64 if kind == types.float64 else I64
+
+
+@lower_getattr_generic(Struct)
+def _get_field(context, builder, struct, address, name):
+    kind, offset = struct.field(name)
+    at = builder.add(address, ir.Constant(I64, offset))
+    if isinstance(kind, Struct):
+        return at
+    element = _element_of(kind)
+    return builder.load(builder.inttoptr(at, element.as_pointer()), typ=element)
+
+
+@lower_setattr_generic(Struct)
+def _set_field(context, builder, sig, args, name):
+    kind, offset = sig.args[0].field(name)
+    at = builder.add(args[0], ir.Constant(I64, offset))
+    builder.store(args[1], builder.inttoptr(at, _element_of(kind).as_pointer()))
+
+
+def record(name: str, dtype: np.dtype[Any]) -> Any:
     """Make the function that takes an address for the record of this type that lies there."""
-    kind = from_dtype(dtype)
+    kind = Struct(name, dtype)
 
     @intrinsic
     def at(context, address):
-        def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(kind))
-
-        return kind(address), codegen
+        return kind(address), _unchanged
 
     return at
+
+
+@intrinsic
+def address(context, record):
+    """The address of a record, or of one within another."""
+    return types.int64(record), _unchanged
+
+
+def _unchanged(context, builder, signature, args):
+    return args[0]
 
 
 class View(types.Type):
@@ -145,15 +205,29 @@ def fetch_add(context, array, place):
     return types.int64(array, types.int64), codegen
 
 
-@part
-def place(w, address):
-    """Index in the arena of an address."""
-    return (address - w.arena_at) // w.item
+@intrinsic
+def numbers(context, pointer):
+    """A view of the numbers behind a pointer."""
+    of = View(pointer.dtype, 1)
+
+    def codegen(context, builder, signature, args):
+        made = cgutils.create_struct_proxy(of)(context, builder)
+        made.data = args[0]
+        made.columns = ir.Constant(I64, 0)
+        return made._getvalue()
+
+    return of(pointer), codegen
 
 
-@part
-def fill(w, arena, address, value):
-    """One number in every lane of an entry."""
-    e = place(w, address)
-    for l in range(w.lanes):
-        arena[e + l] = value
+@intrinsic
+def rows_of(context, address, columns):
+    """A view of a table of f64 with so many columns."""
+    of = View(types.float64, 2)
+
+    def codegen(context, builder, signature, args):
+        made = cgutils.create_struct_proxy(of)(context, builder)
+        made.data = builder.inttoptr(args[0], F64.as_pointer())
+        made.columns = args[1]
+        return made._getvalue()
+
+    return of(address, types.int64), codegen
