@@ -25,8 +25,8 @@ import fastdln as dln
 from bench.rounds import Rounds, keeper, middle, vectors
 from bench.workloads import Workload
 from fastdln.arguments import method as method_of
-from fastdln.engines.choose import best, lanes_bytes
-from fastdln.engines.reduced import run as reduced
+from fastdln.engines.direct import best, lanes_bytes
+from fastdln.engines.reduced import Reduced
 from fastdln.engines.wide.field import factored
 from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.machine.lanes import lane_count
@@ -160,7 +160,7 @@ class Case:
 
 def chosen(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dtype) -> str:
     """What "auto" takes."""
-    return reduced.NAME if reduced.suits(net, loss, dtype) else best(net, loss, method_of(method), dtype)
+    return "reduced" if Reduced.promised(net, loss, dtype) else best(net, loss, method_of(method), dtype)
 
 
 def candidates(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dtype) -> list[str]:
@@ -173,7 +173,7 @@ def candidates(net: dln.Network, loss: dln.Quadratic, method: str, dtype: np.dty
     explicit = isinstance(method_of(method), Tableau)
     if explicit and any(factored(net)) and max(min(shape) for shape in net.shapes) > max(4 * rank, 48):
         found.append("wide")
-    if reduced_widths(net, loss) != net.widths or reduced.suits(net, loss, dtype):
+    if reduced_widths(net, loss) != net.widths or Reduced.promised(net, loss, dtype):
         found.append("reduced")
     return found
 

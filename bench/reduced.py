@@ -17,7 +17,7 @@ import numpy as np
 import fastdln as dln
 from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import REDUCIBLE, Workload
-from fastdln.engines.reduced import run as reduced
+from fastdln.engines.reduced.worth import pays
 from fastdln.theory.reduction import widths
 
 Weights = tuple[np.ndarray, ...]
@@ -63,7 +63,7 @@ def main() -> None:
         errors = [error(workload, starts, loss, engine) for engine in (direct, "reduced")]
         print(
             f"{name:<28} {direct} {1e6 * wide:6.0f} {1e6 * narrow:14.0f} {ratio:>12s} {errors[0]:15.1e} "
-            f"{errors[1]:13.1e}   {'yes' if reduced.pays(net, loss) else 'no':4s}   {found}",
+            f"{errors[1]:13.1e}   {'yes' if pays(net, loss) else 'no':4s}   {found}",
             flush=True,
         )
 

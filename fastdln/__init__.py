@@ -22,7 +22,7 @@ _NAMES = {
     "gradient_norm": "field",
     "flow": "gradient_flow",
     "Stop": "gradient_flow",
-    "Status": "results.trajectories",
+    "Status": "integrate.status",
     "Trajectories": "results.trajectories",
     "FlowError": "results.trajectories",
     "load": "results.files",

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln import observables
 from fastdln.checks import boolean, count, not_negative, number, one_of, positive, sequence, shown
 from fastdln.engines.base import Options
-from fastdln.integrate.stabilized import STABILIZED, Stabilized
+from fastdln.engines.choose import NAMES
+from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
-from fastdln.integrate.tableaus import METHODS
 from fastdln.losses import Loss, Quadratic, check_loss
 from fastdln.network import Network
 from fastdln.resources import cores
@@ -23,6 +23,7 @@ __all__ = [
     "boolean",
     "check_options",
     "count",
+    "engine",
     "method",
     "not_negative",
     "number",
@@ -84,11 +85,14 @@ def times(t_eval: ArrayLike | None, t_0: float, t_end: float) -> NDArray[np.floa
     return times
 
 
-def method(method: Any) -> Tableau | Stabilized:
+def method(method: Any) -> Method:
     if isinstance(method, Tableau):
         return method
-    known: dict[str, Tableau | Stabilized] = {**METHODS, **STABILIZED}
-    return known[one_of("method", method, known)]
+    return METHODS[one_of("method", method, METHODS)]
+
+
+def engine(engine: Any) -> str:
+    return one_of("engine", engine, NAMES)
 
 
 def record(record: Any) -> tuple[str, ...]:
@@ -145,12 +149,12 @@ def _root_mean_square(rows: NDArray[Any]) -> NDArray[np.float64]:
 def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[Any]) -> None:
     """Refuse options, each right by itself, that do not go together."""
     method = options.method
-    if isinstance(method, Stabilized):
+    if not method.explicit:
         if options.step is not None:
             raise ValueError(f"method {method.name!r} chooses its own steps: give an explicit method with step=...")
         if options.engine == "wide":
             raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
-    elif not method.errors and options.step is None:
+    elif not method.adaptive and options.step is None:
         raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
     if options.certify:
         _check_certify(options, loss, forward)

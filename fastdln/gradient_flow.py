@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln import arguments, observables
 from fastdln.engines.base import Options, Problem
-from fastdln.engines.choose import ENGINES, choose
-from fastdln.engines.reduced import run as reduced
+from fastdln.engines.choose import choose
+from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
 from fastdln.resources import progress_bar, require_memory
-from fastdln.results.trajectories import Status, Trajectories
+from fastdln.results.trajectories import Trajectories
 
 Progress = Callable[[int, int, int], None]
 
@@ -245,7 +244,7 @@ def flow(
         step=None if step is None else arguments.step(step, abs(t_end - t_0), max_steps),
         history=arguments.boolean("history", history),
         certify=arguments.boolean("certify", certify),
-        engine=arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
+        engine=arguments.engine(engine),
     )
     arguments.check_options(options, loss, t_end > t_0, start.dtype)
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
@@ -271,16 +270,9 @@ def integrate(
         direction=direction, times=np.abs(times - t_0), raw=raw, learning=observables.LEARNING_TIMES in options.record,
         layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads,
     )  # fmt: skip
-    narrowed = options.engine == "auto" and reduced.suits(network, loss, start.dtype, options.certify)
-    if narrowed or options.engine == reduced.NAME:
-        n_bytes = reduced.memory(problem)
-        run = functools.partial(reduced.run, problem, options.engine == reduced.NAME)
-    else:
-        chosen = choose(options.engine, network, loss, options.method, start.dtype)
-        n_bytes = chosen.memory(problem)
-        run = functools.partial(chosen.run, problem)
-    n_bytes += _kept_bytes(problem, shapes) + observables.derived_bytes(fields.values(), problem)
-    require_memory(n_bytes, "this flow")
+    engine = choose(problem)
+    beside = _kept_bytes(problem, shapes) + observables.derived_bytes(fields.values(), problem)
+    require_memory(engine.memory(problem) + beside, "this flow")
 
     recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}
     final, reached = np.empty_like(start if n > 1 else start[:0]), np.empty(n)
@@ -293,7 +285,7 @@ def integrate(
         network, loss, times - t_origin, origin, options.weight_decay, options.layer_rates
     )  # fmt: skip
     with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
-        for chunk in run(show):
+        for chunk in engine.run(problem, show):
             rows = chunk.rows
             for name, field in fields.items():
                 columns = problem.columns[field.raw]

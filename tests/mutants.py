@@ -179,7 +179,7 @@ MUTANTS = (
          "test_a_strength_that_is_above_its_threshold_within_a_step_only[tsit5-0.0001-0.001-dense]",),
     ),
     Mutant(
-        "learning-threshold", "lockstep/recipe.py", "sigma / 2, np.inf)", "sigma / 1.999, np.inf)",
+        "learning-threshold", "engines/limits.py", "sigma / 2, np.inf)", "sigma / 1.999, np.inf)",
         ("test_learning_times.py::test_two_layers_from_any_scale",),
     ),
     # ---- the certified finish
@@ -215,8 +215,8 @@ MUTANTS = (
         ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
     ),
     Mutant(
-        "certificate-wide-first-order", "engines/wide/finish.py", "shift = shift * (norm + delta) + size * delta",
-        "shift = shift * norm + size * delta", (f"{BALL}[wide]",),
+        "certificate-wide-first-order", "integrate/certificate.py", "shift * (norm + delta) + size * delta",
+        "shift * norm + size * delta", (f"{BALL}[wide]",),
     ),
     Mutant(
         "certificate-wide-without-atol", "engines/wide/finish.py", "self._atol + self._rtol *", "self._rtol *",

@@ -12,7 +12,7 @@ from fastdln.claims.losses import LOSSES, forces
 from fastdln.claims.registry import claim
 from fastdln.field import balance, product, rhs
 from fastdln.gradient_flow import flow
-from fastdln.integrate.tableaus import METHODS
+from fastdln.integrate.tableaus import EXPLICIT
 from fastdln.linalg import Floats, haar
 from fastdln.losses import Quadratic
 from fastdln.network import Network
@@ -264,7 +264,7 @@ def _order(rng: np.random.Generator) -> Iterator[float]:
                 flow(drawn, loss, (0.0, 1.0), method=name, step=step, record=("drift",)).drift[0]
                 for step in (1 / 16, 1 / 32)
             )
-            yield METHODS[name].order - np.log2(coarse / fine)
+            yield EXPLICIT[name].order - np.log2(coarse / fine)
 
 
 @claim(

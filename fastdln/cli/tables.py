@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastdln.claims import Claim
-from fastdln.results.trajectories import Status
+from fastdln.integrate.status import Status
 from fastdln.scan.disk import in_words
 from fastdln.scan.plan import Axis, Plan, label
 from fastdln.scan.prepare import Estimate

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.integrate.methods import Method
 from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
@@ -30,7 +31,7 @@ RAW: dict[str, Callable[[Network, Loss], int]] = {
 class Options:
     """How a flow was integrated: all that is needed to go on in the same way."""
 
-    method: Tableau | Stabilized
+    method: Method
     rtol: float
     max_steps: int
     record: tuple[str, ...]

@@ -45,6 +45,11 @@ def outputs(tableau: Tableau) -> tuple[Output, ...]:
     return own, _checked(tableau, cubic, needed=True)
 
 
+def tried(tableau: Tableau, adaptive: bool) -> tuple[Output, ...]:
+    """The outputs of a method that are tried; its own alone with fixed steps, which have no tolerance to be held to."""
+    return outputs(tableau) if adaptive else outputs(tableau)[:1]
+
+
 def _checked(tableau: Tableau, dense: NDArray[np.float64], needed: bool = False) -> Output:
     """Output with its check, where that is ``needed`` or found to be.
 

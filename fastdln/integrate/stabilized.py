@@ -60,6 +60,16 @@ class Stabilized:
     starter: Tableau | None = None
 
     @property
+    def explicit(self) -> bool:
+        """Whether its stages are few and fixed, so that stability limits its steps."""
+        return False
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it estimates its errors, and so may choose its steps."""
+        return True
+
+    @property
     def error_order(self) -> int:
         """Order of the error estimate: the local error falls as the power one more of the step."""
         return 3 if self.fourth else 2

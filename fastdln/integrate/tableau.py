@@ -131,6 +131,16 @@ class Tableau:
                 raise ValueError(f"dense[{i}] must sum to the weight {weight!r} of its slope, not {sum(row)!r}")
 
     @property
+    def explicit(self) -> bool:
+        """Whether its stages are few and fixed, so that stability limits its steps."""
+        return True
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it estimates its errors, and so may choose its steps."""
+        return bool(self.errors)
+
+    @property
     def stages(self) -> int:
         """Number of slopes of a step, the one at its end included."""
         return len(self.b) + 1

@@ -183,4 +183,4 @@ DOP853 = Tableau(
     "II.5 and II.6, and the code DOP853",
 )  # fmt: skip
 
-METHODS = {method.name: method for method in (BS3, DP5, TSIT5, DOP853)}
+EXPLICIT = {method.name: method for method in (BS3, DP5, TSIT5, DOP853)}

@@ -16,14 +16,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdln import arguments, observables
 from fastdln.engines.base import Options
-from fastdln.engines.choose import ENGINES
-from fastdln.engines.reduced import run as reduced
-from fastdln.integrate.stabilized import STABILIZED, Stabilized
+from fastdln.integrate.methods import Method
+from fastdln.integrate.stabilized import STABILIZED
+from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, check_layer_rates
 from fastdln.results import archive
-from fastdln.results.trajectories import PER_TRAJECTORY, Status, Trajectories
+from fastdln.results.trajectories import PER_TRAJECTORY, Trajectories
 from fastdln.theory.reduction.restricted import Restricted
 
 __all__ = ["load", "save"]
@@ -222,7 +222,7 @@ def _options(header: Any, network: Network) -> Options:
         "step": _or_none(lambda step: arguments.positive("step", step)),
         "history": lambda history: arguments.boolean("history", history),
         "certify": lambda certify: arguments.boolean("certify", certify),
-        "engine": lambda engine: arguments.one_of("engine", engine, ("auto", *ENGINES, reduced.NAME)),
+        "engine": arguments.engine,
     }
     if not isinstance(header, dict) or header.keys() != checks.keys():
         raise ValueError("its header does not tell the options of a flow")
@@ -233,14 +233,14 @@ def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else check(value)
 
 
-def _written(method: Tableau | Stabilized) -> str | dict[str, Any]:
+def _written(method: Method) -> str | dict[str, Any]:
     """A stabilized method by its name, an explicit one, which may be the user's, by its coefficients."""
-    if isinstance(method, Stabilized):
+    if not method.explicit:
         return method.name
     return {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.init}
 
 
-def _read(method: Any) -> Tableau | Stabilized:
+def _read(method: Any) -> Method:
     if isinstance(method, dict):
         if not all(isinstance(method.get(name, ""), str) for name in ("name", "source")):
             raise ValueError("the name of the method is no text")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from os import PathLike
 from typing import Any
 
@@ -13,31 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.engines.base import Options
+from fastdln.integrate.status import ADVICE, Status
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.results.dataset import dataset
-
-
-class Status(IntEnum):
-    """What became of a trajectory."""
-
-    FINISHED = 0
-    """It reached the end of the span."""
-    STOPPED = 1
-    """The stop condition held."""
-    MAX_STEPS = 2
-    """It took max_steps: raise max_steps or loosen rtol, or, if the problem is stiff, take method="auto"."""
-    NONFINITE = 3
-    """State or slope overflowed, or the start was not finite; the last finite state is kept."""
-    STEP_TOO_SMALL = 4
-    """The step fell below the rounding of the time: the solution may blow up there, or rtol is too tight."""
-
-
-_ADVICE = {
-    Status.MAX_STEPS: "raise max_steps, loosen rtol, shorten the span, or take method=\"auto\" if the problem is stiff",
-    Status.NONFINITE: "start from smaller, finite weights; a backward flow may blow up",
-    Status.STEP_TOO_SMALL: "end the span before t_final, where the solution may blow up, or loosen rtol",
-}
 
 
 class FlowError(RuntimeError):
@@ -267,7 +245,7 @@ class Trajectories:
             Counting the failures by kind, with the first of each and what to change.
         """
         parts = []
-        for kind, advice in _ADVICE.items():
+        for kind, advice in ADVICE.items():
             failed = np.flatnonzero(self._status == kind)
             if failed.size:
                 first = ", ".join(map(str, failed[:5])) + (", ..." if failed.size > 5 else "")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from fastdln import __version__
-from fastdln.results.trajectories import Status
+from fastdln.integrate.status import Status
 from fastdln.revision import NUMERICS
 from fastdln.scan.attributes import FORMAT, METADATA
 from fastdln.scan.chunks import mark

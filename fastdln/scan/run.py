@@ -17,7 +17,8 @@ from typing import Any
 import xarray as xr
 from numpy.typing import NDArray
 
-from fastdln.results.trajectories import Status, Trajectories
+from fastdln.integrate.status import Status
+from fastdln.results.trajectories import Trajectories
 from fastdln.scan.creation import create
 from fastdln.scan.derived import arrays
 from fastdln.scan.disk import check_room

@@ -25,7 +25,7 @@ axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``la
     rtol = 1e-6
     atol = 1e-9                         # (relative to the initial scale)
     max_steps = 100000
-    engine = "auto"                     # "auto", "lanes", "dense" or "reduced"
+    engine = "auto"
     weight_decay = 0.0
     layer_rates = [1.0, 1.0]            # one for each layer (all 1)
     certify = false                     # the variable "certified" then tells the trajectories that it ended
@@ -96,10 +96,13 @@ or ``table_key`` where two axes share the key; tied axes have the name of the fi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
+
+from fastdln.engines.choose import NAMES
+from fastdln.integrate.methods import METHODS
 
 __all__ = ["TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
 
@@ -214,15 +217,19 @@ class Decoupled(LayerValues, tag="decoupled", tag_field="kind", frozen=True):
     """`fastdln.inits.decoupled`."""
 
 
+Method: TypeAlias = Literal[tuple(METHODS)]  # type: ignore[valid-type]
+Engine: TypeAlias = Literal[NAMES]  # type: ignore[valid-type]
+
+
 class Flow(Strict, frozen=True):
     """``[flow]``."""
 
     t_end: Positive | Literal["auto"]
-    method: Literal["bs3", "dp5", "tsit5", "dop853", "rock", "rkc2", "auto"] = "tsit5"
+    method: Method = "tsit5"
     rtol: Positive = 1e-6
     atol: Nonnegative | None = None
     max_steps: Count = 100_000
-    engine: Literal["auto", "lanes", "dense", "wide", "reduced"] = "auto"
+    engine: Engine = "auto"
     weight_decay: Nonnegative = 0.0
     layer_rates: Annotated[tuple[Positive, ...], Meta(min_length=1)] | None = None
     certify: bool = False

@@ -7,9 +7,8 @@ import pytest
 
 import fastdln as dln
 from bench.choice import candidates, chosen, grid
-from fastdln.engines import choose
-from fastdln.engines.choose import best, lanes_bytes
-from fastdln.engines.reduced import run as reduced
+from fastdln.engines.direct import DIRECT, best, lanes_bytes
+from fastdln.engines.reduced.worth import pays
 from fastdln.integrate.stabilized import ROCK
 from fastdln.integrate.tableaus import BS3, DOP853, TSIT5
 
@@ -75,8 +74,8 @@ def test_beyond_a_width_lanes_are_never_taken_again(depth):
 
 def test_neither_batch_nor_threads_nor_the_machine_matter(monkeypatch):
     taken = []
-    for name, make in list(choose.ENGINES.items()):
-        monkeypatch.setitem(choose.ENGINES, name, lambda dtype, name=name, make=make: taken.append(name) or make(dtype))
+    for name, make in list(DIRECT.items()):
+        monkeypatch.setitem(DIRECT, name, lambda asked, name=name, make=make: taken.append(name) or make(asked))
     for widths in ((4, 4, 4), (64, 64, 64)):
         taken.clear()
         for lanes in ("2", "8"):
@@ -105,7 +104,7 @@ def test_bytes_of_lanes_do_not_depend_on_the_machine(monkeypatch):
     ],
 )  # fmt: skip
 def test_what_is_narrowed(widths, expected):
-    assert reduced.pays(dln.Network(widths), loss_of(widths)) is expected
+    assert pays(dln.Network(widths), loss_of(widths)) is expected
 
 
 def test_the_grid_measures_what_is_taken():

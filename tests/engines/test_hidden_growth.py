@@ -13,11 +13,11 @@ from numpy.testing import assert_allclose
 
 import fastdln as dln
 from fastdln import theory as th
-from fastdln.engines.lockstep.methods import growth_limits
 from fastdln.field import product
 from fastdln.integrate.control import FOLLOWED, followed, stability_polynomial
+from fastdln.integrate.methods import growth_limits
 from fastdln.integrate.stabilized import RKC2, ROCK, rkc2, rock4
-from fastdln.integrate.tableaus import METHODS
+from fastdln.integrate.tableaus import EXPLICIT
 from fastdln.kernels.lockstep import control
 from fastdln.kernels.lockstep.growth import TRACE, general, growth
 from fastdln.kernels.products.program import program
@@ -151,7 +151,7 @@ def test_the_rate_bounds_the_growing_part_of_the_hessian(net, seed):
 
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", EXPLICIT.values(), ids=EXPLICIT)
 def test_growth_is_followed_up_to_the_limit(method, rtol):
     """One step of length z multiplies y of y' = y by e^(z (1 + 5 rtol)) at the most."""
     z, _ = growth_limits(method, rtol)
@@ -286,7 +286,7 @@ def test_the_longest_step_is_renewed(engine):
     sol = dln.flow(weights, loss, (0.0, 40.0), engine=engine, history=True)
     times = np.union1d([0.0], sol.history()[0])
     way = dln.flow(weights, loss, (0.0, 40.0), times, "dop853", rtol=1e-10, record=("weights",), engine="dense")
-    z, _ = growth_limits(METHODS["tsit5"], 1e-6)
+    z, _ = growth_limits(EXPLICIT["tsit5"], 1e-6)
     rates = []
     for k in range(len(times)):
         now = [W[k] for W in way.weights]

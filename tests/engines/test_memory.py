@@ -158,7 +158,7 @@ def test_final_weights_may_be_written_over_the_starts(engine, method):
             origin=start, atol=np.full(5, 1e-9), duration=20.0, direction=1.0, times=np.array([0.0, 20.0]),
             raw=("weights",), learning=False, layer_sizes=(60, 900, 60), overwrite=overwrite,
         )  # fmt: skip
-        results = list(ENGINES[engine](start.dtype).run(asked))
+        results = list(ENGINES[engine](asked).run(asked))
         final = start if overwrite else np.concatenate([part.final for part in results])
         found.append((final, np.concatenate([part.records for part in results])))
         assert np.array_equal(start, net.pack(w0)) != overwrite

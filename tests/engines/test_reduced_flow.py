@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 import fastdln as dln
 from fastdln import resources
 from fastdln.engines.lockstep import batch
-from fastdln.engines.reduced import run as reduced
+from fastdln.engines.reduced.worth import pays
 from fastdln.scan import scan
 from fastdln.scan.problem import Problem
 from fastdln.theory.reduction import reduce, widths
@@ -336,7 +336,7 @@ def test_max_steps():
 
 def test_what_does_not_fit_is_refused_before_anything_is_computed(monkeypatch):
     w0, loss = problem(two_layers)
-    monkeypatch.setattr(reduced, "close", None)
+    monkeypatch.setattr("fastdln.engines.reduced.run.close", None)
     with pytest.raises(MemoryError, match=r"would take \d+ bytes"):
         dln.flow(w0, loss, (0.0, 1.0), np.linspace(0, 1, 10**7), record=("loss", "weights"), engine="reduced")
     monkeypatch.setattr(resources, "free_memory", lambda: 10_000)
@@ -415,7 +415,7 @@ def test_auto_takes_it_by_the_widths_alone(monkeypatch):
                 dln.flow(w0, loss, (0.0, 0.1), engine="auto")
                 narrow = widths(net, loss)
                 gain = d in ((4, 64, 4), (3, 64, 3, 64, 3), (60, 2))
-                assert reduced.pays(net, loss) is gain
+                assert pays(net, loss) is gain
                 assert ran == [narrow if gain else d]
 
 

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 import fastdln as dln
 from fastdln.integrate import control, stabilized
 from fastdln.integrate.columns import LEAST2, REACH2
-from fastdln.integrate.tableaus import DP5, METHODS
+from fastdln.integrate.tableaus import DP5, EXPLICIT
 from tests.support.stabilized import rkc2_step, rock4_step
 
 STARTS = 8
@@ -77,7 +77,7 @@ def sequence(step, judge, field, y, h, t_end, law):
 
 
 @pytest.mark.parametrize("engine", ["lanes", "dense"])
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", EXPLICIT.values(), ids=EXPLICIT)
 def test_steps_are_those_of_the_law(method, engine):
     """PI control with k = order of the estimate + 1, beta = 0.2/k, alpha = 1/k - 0.75 beta (HW IV.2)."""
     w0, loss, field, _ = problem(0.1)

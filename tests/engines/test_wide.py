@@ -23,7 +23,7 @@ from fastdln.engines.wide.layers import Factored, Formed
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Terms
 from fastdln.engines.wide.workers import Workers
-from fastdln.integrate.tableaus import METHODS, TSIT5
+from fastdln.integrate.tableaus import EXPLICIT, TSIT5
 from fastdln.theory import exact
 from fastdln.theory.rates import remaining_path
 from tests.test_flow import OBSERVABLES, TIMES, assert_close, random_problem, reference
@@ -65,7 +65,7 @@ def test_trajectories_are_those_of_scipy(widths, kind):
     assert_close(sol.final, [W[:, -1] for W in expected], atol=1e-11)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXPLICIT)
 def test_every_method(method):
     w0, loss = random_problem((2, 12, 11, 3), n=1)
     sol = dln.flow(w0, loss, (0.0, 2.0), TIMES, method=method, rtol=1e-8, record="weights", **WIDE)
@@ -244,7 +244,7 @@ def test_layers_that_are_zero_or_tolerances_that_are():
 # ---- learning times
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXPLICIT)
 def test_learning_times_are_those_of_the_closed_form(method):
     net, sigma, s0, rtol = dln.Network((2, 14, 13, 2)), np.array([4.0, 1.0]), 0.05, 1e-6
     loss = dln.Quadratic.from_singular_values(sigma, shape=(2, 2), rng=0)

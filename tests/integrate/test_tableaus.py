@@ -11,11 +11,11 @@ from scipy import integrate as scipy_integrate
 
 import fastdln as dln
 from fastdln.integrate.interpolate import hermite
-from fastdln.integrate.tableaus import BS3, DOP853, DP5, METHODS, TSIT5
+from fastdln.integrate.tableaus import BS3, DOP853, DP5, EXPLICIT, TSIT5
 
 HEUN = {"name": "heun", "order": 2, "a": [[], [1]], "b": [0.5, 0.5], "errors": [[-0.5, 0.5]]}
 RK4 = dln.Tableau("rk4", order=4, a=[[], [1 / 2], [0, 1 / 2], [0, 0, 1]], b=[1 / 6, 1 / 3, 1 / 3, 1 / 6])
-ALL = [*METHODS.values(), RK4, dln.Tableau(**HEUN)]
+ALL = [*EXPLICIT.values(), RK4, dln.Tableau(**HEUN)]
 methods = pytest.mark.parametrize("method", ALL, ids=lambda m: m.name)
 OUTPUT_ORDER = {"bs3": 3, "dp5": 4, "tsit5": 4, "dop853": 7, "rk4": 3, "heun": 2}
 

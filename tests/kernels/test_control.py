@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastdln.integrate.control import gains
-from fastdln.integrate.tableaus import METHODS, TSIT5
+from fastdln.integrate.tableaus import EXPLICIT, TSIT5
 from fastdln.kernels.lockstep import control
 from tests.support.kernels import call
 
@@ -47,7 +47,7 @@ def bits(flags, number):
 
 
 @pytest.mark.parametrize("estimates", [1, 2])
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", EXPLICIT.values(), ids=EXPLICIT)
 def test_the_next_step_follows_the_proportional_integral_law(method, estimates):
     rng = np.random.default_rng(1)
     ctl, sizes = lanes_of_control(), np.array([4.0, 6.0, 2.0])
@@ -75,7 +75,7 @@ def test_the_next_step_follows_the_proportional_integral_law(method, estimates):
             assert after[control.OLD_ERROR, l] == pytest.approx(math.log2(error), abs=1e-7)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", EXPLICIT.values(), ids=EXPLICIT)
 def test_no_step_is_longer_right_after_a_rejected_one(method):
     """However small its error is: a longer one was refused a moment ago.  The one after it may grow again."""
     ctl, sizes = lanes_of_control(), np.ones(1)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.limits import hidden_growth
 from fastdln.engines.lockstep.finish import finish
+from fastdln.engines.lockstep.hidden import hidden_growth
 from fastdln.engines.lockstep.methods import vectors
 from fastdln.engines.lockstep.recipe import Executor, Recipe
 from fastdln.kernels.lockstep import control, learning

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.base import Problem
+from fastdln.engines.limits import reachable, tightest
 from fastdln.engines.lockstep.recipe import Recipe
-from fastdln.integrate.stabilized import Stabilized
+from fastdln.integrate.certificate import REACH
 from fastdln.kernels.lockstep import certificate
 from fastdln.kernels.machine.compile import address_of
-
-# Near the end, within so many times its tolerance for each root of the number of entries, the tolerance of a trajectory
-# is scaled by TIGHT, but not to less than so many times the rounding unit; with explicit methods, whose steps stability
-# limits there.
-REACH, TIGHT, ROUNDING = 16.0, 2.0**-10, 16.0
 
 
 class Finish:
@@ -73,23 +67,6 @@ def finish(recipe: Recipe) -> Finish | None:
         return None
     usable = reachable(recipe.problem.network.widths)
     return Finish(recipe, usable) if usable.any() else None
-
-
-def reachable(widths: tuple[int, ...]) -> NDArray[np.int64]:
-    """Whether the layers below a layer can reach all inputs, and those above it all outputs.
-
-    Nothing bounds the path of a network in which this is true of no layer: it may rest in saddles.
-    """
-    below = [d >= widths[0] for d in accumulate(widths[:-1], min)]
-    above = [d >= widths[-1] for d in accumulate(widths[:0:-1], min)][::-1]
-    return np.array([a and b for a, b in zip(below, above, strict=True)], np.int64)
-
-
-def tightest(problem: Problem) -> float:
-    """By what the tolerance of steps is scaled near the end."""
-    if isinstance(problem.options.method, Stabilized):
-        return 1.0
-    return min(1.0, max(TIGHT, ROUNDING * float(np.finfo(problem.start.dtype).eps) / problem.options.rtol))
 
 
 def _addresses(arrays: list[NDArray[np.float64]]) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.lockstep.schedule import schedule
-from fastdln.integrate import control, stabilized
-from fastdln.integrate.control import Gains
-from fastdln.integrate.output import Output, outputs
+from fastdln.integrate import stabilized
+from fastdln.integrate.methods import Method
+from fastdln.integrate.output import outputs, tried
 from fastdln.integrate.stabilized import Stabilized
-from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.lockstep.stabilized import OUTPUT_DEGREE, OUTPUT_TERMS, VECTOR, Y
 from fastdln.kernels.lockstep.stabilized import ROWS as STABILIZED_ROWS
 from fastdln.kernels.lockstep.stiffness import ROWS
@@ -41,32 +39,14 @@ class MethodLayout:
     output_first: int = 0
 
 
-def vectors(method: Tableau | Stabilized) -> int:
+def vectors(method: Method) -> int:
     """Vectors of the size of a state that a method needs beside the four of every method."""
     if isinstance(method, Stabilized):
         return STABILIZED_SLOPES + len(STABILIZED_STATES)
     return len(method.rows) + (len(outputs(method)) > 1)
 
 
-def gains(method: Tableau | Stabilized) -> Gains:
-    """The constants of the step-size control."""
-    return stabilized.GAINS if isinstance(method, Stabilized) else control.gains(method)
-
-
-@functools.lru_cache(maxsize=64)
-def growth_limits(method: Tableau | Stabilized, rtol: float) -> tuple[float, float]:
-    """Largest steps times the rate of growth that no error norm sees; the second for the steps of RKC2."""
-    if isinstance(method, Stabilized):
-        return stabilized.growth_limits(method, rtol)
-    return control.followed(control.stability_polynomial(method), method.order, rtol), 0.0
-
-
-def tried(method: Tableau, adaptive: bool) -> tuple[Output, ...]:
-    """The outputs of a method that are tried; its own alone with fixed steps, which have no tolerance to be held to."""
-    return outputs(method) if adaptive else outputs(method)[:1]
-
-
-def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], adaptive: bool) -> MethodLayout:
+def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool) -> MethodLayout:
     """Lay out a method for the loop that runs it, with ``adaptive`` or fixed steps."""
     if isinstance(method, Stabilized):
         return _stabilized(method, rtol, dtype)

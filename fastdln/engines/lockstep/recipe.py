@@ -11,16 +11,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.limits import growth_caps, hidden_growth, least_losses, look_sizes
-from fastdln.engines.lockstep.methods import MethodLayout, gains, lay_out, tried
+from fastdln.engines.limits import goals, growth_caps, least_losses, numbers, timing
+from fastdln.engines.lockstep.hidden import hidden_growth, look_sizes
+from fastdln.engines.lockstep.methods import MethodLayout, lay_out
+from fastdln.integrate.output import tried
 from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.lockstep import straight
 from fastdln.kernels.lockstep.growth import Growth
 from fastdln.kernels.lockstep.stages import UNROLL
 from fastdln.kernels.products.program import Product, Program, program
-
-# Part of the tolerance to which the times are located at which modes are learned.
-TIMING = 0.01
 
 # Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of so few flops, where it is
 # 1.2 to 5 times as fast as the interpreter, and for so many trajectories (`python -m bench.lanes`).
@@ -182,25 +181,6 @@ def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLa
     }
 
 
-def numbers(problem: Problem) -> dict[str, float]:
-    """The parameters of step-size control."""
-    stop_gradient, stop_loss = problem.options.stop_gradient, problem.options.stop_loss
-    return {
-        "end": problem.duration,
-        "rtol": problem.options.rtol,
-        **gains(problem.options.method)._asdict(),
-        "max_attempts": problem.options.max_steps,
-        "fixed_step": problem.options.step or 0.0,
-        "growth_cap": growth_caps(problem)[0],
-        "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
-        "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
-        "direction": problem.direction,
-        # ||T||_2^2 is at most so many times the sum over pairs of layers, each once
-        "growth_share": 2 * (1 - 1 / problem.network.depth),
-        "growth_doubt": math.sqrt(max(problem.network.widths)) - 1.0,
-    }
-
-
 def _check(problem: Problem) -> dict[str, float]:
     """Where continuous output is checked, and how much is let pass."""
     method = problem.options.method
@@ -231,21 +211,3 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
     for name, (offset, rows, columns) in plan.constants.items():
         values[:, offset : offset + rows * columns] = named[name].reshape(-1, rows * columns)
     return values
-
-
-def timing(problem: Problem) -> float:
-    """How well a strength must meet its threshold at the time that is found, in units of the threshold."""
-    return max(TIMING * problem.options.rtol, 16 * float(np.finfo(problem.start.dtype).eps))
-
-
-def goals(problem: Problem) -> NDArray[Any]:
-    """Strengths at which modes are learned, one row for each target; infinite where a mode is not waited for.
-
-    A mode counts as learned at half its singular value; one whose singular value is rounding is never learned.
-    """
-    loss, dtype = problem.loss, problem.start.dtype
-    if not problem.watched:
-        return np.zeros((math.prod(loss.batch_shape), 0), dtype)
-    sigma = loss.modes.sigma.reshape(-1, loss.n_modes)
-    learnable = sigma > 1e-12 * sigma[:, :1] if problem.learning else np.zeros(sigma.shape, bool)
-    return np.where(learnable, sigma / 2, np.inf).astype(dtype)

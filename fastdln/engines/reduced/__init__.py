@@ -1,1 +1,5 @@
-"""Flows of wide networks by way of narrow ones, exactly or within the tolerance."""
+"""Wide networks by way of narrow ones that have their flow, or nearly."""
+
+from fastdln.engines.reduced.run import Reduced
+
+__all__ = ["Reduced"]

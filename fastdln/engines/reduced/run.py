@@ -15,122 +15,103 @@ and so do those that cannot be narrowed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdln.engines.base import Engine, Problem, Results
-from fastdln.engines.choose import choose
-from fastdln.engines.lockstep import batch
-from fastdln.engines.memory import block_bytes, blocks, results_bytes
-from fastdln.engines.reduced import krylov
-from fastdln.engines.reduced.krylov.levels import cost
+from fastdln.engines.base import Problem, Results
+from fastdln.engines.direct import direct
+from fastdln.engines.memory import blocks
+from fastdln.engines.reduced import krylov, memory
+from fastdln.engines.reduced.memory import lift_bytes, weights_bytes
+from fastdln.engines.reduced.worth import pays
 from fastdln.engines.wide.workers import Workers
-from fastdln.kernels.machine.lanes import lane_count
+from fastdln.integrate.status import Status
 from fastdln.linalg import reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
-from fastdln.theory.reduction.bounds import widths
 from fastdln.theory.reduction.closure import close
 from fastdln.theory.reduction.krylov import Krylov
 from fastdln.theory.reduction.network import Reduction, default_rtol
 
-NAME = "reduced"
-
-# The reduction itself, in a batch of 64, takes about 20 us, 0.1 us for each weight, and 1.5 ns d k^2 for each basis of
-# k columns in d dimensions: here in flops for each right-hand side of a flow.  That of one layer takes a third of them.
-OVERHEAD_FLOPS, WEIGHT_FLOPS, BASIS_FLOPS, FEWER = 1200, 6, 0.1, 3
-# How many times cheaper the narrow network must be (`python -m bench.choice`).
-MARGIN = 1.2
-
 Rows = NDArray[np.intp]
 
 
-def pays(network: Network, loss: Loss) -> bool:
-    """Whether the widths alone promise that the narrow network is cheaper, its making included."""
-    narrow, data = widths(network, loss), loss.input_gram is not None
-    bases = BASIS_FLOPS * sum(d * k**2 for d, k in zip(network.widths, narrow, strict=True))
-    making = (OVERHEAD_FLOPS + WEIGHT_FLOPS * network.n_parameters + bases) * (FEWER if network.depth == 1 else 1)
-    return MARGIN * cost(narrow, data) + making < cost(network.widths, data)
+@dataclass(frozen=True)
+class Reduced:
+    """The engine that integrates narrow networks for wide ones.
 
-
-def suits(network: Network, loss: Loss, dtype: DTypeLike, certify: bool = False) -> bool:
-    """Whether "auto" reduces: where the widths alone promise much, exactly or, in double precision, approximately."""
-    if pays(network, loss):
-        return True
-    return not certify and np.dtype(dtype) == np.float64 and krylov.promises(network, loss.input_gram is not None)
-
-
-def _approximates(network: Network, loss: Loss, certify: bool) -> bool:
-    """Whether networks that their widths do not narrow are reduced to some level of their Krylov subspaces."""
-    if certify or pays(network, loss):
-        return False
-    return krylov.last_level(network, loss.input_gram is not None) > 0
-
-
-def memory(problem: Problem) -> int:
-    """Bytes that the engine takes at most at a time: a block on its way, or one trajectory and its subspaces."""
-    if _approximates(problem.network, problem.loss, problem.options.certify):
-        return krylov.memory(problem)
-    n = min(problem.n, _block_size(problem))
-    bounds = widths(problem.network, problem.loss)
-    narrow = replace(problem, network=Network(bounds), start=problem.start[:n])
-    integrating = n * _held_bytes(problem) + _engine(narrow).memory(narrow)
-    if bounds != problem.network.widths:
-        integrating += results_bytes(problem, n) + _lifted_bytes(problem, n)
-    return max(n * _closing_bytes(problem), integrating)
-
-
-def run(
-    problem: Problem,
-    decide: bool,
-    progress: Callable[[int, int, int], None] | None = None,
-) -> Iterator[Results]:
-    """Integrate the batch block by block; yields parts of it with their results, in no order.
-
-    Subspaces are those of the weights where the flow began.  With ``decide`` the narrow networks are the
-    narrowest, by decisions on ranks; else they have the widths that all starts have in common.
+    Attributes
+    ----------
+    approximate : bool
+        Whether trajectories are reduced one by one, to some level of their Krylov subspaces where these do not close.
+    decide : bool
+        Whether narrow networks are the narrowest, by decisions on ranks; else they have the widths that all starts
+        have in common, and what is rounding in a start is kept.
     """
-    done = failed = 0
 
-    def show(now: int, failures: int, _: int) -> None:
-        if progress is not None:
-            progress(done + now, failed + failures, problem.n)
+    approximate: bool
+    decide: bool
 
-    for rows, reduction in _reductions(problem, decide):
-        if isinstance(reduction, Results):
-            failed += int(reduction.status[0] > 1)
-            show(1, 0, 0)
-            reduction.rows = rows
-            yield reduction
-        else:
-            part = _part(problem, rows) if reduction is None else _narrow(problem, rows, reduction)
-            for chunk in _engine(part).run(part, show):
-                if reduction is not None:
-                    _lift(chunk, problem, part, reduction)
-                chunk.rows = rows[chunk.rows]
-                failed += int(np.count_nonzero(chunk.status > 1))
-                yield chunk
-                del chunk  # before the next one is laid out
-        done += len(rows)
+    @classmethod
+    def asked(cls, problem: Problem) -> Reduced:
+        """What is done where it is asked for."""
+        network, loss = problem.network, problem.loss
+        approximate = not (problem.options.certify or pays(network, loss))
+        return cls(approximate and krylov.last_level(network, loss.input_gram is not None) > 0, decide=True)
 
+    @classmethod
+    def promised(cls, network: Network, loss: Loss, dtype: DTypeLike, certify: bool = False) -> Reduced | None:
+        """What "auto" does: where the widths alone promise much, exactly or, in double precision, approximately."""
+        if pays(network, loss):
+            return cls(approximate=False, decide=False)
+        double = np.dtype(dtype) == np.float64
+        if double and not certify and krylov.promises(network, loss.input_gram is not None):
+            return cls(approximate=True, decide=False)
+        return None
 
-def _reductions(
-    problem: Problem, decide: bool
-) -> Iterator[tuple[Rows, Reduction | Results | None]]:
-    """How each trajectory is to be integrated, or what became of it where only an approximate reduction pays."""
-    if _approximates(problem.network, problem.loss, problem.options.certify):
-        with Workers(problem.threads) as workers:
-            for k in range(problem.n):
-                yield np.array([k]), _approximate(problem, k, decide, workers)
-        return
-    size = _block_size(problem)
-    for first in range(0, problem.n, size):
-        yield from _reduce(problem, np.arange(first, min(first + size, problem.n)), decide)
+    def memory(self, problem: Problem) -> int:
+        """Bytes that the engine takes at most at a time: a block on its way, or one trajectory and its subspaces."""
+        return krylov.memory(problem) if self.approximate else memory.exact_bytes(problem)
+
+    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
+        """Integrate the batch block by block; yields parts of it with their results, in no order."""
+        done = failed = 0
+
+        def show(now: int, failures: int, _: int) -> None:
+            if progress is not None:
+                progress(done + now, failed + failures, problem.n)
+
+        for rows, reduction in self._reductions(problem):
+            if isinstance(reduction, Results):
+                failed += int(reduction.status[0] > Status.STOPPED)
+                show(1, 0, 0)
+                reduction.rows = rows
+                yield reduction
+            else:
+                part = _part(problem, rows) if reduction is None else _narrow(problem, rows, reduction)
+                for chunk in direct(part).run(part, show):
+                    if reduction is not None:
+                        _lift(chunk, problem, part, reduction)
+                    chunk.rows = rows[chunk.rows]
+                    failed += int(np.count_nonzero(chunk.status > Status.STOPPED))
+                    yield chunk
+                    del chunk  # before the next one is laid out
+            done += len(rows)
+
+    def _reductions(self, problem: Problem) -> Iterator[tuple[Rows, Reduction | Results | None]]:
+        """How each trajectory is to be integrated, or what became of it where it was reduced approximately."""
+        if self.approximate:
+            with Workers(problem.threads) as workers:
+                for k in range(problem.n):
+                    yield np.array([k]), _approximate(problem, k, self.decide, workers)
+            return
+        size = memory.block_size(problem)
+        for first in range(0, problem.n, size):
+            yield from _reduce(problem, np.arange(first, min(first + size, problem.n)), self.decide)
 
 
 @reproducible
@@ -211,12 +192,12 @@ def _lift(chunk: Results, problem: Problem, narrow: Problem, reduction: Reductio
     records = np.empty((n, n_times, problem.n_columns), chunk.records.dtype)
     final = np.empty((n, wide.n_parameters), chunk.final.dtype)
     whole, decay = np.arange(problem.n)[chunk.rows], problem.options.weight_decay
-    for rows, moments in blocks(n, n_times, _lift_bytes(problem)):
+    for rows, moments in blocks(n, n_times, lift_bytes(problem)):
         own = reduction.take(whole[rows])
         for times in moments:
             elapsed = problem.direction * problem.times[times]
             _lift_records(chunk.records[rows, times], records[rows, times], elapsed, problem, narrow, own)
-    for rows, _ in blocks(n, 1, _weights_bytes(problem)):
+    for rows, _ in blocks(n, 1, weights_bytes(problem)):
         elapsed = problem.direction * chunk.reached[rows]
         lifted = reduction.take(whole[rows]).lift(small.unpack(chunk.final[rows]), elapsed, decay)
         _write(wide, lifted, final[rows])
@@ -244,79 +225,3 @@ def _lift_records(
 def _write(network: Network, weights: Weights, out: NDArray[Any]) -> None:
     for view, W in zip(network.unpack(out), weights, strict=True):
         view[...] = W
-
-
-def _engine(problem: Problem) -> Engine:
-    return choose("auto", problem.network, problem.loss, problem.options.method, problem.start.dtype)
-
-
-def _block_size(problem: Problem) -> int:
-    """Trajectories that are reduced at a time; results do not depend on it."""
-    row = max(_closing_bytes(problem), _held_bytes(problem) + results_bytes(problem, 1))
-    return max(batch.CHUNK_BYTES // row, 4 * lane_count(problem.start.dtype) * problem.threads)
-
-
-def _closing_bytes(problem: Problem) -> int:
-    """Bytes of a trajectory while its subspaces are closed: weights twice, bases, and one layer or basis on its way."""
-    network, columns = problem.network, widths(problem.network, problem.loss)
-    layer = max(rows * columns for rows, columns in network.shapes)
-    bases = sum(d * k for d, k in zip(network.widths, columns, strict=True))
-    weights = network.n_parameters * (problem.start.itemsize + 8)
-    growing = max(layer, _growing_numbers(network.widths, columns))
-    return weights + 8 * (bases + growing + _decided(network)) + _target_bytes(problem)
-
-
-def _growing_numbers(d: tuple[int, ...], columns: tuple[int, ...]) -> int:
-    """Numbers that are there on the way while a basis grows by the images that come to it in a sweep.
-
-    These, normalized, orthogonalized and chosen from, five times; and the columns that it had, three times, but the
-    target's modes at both ends, which no trajectory has for itself.
-    """
-    h, rank = len(d) - 1, min(d[0], d[-1])
-    images = [0, rank]  # sweeps begin with the target's modes at both ends, and go upwards
-    for i in range(1, h):
-        images[i] += rank if i == h - 1 else 0  # where they meet what comes from the output
-        images.append(min(images[i], columns[i]))
-    images[0] = min(images[1], columns[1])
-    before = [max(k - m, 0) for k, m in zip(columns, images, strict=True)]
-    shared = [min(rank, k) if i in (0, h) else 0 for i, k in enumerate(before)]
-    return max(n * (5 * m + 3 * k - s) for n, m, k, s in zip(d, images, before, shared, strict=True))
-
-
-def _held_bytes(problem: Problem) -> int:
-    """Bytes of a trajectory while its narrow network is integrated: start, bases, and the narrow start twice."""
-    network, columns = problem.network, widths(problem.network, problem.loss)
-    bases = sum(d * k for d, k in zip(network.widths, columns, strict=True))
-    starts = problem.start.itemsize * (network.n_parameters + 2 * Network(columns).n_parameters)
-    return starts + 8 * (bases + _decided(network)) + _target_bytes(problem)
-
-
-def _decided(network: Network) -> int:
-    """Numbers of the decisions on ranks, some two for each layer of nodes, and of rows."""
-    return 4 * len(network.widths) + 4
-
-
-def _target_bytes(problem: Problem) -> int:
-    """Bytes of a trajectory's own target: its three arrays and its modes, and those in the subspaces."""
-    if not problem.loss.batch_shape:
-        return 0
-    rows, columns = problem.loss.shape
-    return 2 * 8 * (3 * rows * columns + problem.loss.n_modes * (rows + columns))
-
-
-def _lifted_bytes(problem: Problem, n: int) -> int:
-    """Bytes on the way while records, and then final weights, are lifted."""
-    return max(block_bytes(n, len(problem.times), _lift_bytes(problem)), block_bytes(n, 1, _weights_bytes(problem)))
-
-
-def _lift_bytes(problem: Problem) -> int:
-    """Bytes of a record on the way while it is lifted."""
-    if "weights" in problem.raw:
-        return _weights_bytes(problem)
-    return 8 * 2 * math.prod(problem.loss.shape) if "product" in problem.raw else 0
-
-
-def _weights_bytes(problem: Problem) -> int:
-    """Bytes on the way while weights are lifted: they themselves, and three times a layer."""
-    network = problem.network
-    return 8 * (network.n_parameters + 3 * max(rows * columns for rows, columns in network.shapes))

@@ -23,7 +23,7 @@ from fastdln.engines.base import Problem, Results
 from fastdln.engines.memory import results_bytes
 from fastdln.engines.wide.trajectory import Trajectory, working_bytes
 from fastdln.engines.wide.workers import Workers
-from fastdln.kernels.lockstep.workspace import STOPPED_EARLY
+from fastdln.integrate.status import Status
 from fastdln.linalg import one_blas_thread
 
 
@@ -40,7 +40,7 @@ class Wide:
         """Integrate the trajectories, in their order."""
         failed = 0
         for k, results in enumerate(_results(problem)):
-            failed += int(results.status[0] > STOPPED_EARLY)
+            failed += int(results.status[0] > Status.STOPPED)
             if progress is not None:
                 progress(k + 1, failed, problem.n)
             yield results

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.recipe import numbers
+from fastdln.engines.limits import numbers
+from fastdln.integrate import law
 from fastdln.kernels.lockstep import control
-from fastdln.kernels.lockstep import workspace as layout
 from fastdln.kernels.lockstep.vectors import library
 
 
@@ -52,7 +52,12 @@ class Control:
         self._state[control.LONGEST] = np.inf
         self._signed_step, self._mask, self._flags = np.zeros(1), np.zeros(1), np.zeros(3, np.int64)
         self._end, self._fixed = problem.duration, par["fixed_step"] > 0
+        self._stop_gradient2, self._stop_loss2 = par["stop_gradient2"], par["stop_loss2"]
         self._stages = problem.tableau.stages
+
+    def stops(self) -> bool:
+        """Whether the trajectory is to stop where it begins."""
+        return bool(self.gradient_square <= self._stop_gradient2 or self.loss_square <= self._stop_loss2)
 
     def begin_step(self) -> float:
         """Begin the next step; its signed length."""
@@ -70,19 +75,14 @@ class Control:
 
     def status(self) -> int:
         """What became of the trajectory, once it is over."""
-        if self.stopped:
-            return layout.STOPPED_EARLY
-        if self.reached >= self._end:
-            return layout.FINISHED
-        if not self.next_step > self.reached * control.SMALLEST or (self._fixed and self.failed):
-            return layout.NONFINITE if self.failed else layout.STEP_TOO_SMALL
-        return layout.MAX_STEPS
+        return law.verdict(
+            self.stopped > 0, self.reached, self._end, self.next_step, self.failed > 0, self._fixed
+        )  # fmt: skip
 
     def counts(self) -> tuple[int, int, int]:
         """Right-hand sides, without those that only records need, and steps accepted and rejected."""
         attempts, rejections = int(self.attempts), int(self.rejections)
-        first = 1 if self._fixed or attempts == 0 else 2  # the first step takes a slope to choose
-        return first + attempts * (self._stages - 1), attempts - rejections, rejections
+        return law.slopes_taken(attempts, self._stages, self._fixed), attempts - rejections, rejections
 
 
 def _call(name: str, *arguments: NDArray[Any] | int) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.finish import REACH, reachable, tightest
+from fastdln.engines.limits import reachable, tightest
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.layers import Matrix
-from fastdln.kernels.lockstep.certificate import BACK_OFF, SMALL, UNIT
+from fastdln.integrate import certificate
+from fastdln.integrate.certificate import BELOW, REACH, SMALL, UNIT
 
-BELOW = 1.0 - 1e-12  # a factor that makes a bound of a few operations a lower one
 NARROW, PER_RANK = 64, 8  # an end is narrow up to this width, or so many times that of the other end
 
 
@@ -49,31 +49,30 @@ class Finish:
         """Whether the path that is left is within the tolerance, and how to scale that of steps till then."""
         if unlearned > 0 or not self._usable.any():
             return False, 1.0
-        rates, layers, fastest = self._rates, self._field.layers, self._rates.max()
+        rates, layers, fastest = self._rates, self._field.layers, float(self._rates.max())
         fall = float(rates @ [layer.gradient_square(0) for layer in layers])
-        if accepted < self._retry_step and fall > self._retry_fall:
+        if certificate.waits(accepted, fall, self._retry_step, self._retry_fall):
             return False, self._tight
         norms = self._upper * [layer.norm() for layer in layers]
-        tolerance = self._atol + self._rtol * (norms / np.sqrt(self._sizes)).min()
-        steep = sum(rate * np.prod(np.delete(norms, i)) ** 2 for i, rate in enumerate(rates))
-        square, size = tolerance**2, np.prod(norms)
-        if not fastest * fall <= self._reach2 * square * steep**2:
+        tolerance = float(self._atol + self._rtol * (norms / np.sqrt(self._sizes)).min())
+        steep = float(sum(rate * np.prod(np.delete(norms, i)) ** 2 for i, rate in enumerate(rates)))
+        square, size = tolerance * tolerance, float(np.prod(norms))
+        if certificate.moves_fast(fastest, fall, self._reach2, square, steep):
             return False, 1.0
         below = self._field.below() if self._narrow[0] else []
         above = self._field.above() if self._narrow[1] else []
         product = below[-1].T if below else above[0]
         twice = float(np.square(self._target - product).sum())
-        # by how much the loss must fall
-        short = fastest * twice**2 / (square * (fall + steep * (self._noise * size) ** 2))
+        short = certificate.shortfall(fastest, twice, square, fall, steep, self._noise * size)
         if not short <= self._reach2:
             return False, 1.0
         settled = False
         if short <= 1.0:
-            distance = math.sqrt(twice) * (1.0 + UNIT * (product.size + 4)) + self._rounding * size
-            allowed = square * self._constant(norms, tolerance, below, above) / fastest * BELOW
-            settled = bool(SMALL < allowed < math.inf and distance**2 <= allowed)
-            short = distance**2 / allowed if allowed > 0 else math.inf
-        self._retry_fall, self._retry_step = 1.25 * fall / short, accepted + accepted / BACK_OFF
+            distance = certificate.residual_bound(twice, product.size, self._rounding * size)
+            most = certificate.allowed(square, self._constant(norms, tolerance, below, above), fastest)
+            settled, short = certificate.settled(distance, most), certificate.excess(distance, most)
+        self._retry_fall = certificate.retry_fall(fall, short)
+        self._retry_step = certificate.retry_step(accepted)
         return settled, self._tight
 
     def _constant(
@@ -87,16 +86,16 @@ class Finish:
                 value *= self._lowered(least_value(below[i]), norms[:i], delta)
             if i < last - 1:
                 value *= self._lowered(least_value(above[i + 1]), norms[i + 1 :], delta)
-            total += self._rates[i] * value**2
+            total += float(self._rates[i]) * value * value
         return total * BELOW
 
     def _lowered(self, value: float, norms: NDArray[np.float64], delta: float) -> float:
         """A singular value of the product of layers, less what rounding and moving them by delta can take from it."""
         size, shift = 1.0, 0.0
-        for norm in norms:
-            shift = shift * (norm + delta) + size * delta
+        for norm in norms.tolist():
+            shift = certificate.shifted(size, shift, norm, delta)
             size *= norm
-        return max(value - shift / BELOW - self._rounding * size, 0.0)
+        return certificate.lowered(value, shift, self._rounding * size)
 
 
 def least_value(columns: Matrix) -> float:

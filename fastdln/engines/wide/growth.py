@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.limits import growth_caps, least_losses
-from fastdln.engines.lockstep.recipe import numbers
+from fastdln.engines.limits import growth_caps, least_losses, numbers
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.layers import Matrix, thin
 from fastdln.kernels.lockstep.growth import EVERY, TRACE, general

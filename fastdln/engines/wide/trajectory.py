@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem, Results
-from fastdln.engines.limits import hides_growth
-from fastdln.engines.lockstep.methods import tried
-from fastdln.engines.lockstep.recipe import goals, timing
+from fastdln.engines.limits import goals, hides_growth, timing
 from fastdln.engines.wide.control import Control
 from fastdln.engines.wide.field import Field, factored
 from fastdln.engines.wide.finish import Finish
@@ -22,8 +20,9 @@ from fastdln.engines.wide.layers import factored_numbers, formed_numbers
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
-from fastdln.kernels.lockstep.begin import DOWN, DOWN_SINGLE
-from fastdln.kernels.lockstep.certificate import EVERY
+from fastdln.integrate import law
+from fastdln.integrate.certificate import EVERY
+from fastdln.integrate.output import tried
 from fastdln.kernels.lockstep.learning import KNOWN
 
 
@@ -84,38 +83,31 @@ class Trajectory:
         at_once = strengths >= self._goals
         self._results.learned[0, at_once], self._goals[at_once] = 0.0, np.inf
         self._ends = [strengths]
-        problem = self._problem
-        limits = problem.options.stop_gradient, problem.options.stop_loss
-        control.stopped = (limits[0] is not None and control.gradient_square <= limits[0] ** 2) or (
-            limits[1] is not None and control.loss_square <= 2 * (limits[1] - self._loss.floor)
-        )
+        control.stopped = control.stops()
         ready = self._first_step() and not control.stopped
         if not ready:
             self._output_at_start()
         return ready
 
     def _first_step(self) -> bool:
-        """Choose the first step, as `fastdln.kernels.lockstep.begin` does; False where that is not possible."""
+        """Choose the first step; False where that is not possible."""
         control, problem, terms, field = self._control, self._problem, self._terms, self._field
-        down = DOWN if problem.start.dtype == np.float64 else DOWN_SINGLE
+        down = law.DOWN if problem.start.dtype == np.float64 else law.DOWN_SINGLE
         slope = terms.sum(np.array([down]))
         size = math.sqrt(_worst([layer.size() for layer in field.layers]))
         speed = math.sqrt(self._norm(START, slope)) / down
-        if not (size <= 1e300 and speed <= 1e300):
+        if not law.begins(size, speed):
             control.failed = 1.0
             return False
         if problem.options.step is not None:
             control.next_step = problem.options.step
             return True
-        h = min(0.01 * size / speed if size > 1e-5 and speed > 1e-5 else 1e-6, problem.duration)
+        h = law.first_guess(size, speed, problem.duration)
         stage = terms.stage(np.array([h * problem.direction]))
         terms.note(1, stage)
         field.slope(stage, 1)
         bend = math.sqrt(self._norm(START, terms.sum(np.array([-down, down])))) / down / h
-        fastest = bend if speed < bend <= 1e300 else speed
-        order = self._tableau.error_order + 1
-        h = min(100 * h, (0.01 / fastest) ** (1 / order) if fastest > 1e-15 else 1e-6)
-        control.next_step = min(2.0 ** (math.frexp(h)[1] - 1), problem.duration)
+        control.next_step = law.first_step(h, speed, bend, self._tableau.error_order, problem.duration)
         return True
 
     def _norm(self, after: Mix, error: Mix) -> float:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem, Results
-from fastdln.engines.choose import ENGINES, choose
-from fastdln.engines.wide import Wide
-from fastdln.kernels.lockstep.workspace import FINISHED
+from fastdln.engines.direct import alone
+from fastdln.integrate.status import Status
 from fastdln.linalg import Floats
 from fastdln.network import Network, Weights
 from fastdln.theory.reduction.defect import accumulate, decay, defect, embed, growth, needed, within
@@ -79,7 +78,7 @@ def leg_of(problem: Problem, begin: Checkpoint, start: NDArray[np.floating], net
 def arrive(problem: Problem, begin: Checkpoint, results: Results, part: Problem) -> Checkpoint:
     """The checkpoint at the end of a leg; its weights and errors are those of the beginning."""
     reached = float(results.reached[0])
-    finished = results.status[0] == FINISHED
+    finished = results.status[0] == Status.FINISHED
     learned = np.where(np.isnan(begin.learned), begin.elapsed + results.learned[0], begin.learned)
     return replace(
         begin,
@@ -113,7 +112,7 @@ class Pair:
         beside = self._beside(part, results, rough)
         aside = _integrate(beside)
         end = replace(end, fine=network.unpack(results.final[0]))
-        if aside.status[0] != FINISHED:
+        if aside.status[0] != Status.FINISHED:
             return Leg(begin, part, results, replace(end, error=np.inf))
         return Leg(begin, part, results, self._judged(begin, end, part, results, beside, aside))
 
@@ -190,10 +189,8 @@ class Pair:
 
 
 def _integrate(part: Problem) -> Results:
-    """One trajectory: lanes would leave most of a vector empty."""
-    network, dtype = part.network, part.start.dtype
-    engine = choose("auto", network, part.loss, part.options.method, dtype)
-    (results,) = (engine if isinstance(engine, Wide) else ENGINES["dense"](dtype)).run(part)
+    """The results of one trajectory."""
+    (results,) = alone(part).run(part)
     return results
 
 

@@ -9,11 +9,11 @@ from itertools import islice
 import numpy as np
 
 from fastdln.engines.base import Problem, Results
-from fastdln.engines.choose import choose
+from fastdln.engines.direct import direct
 from fastdln.engines.memory import results_bytes
 from fastdln.engines.reduced.krylov.levels import first_level, last_level, more
 from fastdln.engines.reduced.krylov.pair import Checkpoint, Leg, Pair, arrive, leg_of
-from fastdln.kernels.lockstep.workspace import MAX_STEPS
+from fastdln.integrate.status import Status
 from fastdln.linalg import reproducible
 from fastdln.theory.reduction.krylov import Krylov, widths_by_level
 
@@ -34,9 +34,9 @@ def memory(problem: Problem) -> int:
     columns = next(islice(widths_by_level(network), level, None))
     bases = sum(d * k for d, k in zip(network.widths[1:-1], columns[1:-1], strict=True))
     unrecorded = replace(problem, start=problem.start[:1], times=problem.times[:0], overwrite=True)
-    engine = choose("auto", network, loss, problem.options.method, problem.start.dtype)
+    unrecorded = unrecorded.with_options(history=False)
     # bases, their images, and what is added next
-    return results_bytes(problem, 1) + 8 * 3 * bases + engine.memory(unrecorded.with_options(history=False))
+    return results_bytes(problem, 1) + 8 * 3 * bases + direct(unrecorded).memory(unrecorded)
 
 
 class Approximate:
@@ -68,7 +68,7 @@ class Approximate:
                 self._keep(leg)
                 trail.append(leg.end)
                 steps, stuck = 2 * steps, False
-                if leg.results.status[0] != MAX_STEPS or leg.end.attempts >= self._problem.options.max_steps:
+                if leg.results.status[0] != Status.MAX_STEPS or leg.end.attempts >= self._problem.options.max_steps:
                     return self._finish(leg)
                 continue
             if stuck:  # more levels were not enough: the error is older
@@ -107,8 +107,7 @@ class Approximate:
         self._lift(begin, start)
         part = leg_of(problem, begin, start, problem.network, problem.options.max_steps)
         part = replace(part, overwrite=True)
-        engine = choose("auto", part.network, part.loss, part.options.method, start.dtype)
-        (results,) = engine.run(part)
+        (results,) = direct(part).run(part)
         leg = Leg(begin, part, results, arrive(problem, begin, results, part))
         self._keep(leg)
         self._results.widths[0] = problem.network.widths

@@ -1,0 +1,57 @@
+"""How a trajectory begins and ends, and what it counts: scalar functions, called from Python and from compiled code.
+
+They hold plain numbers and no arrays; Numba compiles them as they are.
+"""
+
+from __future__ import annotations
+
+import math
+
+from fastdln.integrate.status import Status
+
+FINISHED, STOPPED, MAX_STEPS, NONFINITE, STEP_TOO_SMALL = map(int, Status)
+SMALLEST = 2.0**-51  # a step below this part of the time is lost in its rounding
+LARGEST = 1e300  # the largest norm with which a trajectory begins
+# Slopes are scaled by a power of two while they are squared for the first step: they may be far above their tolerance.
+DOWN, DOWN_SINGLE = 2.0**-300, 2.0**-40
+
+
+def verdict(stopped: bool, reached: float, end: float, next_step: float, failed: bool, fixed: bool) -> int:
+    """The status of a trajectory that is over; ``failed``: its last attempt was not finite."""
+    if stopped:
+        return STOPPED
+    if reached >= end:
+        return FINISHED
+    if not next_step > reached * SMALLEST or (fixed and failed):
+        return NONFINITE if failed else STEP_TOO_SMALL
+    return MAX_STEPS
+
+
+def slopes_taken(attempts: int, stages: int, fixed: bool) -> int:
+    """Right-hand sides of an explicit method, without those that only records need."""
+    first = 1 if fixed or attempts == 0 else 2  # the first step takes a slope to choose
+    return first + attempts * (stages - 1)
+
+
+def begins(size: float, speed: float) -> bool:
+    """Whether a trajectory begins at all: false where a norm overflows, or is not a number."""
+    return size <= LARGEST and speed <= LARGEST
+
+
+def first_guess(size: float, speed: float, duration: float) -> float:
+    """The step that leads to the slope by which the first step is chosen; norms are relative to the tolerance."""
+    h = 0.01 * size / speed if size > 1e-5 and speed > 1e-5 else 1e-6
+    return h if h < duration else duration
+
+
+def first_step(guess: float, speed: float, bend: float, order: int, duration: float) -> float:
+    """The first step, where the slope has the norm ``speed``, its derivative ``bend``, and errors are of an order.
+
+    It is that of Hairer, Norsett and Wanner (Solving Ordinary Differential Equations I, II.4), rounded down to a power
+    of two: so it does not depend on how the mathematical library rounds.
+    """
+    fastest = bend if speed < bend <= LARGEST else speed
+    other = (0.01 / fastest) ** (1.0 / (order + 1)) if fastest > 1e-15 else 1e-6
+    h = 100.0 * guess if 100.0 * guess < other else other
+    h = 2.0 ** math.floor(math.log2(h))
+    return h if h < duration else duration

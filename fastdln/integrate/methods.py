@@ -1,0 +1,28 @@
+"""The methods by name, and what is asked of both kinds."""
+
+from __future__ import annotations
+
+import functools
+
+from fastdln.integrate import control, stabilized
+from fastdln.integrate.control import Gains
+from fastdln.integrate.stabilized import STABILIZED, Stabilized
+from fastdln.integrate.tableau import Tableau
+from fastdln.integrate.tableaus import EXPLICIT
+
+Method = Tableau | Stabilized
+
+METHODS: dict[str, Method] = {**EXPLICIT, **STABILIZED}
+
+
+def gains(method: Method) -> Gains:
+    """The constants of the step-size control."""
+    return stabilized.GAINS if isinstance(method, Stabilized) else control.gains(method)
+
+
+@functools.lru_cache(maxsize=64)
+def growth_limits(method: Method, rtol: float) -> tuple[float, float]:
+    """Largest steps times the rate of growth that no error norm sees; the second for the steps of RKC2."""
+    if isinstance(method, Stabilized):
+        return stabilized.growth_limits(method, rtol)
+    return control.followed(control.stability_polynomial(method), method.order, rtol), 0.0
