@@ -15,7 +15,7 @@ from fastdln.engines.lockstep.arena import Arena
 from fastdln.engines.lockstep.executors import lanes as executor
 from fastdln.engines.lockstep.recipe import recipe
 from fastdln.integrate.tableaus import TSIT5
-from fastdln.kernels.lockstep.steps import slope
+from fastdln.kernels.lockstep.slopes import slope
 from fastdln.kernels.machine.memory import peek
 
 

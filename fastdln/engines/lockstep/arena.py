@@ -1,136 +1,241 @@
-"""The memory of one thread of the integration loop: where everything lies, and the tables that say so."""
+"""The memory of one thread of the integration loop: where everything lies, and the workspace that says so."""
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.engines.lockstep.finish import finish
-from fastdln.engines.lockstep.hidden import hidden_growth
-from fastdln.engines.lockstep.methods import vectors
-from fastdln.engines.lockstep.recipe import Executor, Recipe
-from fastdln.kernels.lockstep import control, learning
-from fastdln.kernels.lockstep import workspace as layout
-from fastdln.kernels.lockstep.growth import general
+from fastdln.engines.lockstep.hidden import attempts_between
+from fastdln.engines.lockstep.methods import MethodLayout
+from fastdln.engines.lockstep.recipe import Plan, Recipe, parameters, straight_code
+from fastdln.kernels.lockstep import control, learning, padding, records
+from fastdln.kernels.lockstep import workspace as told
 from fastdln.kernels.lockstep.vectors import library
-from fastdln.kernels.machine.compile import address_of
-from fastdln.kernels.products.program import program
+from fastdln.kernels.machine.compile import address_of, routine
 
 PAGE = 4096
 # States follow each other at a distance of 448 bytes modulo a page: at a multiple of the page all the vectors of a
 # stage combination fall into the same few sets of the first-level cache.
 STAGGER = 448
 
+COMMON = ("state", "next", "stage", "output")  # states that every method has
+
 
 class Arena:
-    """One thread's memory: states, slopes, scratch, control, and the table of their addresses.
+    """One thread's memory: states, slopes, scratch, control, and the workspace with their addresses.
 
-    The arrays are attributes: the kernels hold addresses only, and an array must live as long as its address does.
+    The arrays are kept: the kernels hold addresses only, and an array must live as long as its address does.
 
-    Attributes
+    Parameters
     ----------
-    chunk : object
-        What is integrated at present, and where results go.
+    recipe : Recipe
+        What all threads share.
+    problem : Problem
+        That of the recipe with the method of this loop.
+    layout : MethodLayout
+        The method.
     """
 
-    chunk: object = None
-
-    def __init__(self, recipe: Recipe) -> None:
-        sizes, lanes, item = recipe.sizes, recipe.executor.lanes, recipe.dtype.itemsize
-        method, network = recipe.method, recipe.problem.network
-        slopes, modes, unit = method.slopes, sizes["modes"], recipe.executor.unit(recipe.dtype)
-        stride = _stride(sizes["entries"], sizes["entry"])
-        blocks = {
-            "state": stride, "next": stride, "stage": stride, "stage2": stride,
-            **{f"slope{s}": stride for s in range(slopes)},
-            **dict.fromkeys(method.states, stride),
-            "probe": stride if sizes["record_gradient"] >= 0 else 0,
-            "scratch": recipe.hidden.n_scratch,
-            "buffer": recipe.buffer,
-            "step": 1, "theta": 1, "mask": 1, "tolerance": 2, "factors": method.factors,
-            "output_factors": max(method.sizes["output_terms"], method.sizes.get("other_terms", 0)),
-            "dense": method.dense.size,
-            "other_dense": 0 if method.other_dense is None else method.other_dense.size,
-            "sums": 2 * network.depth, "strengths": modes, "thresholds": modes, "seen": learning.PASSES * modes,
-            **{f"ends{i}": -(-modes // unit) * unit for i in range(learning.KNOWN)},
-        }  # fmt: skip
-        count = sum(blocks.values()) * lanes
-        self._memory = np.zeros(count + PAGE // item, recipe.dtype)
-        first = (-self._memory.ctypes.data % PAGE) // item
+    def __init__(self, recipe: Recipe, problem: Problem, layout: MethodLayout) -> None:
+        plan, lanes = recipe.plan, recipe.plan.executor.lanes
+        self._kept: dict[str, list[NDArray[Any]]] = {}
+        self._lanes = lanes
+        sizes = blocks(plan, layout)
+        count = sum(sizes.values()) * lanes
+        self._memory = np.zeros(count + PAGE // plan.dtype.itemsize, plan.dtype)
+        first = (-self._memory.ctypes.data % PAGE) // plan.dtype.itemsize
         self.arena = self._memory[first : first + count]
-        places, at = {}, self.arena.ctypes.data
-        for name, entries in blocks.items():
-            places[name] = at
-            at += entries * sizes["entry"]
-        tolerance = (places["tolerance"] - self.arena.ctypes.data) // item
-        for name, dense in (("dense", method.dense), ("other_dense", method.other_dense)):
-            if dense is not None:
-                at = (places[name] - self.arena.ctypes.data) // item
-                self.arena[at : at + dense.size * lanes] = np.repeat(dense.ravel(), lanes)
-        self.arena[tolerance : tolerance + lanes] = recipe.problem.options.rtol
+        self._places, at = {}, self.arena.ctypes.data
+        for name, entries in sizes.items():
+            self._places[name] = at
+            at += entries * plan.entry
+        for name, dense in (("dense", layout.dense), ("other_dense", layout.other_dense)):
+            self._block(name, dense.size)[:] = dense.reshape(-1, 1)
+        self._block("tolerance", 1)[:] = problem.options.rtol
+        if "general" in layout.states:
+            self._fill_general(recipe)
 
-        self.ctl = np.zeros((method.control_rows, lanes))
+        self.ctl = np.zeros((layout.control_rows, lanes))
         self.ctl[control.NEXT_OUTPUT] = np.inf
-        slope_table = np.array([places[f"slope{s}"] for s in range(slopes)], np.int64)
-        layer_sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
-        self._tables = {
-            "arena": self.arena, "ctl": self.ctl, "slopes": slope_table, "rhs": recipe.rhs,
-            "observe": recipe.observe, "watch": recipe.watch, "follow": recipe.follow, "growth": recipe.growth,
-            "norms": _norms(recipe, places["scratch"]),
-            "general_vectors": general(recipe.hidden.n_vectors).astype(recipe.dtype),
-            **method.tables, "mix": np.zeros(method.mixed, np.int64),
-            "layers": np.array(recipe.program.layers, np.int64), "sizes": layer_sizes,
-            "layer_sizes": layer_sizes.astype(float), "rates": recipe.rates,
-            "bases": np.array([0, 0, places["scratch"], places["buffer"], 0, 0], np.int64),
-            "flags": np.zeros(3, np.int64), "states": np.zeros(3, np.int64), "defect": np.zeros(3, np.int64),
-            "traj": np.full(lanes, -1, np.int64), "output": np.zeros(lanes, np.int64),
-            "ends": np.array([places[f"ends{i}"] for i in range(learning.KNOWN)], np.int64),
-            "wanted": np.zeros((lanes, 1 + modes), np.int64), "search": np.zeros((lanes, learning.TABLE)),
-        }  # fmt: skip
+        self.workspace = np.zeros(1, told.WORKSPACE)
+        numbers, second_cap = parameters(problem)
+        for name, value in (numbers | library(plan.dtype, lanes)).items():
+            self.workspace[name] = value
+        self._tell_shape(plan, layout)
+        self._tell_memory(recipe, problem, layout, second_cap)
+        self._tell_routines(recipe, problem, layout)
 
-        if "general" in places:
-            self._fill_general(places["general"], recipe)
-        self.workspace = np.zeros(1, layout.WORKSPACE)
-        w = self.workspace[0]
-        for name, value in (recipe.par | sizes | library(recipe.dtype, lanes)).items():
-            w[name] = value
-        w["execute_rhs"] = w["execute_observe"] = w["execute_growth"] = w["execute"]
-        if recipe.code is not None:
-            for name, address in recipe.code.addresses.items():
-                w[name] = address
-        for name, address in places.items():
-            if f"{name}_at" in layout.ADDRESSES:
-                w[f"{name}_at"] = address
-        for name, table in self._tables.items():
-            w[f"{name}_at"] = table.ctypes.data
-        w["output_table_at"] = self._tables[method.output_table].ctypes.data + 8 * method.output_first
-        self._finish = finish(recipe)
+    def tell(self, group: str, values: Mapping[str, Any]) -> None:
+        """Write a group of the workspace; of an array its address, and it is kept until the group is written anew."""
+        self._write(told.GROUPS[group], self.workspace[group], group, values)
+
+    def _write(self, group: told.Group, fields: NDArray[Any], name: str, values: Mapping[str, Any]) -> None:
+        arrays = {field: value for field, value in values.items() if isinstance(value, np.ndarray)}
+        self._kept[name] = list(arrays.values())
+        group.write(fields, {**values, **{field: array.ctypes.data for field, array in arrays.items()}})
+
+    def _tell_shape(self, plan: Plan, layout: MethodLayout) -> None:
+        lanes, network = plan.executor.lanes, plan.problem.network
+        within = np.zeros(plan.entries, bool)
+        for first, (rows, columns) in zip(plan.program.layers, network.shapes, strict=False):
+            within[first : first + rows * columns] = True
+        gaps = np.flatnonzero(~within)
+        states = (*COMMON, *(f"slope{s}" for s in range(layout.slopes)), *layout.states)
+        self._write(
+            told.SHAPE,
+            self.workspace,
+            "shape",
+            {
+                "workspace": self.workspace.ctypes.data,
+                "arena": self.arena,
+                "ctl": self.ctl,
+                "trajectory": np.full(lanes, -1, np.int64),
+                "next_record": np.zeros(lanes, np.int64),
+                "lanes": lanes,
+                "item": plan.dtype.itemsize,
+                "entry": plan.entry,
+                "entries": plan.entries,
+                "layers": network.depth,
+                "modes": plan.problem.watched,
+                "parameters": network.n_parameters,
+                "padded": np.array([self._places[name] for name in states], np.int64),
+                "n_padded": len(states),
+                "gaps": gaps,
+                "n_gaps": len(gaps),
+            },
+        )
+
+    def _tell_memory(self, recipe: Recipe, problem: Problem, layout: MethodLayout, second_cap: float) -> None:
+        plan, places = recipe.plan, self._places
+        slopes = np.array([places[f"slope{s}"] for s in range(layout.slopes)], np.int64)
+        mix = np.zeros(layout.mixed, np.int64)
+        shapes, modes = plan.problem.network.shapes, plan.problem.watched
+        self.tell("at", {name: places[name] for name in told.AT.names})
+        self.tell("layer", recipe.layer)
+        self.tell(
+            "products",
+            recipe.products | {"bases": np.array([0, 0, places["scratch"], places["buffer"], 0, 0], np.int64)},
+        )
+        self.tell(
+            "growth",
+            recipe.growth
+            | {"norms": _norms(plan, places["scratch"]), "every": attempts_between(problem, plan.hidden)},
+        )
+        self.tell("records", recipe.records)
+        self.tell("limits", recipe.limits)
+        self.tell(
+            "method",
+            layout.method
+            | {
+                "slopes": slopes,
+                "scale": np.zeros(3, np.int64),
+                "defect": np.zeros(3, np.int64),
+                "shown": min(range(len(shapes)), key=lambda i: math.prod(shapes[i])),
+            },
+        )
+        table = (mix if layout.mixed else slopes).ctypes.data + 8 * layout.terms_first
+        self.tell("output", layout.output | {"table": table})
+        self.tell("chebyshev", layout.chebyshev | {"mix": mix, "second_growth_cap": second_cap})
+        self.tell(
+            "learning",
+            {
+                "ends": np.array([places[f"ends{i}"] for i in range(learning.KNOWN)], np.int64),
+                "wanted": np.zeros((plan.executor.lanes, 1 + modes), np.int64),
+                "tables": np.zeros((plan.executor.lanes, learning.TABLE)),
+                "passes": 0,
+                "timing": recipe.timing,
+            },
+        )
+        self.tell("told", dict.fromkeys(told.TOLD.names, 0))
+
+    def _tell_routines(self, recipe: Recipe, problem: Problem, layout: MethodLayout) -> None:
+        dtype = recipe.plan.dtype
+        execute = int(self.workspace["execute"][0])
+        addresses = dict.fromkeys(("open", "weigh", "within", "all_stages", "search", "certify", "certificate"), 0)
+        addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
+        self._code = straight_code(recipe.plan, layout)
+        if self._code:
+            addresses |= self._code.addresses
+        addresses |= {name: routine(function, dtype) for name, function in layout.routines.items()}
+        addresses["record"] = routine(records.record, dtype)
+        addresses["padding"] = routine(padding.check, dtype) if debugging() else 0
+        if problem.learning:
+            addresses["search"] = address_of(learning.search, learning.SEARCH_ARGUMENTS)
+        self._finish = finish(recipe.plan, problem)
         if self._finish:
-            w["certify"], w["certificate_at"] = self._finish.routine, self._finish.task.ctypes.data
-        if recipe.problem.learning:
-            w["search"] = address_of(learning.search, learning.ARGUMENTS)
-        w["workspace_at"] = w["par_at"] = self.workspace.ctypes.data  # the parameters come first
+            addresses["certify"], addresses["certificate"] = self._finish.routine, self._finish.task.ctypes.data
+        self.tell("routines", addresses)
 
-    def _fill_general(self, address: int, recipe: Recipe) -> None:
+    def _block(self, name: str, entries: int) -> NDArray[Any]:
+        """The first entries of a block, (entries, lanes)."""
+        first = (self._places[name] - self.arena.ctypes.data) // self.arena.itemsize
+        return self.arena[first : first + entries * self._lanes].reshape(entries, self._lanes)
+
+    def _fill_general(self, recipe: Recipe) -> None:
         """A vector that no symmetry of a start contains, zero in the padding: the same for every trajectory."""
-        first = (address - self.arena.ctypes.data) // recipe.dtype.itemsize
-        entries, lanes = recipe.sizes["entries"], recipe.executor.lanes
-        state = self.arena[first : first + entries * lanes].reshape(entries, lanes)
-        rng = np.random.default_rng(0)
-        for offset, (rows, columns) in zip(recipe.program.layers, recipe.problem.network.shapes, strict=False):
+        plan, rng = recipe.plan, np.random.default_rng(0)
+        state = self._block("general", plan.entries)
+        for offset, (rows, columns) in zip(plan.program.layers, plan.problem.network.shapes, strict=False):
             state[offset : offset + rows * columns] = rng.standard_normal((rows * columns, 1))
 
 
-def _norms(recipe: Recipe, scratch: int) -> NDArray[np.int64]:
+def debugging() -> bool:
+    """Whether the padding is checked after every step."""
+    return os.environ.get("FASTDLN_DEBUG") == "1"
+
+
+def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
+    """The blocks of an arena in their order, in entries."""
+    problem, modes = plan.problem, plan.problem.watched
+    stride = _stride(plan.entries, plan.entry)
+    sizes = {
+        **dict.fromkeys((*COMMON, *(f"slope{s}" for s in range(layout.slopes)), *layout.states), stride),
+        "probe": stride if "square_gradient" in problem.raw else 0,
+        "scratch": plan.hidden.n_scratch,
+        "buffer": plan.buffer,
+        **dict.fromkeys(("step", "theta", "mask", "distance"), 1),
+        "tolerance": 2,
+        "factors": layout.factors,
+        "output_factors": max(layout.output["terms"], layout.output["other_terms"]),
+        "dense": layout.dense.size,
+        "other_dense": layout.other_dense.size,
+        "sums": 2 * problem.network.depth,
+        **dict.fromkeys(("strengths", "thresholds"), modes),
+        "seen": learning.PASSES * modes,
+        **dict.fromkeys((f"ends{i}" for i in range(learning.KNOWN)), -(-modes // plan.unit) * plan.unit),
+    }
+    return sizes | {name: 0 for name in told.AT.names if name not in sizes}
+
+
+def bytes_of(plan: Plan, layout: MethodLayout) -> int:
+    """Bytes of the memory of a thread."""
+    lanes, modes = plan.executor.lanes, plan.problem.watched
+    tables = 8 * lanes * (layout.control_rows + 1 + modes + learning.TABLE)
+    return sum(blocks(plan, layout).values()) * plan.entry + PAGE + tables
+
+
+def arena_bytes(entries: int, vectors: int, scratch: int, entry_bytes: int) -> int:
+    """Bytes that the loop works on, with so many vectors beside `COMMON`: what must fit the cache."""
+    return ((len(COMMON) + vectors) * _stride(entries, entry_bytes) + scratch) * entry_bytes
+
+
+def _norms(plan: Plan, scratch: int) -> NDArray[np.int64]:
     """The table of the norms of hidden growth, for scratch at an address."""
-    hidden, entry, item = recipe.hidden, recipe.sizes["entry"], recipe.dtype.itemsize
+    hidden = plan.hidden
     rows = [
-        (scratch + v * entry, scratch + image * entry, size, (v - hidden.vectors) * item, first, last)
+        (
+            scratch + v * plan.entry, scratch + image * plan.entry, size, (v - hidden.vectors) * plan.dtype.itemsize,
+            first, last,
+        )
         for v, image, size, first, last in hidden.norms
-    ]
+    ]  # fmt: skip
     return np.array(rows, np.int64).reshape(-1, 6)
 
 
@@ -139,20 +244,3 @@ def _stride(entries: int, entry_bytes: int) -> int:
     if size > PAGE // 2:
         size += (STAGGER - size) % PAGE
     return -(-size // entry_bytes)
-
-
-def arena_bytes(entries: int, slopes: int, scratch: int, entry_bytes: int) -> int:
-    """Bytes that the loop works on: what must fit the cache."""
-    return ((4 + slopes) * _stride(entries, entry_bytes) + scratch) * entry_bytes
-
-
-def working_bytes(problem: Problem, executor: Executor, threads: int) -> int:
-    """Bytes of the memory of some threads, and of the constants of the loss that they share."""
-    dtype = problem.start.dtype
-    plan = program(problem.network.widths, problem.loss.input_gram is not None, problem.watched, executor.unit(dtype))
-    entry_bytes = executor.lanes * dtype.itemsize
-    states = vectors(problem.options.method) + ("square_gradient" in problem.raw)
-    scratch = hidden_growth(problem, plan, executor.unit(dtype)).n_scratch + executor.buffer(plan.rhs, entry_bytes)
-    whole = 8 * problem.loss.shape[0] * problem.watched  # a product with the targets on the way to the constants
-    constants = math.prod(problem.loss.batch_shape) * (plan.n_constants * dtype.itemsize + whole)
-    return threads * arena_bytes(plan.layers[-1], states, scratch, entry_bytes) + constants

@@ -1,7 +1,8 @@
-"""Running a batch: chunks, threads, cancellation; the same for every engine."""
+"""Running a batch: chunks, threads, cancellation; the same for lanes and dense."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,68 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.arena import Arena, working_bytes
+from fastdln.engines.lockstep.arena import Arena, bytes_of
 from fastdln.engines.lockstep.chunk import Chunk
-from fastdln.engines.lockstep.recipe import Executor, Recipe, recipe
+from fastdln.engines.lockstep.executors import Executor
+from fastdln.engines.lockstep.methods import MethodLayout, lay_out
+from fastdln.engines.lockstep.recipe import Plan, Recipe, plan, recipe
 from fastdln.engines.memory import results_bytes
 from fastdln.integrate.stabilized import Stabilized
-from fastdln.kernels.lockstep import loop, stabilized_loop
-from fastdln.kernels.lockstep import stiffness as starting_loop
-from fastdln.kernels.lockstep import workspace as layout
-from fastdln.kernels.lockstep.stiffness import SAVED
+from fastdln.kernels.lockstep.loop import integrate
+from fastdln.kernels.lockstep.queue import SAVED
+from fastdln.kernels.lockstep.workspace import BROKEN, CANCEL, DONE, FAILURES
 from fastdln.threads import run_in_threads
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
-
-
-def chunk_size(problem: Problem, lanes: int) -> int:
-    """Trajectories that are recorded at a time; results do not depend on it."""
-    columns = problem.n_columns
-    row = max(1, len(problem.times) * columns * problem.start.itemsize)
-    return max(CHUNK_BYTES // row, 4 * lanes * problem.threads)
-
-
-def memory(problem: Problem, executor: Executor) -> int:
-    """Bytes that a call takes at most at a time: a chunk with its results, and what its threads work on."""
-    n = min(problem.n, chunk_size(problem, executor.lanes))
-    saved = SAVED if isinstance(problem.options.method, Stabilized) else 0
-    threads = min(problem.threads, -(-problem.n // executor.lanes))
-    working = sum(working_bytes(part, executor, threads) for _, part in _loops(problem))
-    return results_bytes(problem, n) + 8 * n * (2 + saved) + working  # target_row, queue, saved
-
-
-def run(
-    problem: Problem, executor: Executor, progress: Callable[[int, int, int], None] | None = None
-) -> Iterator[Chunk]:
-    """Integrate the batch chunk by chunk; yields each with its results.
-
-    ``progress`` is called now and then with the numbers of trajectories done and failed, and of all.
-    """
-    plan = recipe(problem, executor)
-    side_by_side = min(problem.threads, -(-problem.n // executor.lanes))
-    workers = [
-        _Worker(integrate, plan if part is problem else recipe(part, executor), side_by_side)
-        for integrate, part in _loops(problem)
-    ]
-    size = chunk_size(problem, executor.lanes)
-    done = failed = 0
-    for first in range(0, problem.n, size):
-        chunk = Chunk(plan, slice(first, min(first + size, problem.n)))
-        for number, worker in enumerate(workers):
-            if number > 0 and not chunk.hand_over():
-                continue
-            worker.prepare(chunk, resumed=number > 0)
-            shared = np.zeros(4, np.int64)
-
-            def tell(before: tuple[int, int] = (done, failed), now: NDArray[np.int64] = shared) -> None:
-                if progress is not None:
-                    progress(before[0] + int(now[layout.DONE]), before[1] + int(now[layout.FAILURES]), problem.n)
-
-            worker.run(shared, tell)
-            done += int(shared[layout.DONE])
-            failed += int(shared[layout.FAILURES])
-        yield chunk
-        del chunk  # before the next one is laid out
 
 
 @dataclass(frozen=True)
@@ -81,39 +33,91 @@ class Batch:
     executor: Executor
 
     def memory(self, problem: Problem) -> int:
-        """Bytes that the engine takes at most at a time, its results included."""
-        return memory(problem, self.executor)
+        """Bytes that the engine takes at most at a time: a chunk with its results, and what its threads work on."""
+        planned, lanes = plan(problem, self.executor), self.executor.lanes
+        n = min(problem.n, chunk_size(problem, lanes))
+        methods = _methods(problem)
+        saved = SAVED if len(methods) > 1 else 0
+        working = sum(bytes_of(planned, _layout(planned, part, methods)) for part in methods)
+        threads = min(problem.threads, -(-problem.n // lanes))
+        # target_row, queue, saved
+        return results_bytes(problem, n) + 8 * n * (2 + saved) + threads * working + _constants_bytes(planned)
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Chunk]:
-        """Integrate a problem, chunk by chunk."""
-        return run(problem, self.executor, progress)
+        """Integrate the batch chunk by chunk; yields each with its results.
+
+        ``progress`` is called now and then with the numbers of trajectories done and failed, and of all.
+        """
+        made, methods = recipe(plan(problem, self.executor)), _methods(problem)
+        side_by_side = min(problem.threads, -(-problem.n // self.executor.lanes))
+        workers = [_Worker(made, part, methods, side_by_side) for part in methods]
+        size = chunk_size(problem, self.executor.lanes)
+        done = failed = 0
+        for first in range(0, problem.n, size):
+            chunk = Chunk(made, slice(first, min(first + size, problem.n)), hands_over=len(methods) > 1)
+            for number, worker in enumerate(workers):
+                if number > 0 and not chunk.hand_over():
+                    continue
+                worker.prepare(chunk)
+                shared = np.zeros(5, np.int64)
+
+                def tell(before: tuple[int, int] = (done, failed), now: NDArray[np.int64] = shared) -> None:
+                    if progress is not None:
+                        progress(before[0] + int(now[DONE]), before[1] + int(now[FAILURES]), problem.n)
+
+                worker.run(shared, tell)
+                done += int(shared[DONE])
+                failed += int(shared[FAILURES])
+            yield chunk
+            del chunk  # before the next one is laid out
 
 
-def _loops(problem: Problem) -> list[tuple[Callable[..., None], Problem]]:
-    """The loops that a chunk goes through, each with the problem it solves; two for a method that switches."""
+def chunk_size(problem: Problem, lanes: int) -> int:
+    """Trajectories that are recorded at a time; results do not depend on it."""
+    columns = problem.n_columns
+    row = max(1, len(problem.times) * columns * problem.start.itemsize)
+    return max(CHUNK_BYTES // row, 4 * lanes * problem.threads)
+
+
+def _methods(problem: Problem) -> list[Problem]:
+    """The problem with each of the methods that a chunk goes through: two where one begins and another goes on."""
     method = problem.options.method
-    if not isinstance(method, Stabilized):
-        return [(loop.integrate, problem)]
-    begun = [(starting_loop.integrate, problem.with_options(method=method.starter))] if method.starter else []
-    return [*begun, (stabilized_loop.integrate, problem)]
+    if isinstance(method, Stabilized) and method.starter:
+        return [problem.with_options(method=method.starter), problem]
+    return [problem]
+
+
+def _constants_bytes(planned: Plan) -> int:
+    """Bytes of the constants of the loss, with a product of the targets on the way to them."""
+    loss = planned.problem.loss
+    whole = 8 * loss.shape[0] * planned.problem.watched
+    return math.prod(loss.batch_shape) * (planned.program.n_constants * planned.dtype.itemsize + whole)
+
+
+def _layout(planned: Plan, part: Problem, methods: list[Problem]) -> MethodLayout:
+    """The method of one of the problems, which leaves stiff trajectories to the one after it."""
+    options = part.options
+    leaves = part is not methods[-1]
+    return lay_out(options.method, options.rtol, planned.dtype, options.step is None, leaves)
 
 
 class _Worker:
-    """A loop with the arenas of its threads, made and compiled when it is first used."""
+    """The loop with one method, and the arenas of its threads, made and compiled when it is first used."""
 
-    def __init__(self, integrate: Callable[..., None], plan: Recipe, count: int) -> None:
-        self.integrate, self.plan, self.count = integrate, plan, count
-        self.arenas: list[Arena] = []
+    def __init__(self, made: Recipe, part: Problem, methods: list[Problem], count: int) -> None:
+        self._made, self._part, self._methods, self._count = made, part, methods, count
+        self._arenas: list[Arena] = []
 
-    def prepare(self, chunk: Chunk, resumed: bool) -> None:
+    def prepare(self, chunk: Chunk) -> None:
         """Tell all threads' arenas where everything of a chunk lies."""
-        if not self.arenas:
-            self.arenas = [Arena(self.plan) for _ in range(self.count)]
+        if not self._arenas:
+            layout = _layout(self._made.plan, self._part, self._methods)
+            self._arenas = [Arena(self._made, self._part, layout) for _ in range(self._count)]
             # compile in this thread, where Ctrl-C is heard: a call that is cancelled before it begins
-            a = self.arenas[0]
-            self.integrate(a.workspace.ctypes.data, a.arena, a.ctl, np.ones(4, np.int64))
-        for arena in self.arenas:
-            chunk.attach(arena, resumed)
+            a = self._arenas[0]
+            integrate(a.workspace.ctypes.data, a.arena, a.ctl, np.ones(5, np.int64))
+        for arena in self._arenas:
+            chunk.attach(arena)
 
     def run(self, shared: NDArray[np.int64], meanwhile: Callable[[], None]) -> None:
         """Run the loop in the thread of each arena; the loops end at their next step where this thread is interrupted.
@@ -122,9 +126,11 @@ class _Worker:
         """
 
         def task(arena: Arena) -> None:
-            self.integrate(arena.workspace.ctypes.data, arena.arena, arena.ctl, shared)
+            integrate(arena.workspace.ctypes.data, arena.arena, arena.ctl, shared)
 
         def stop() -> None:
-            shared[layout.CANCEL] = 1
+            shared[CANCEL] = 1
 
-        run_in_threads([partial(task, arena) for arena in self.arenas], stop, meanwhile)
+        run_in_threads([partial(task, arena) for arena in self._arenas], stop, meanwhile)
+        if shared[BROKEN]:
+            raise AssertionError("a kernel wrote to the padding of a state or a slope, which must stay zero")

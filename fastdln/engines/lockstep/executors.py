@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from numpy.typing import DTypeLike
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from fastdln.engines.lockstep.recipe import Executor
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.kernels.products import gemm, tiles
+from fastdln.kernels.products.program import Product
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Over how many lanes products are executed, and by which code."""
+
+    lanes: int
+    encode: Callable[[tuple[Product, ...], int], NDArray[np.int64]]
+    buffer: Callable[[tuple[Product, ...], int], int] = lambda products, entry_bytes: 0  # entries of its buffer
+
+    def unit(self, dtype: DTypeLike) -> int:
+        """Entries that loops over a state take at once, to which every matrix is padded."""
+        return 1 if self.lanes > 1 else 64 // np.dtype(dtype).itemsize
 
 
 def lanes(dtype: DTypeLike) -> Executor:

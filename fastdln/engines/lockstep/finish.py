@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.engines.base import Problem
 from fastdln.engines.limits import reachable, tightest
-from fastdln.engines.lockstep.recipe import Recipe
-from fastdln.integrate.certificate import REACH
+from fastdln.engines.lockstep.recipe import Plan
+from fastdln.integrate.certificate import REACH, UNIT
 from fastdln.kernels.lockstep import certificate
 from fastdln.kernels.machine.compile import address_of
 
@@ -20,8 +21,7 @@ class Finish:
     The arrays are attributes: the task holds addresses only, and an array must live as long as its address does.
     """
 
-    def __init__(self, recipe: Recipe, usable: NDArray[np.int64]) -> None:
-        problem = recipe.problem
+    def __init__(self, plan: Plan, problem: Problem, usable: NDArray[np.int64]) -> None:
         widths, shapes, h = problem.network.widths, problem.network.shapes, problem.network.depth
         d_0, d_h, largest = widths[0], widths[-1], max(widths[0], widths[-1]) ** 2
         rates = np.array(problem.options.layer_rates or (1.0,) * h)
@@ -30,7 +30,7 @@ class Finish:
         prefixes, suffixes = self._products
         self._tables: dict[str, NDArray[Any]] = {
             "widths": np.array(widths, np.int64),
-            "offsets": np.array(recipe.program.layers, np.int64),
+            "offsets": np.array(plan.program.layers, np.int64),
             "usable": usable,
             "rates": rates,
             "sizes": np.array(problem.layer_sizes, float),
@@ -42,7 +42,7 @@ class Finish:
             "gram": np.empty(largest),
             "factor": np.empty(largest),
         }
-        eps = float(np.finfo(recipe.dtype).eps)
+        eps = float(np.finfo(plan.dtype).eps)
         inner = sum(widths) + 2 * h
         self.task = np.zeros(1, certificate.TASK)
         for name, value in {
@@ -51,22 +51,22 @@ class Finish:
             "tight": tightest(problem),
             "reach2": REACH**2 * problem.network.n_parameters,
             "noise": eps * inner,
-            "rounding": 2 * certificate.UNIT * inner,
+            "rounding": 2 * UNIT * inner,
             "layers": h,
-            "item": recipe.dtype.itemsize,
-            "entry": recipe.sizes["entry"],
+            "item": plan.dtype.itemsize,
+            "entry": plan.entry,
             **{name: table.ctypes.data for name, table in self._tables.items()},
         }.items():
             self.task[name] = value
         self.routine = address_of(certificate.check, certificate.ARGUMENTS)
 
 
-def finish(recipe: Recipe) -> Finish | None:
+def finish(plan: Plan, problem: Problem) -> Finish | None:
     """The certified finish, where it is wanted and the widths do not rule it out."""
-    if not recipe.problem.options.certify:
+    if not problem.options.certify:
         return None
-    usable = reachable(recipe.problem.network.widths)
-    return Finish(recipe, usable) if usable.any() else None
+    usable = reachable(problem.network.widths)
+    return Finish(plan, problem, usable) if usable.any() else None
 
 
 def _addresses(arrays: list[NDArray[np.float64]]) -> NDArray[np.int64]:

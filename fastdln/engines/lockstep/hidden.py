@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import functools
 
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import hides_growth
-from fastdln.kernels.lockstep import workspace as layout
 from fastdln.kernels.lockstep.growth import EVERY, FIRST_ROUNDS, FIRST_ROUNDS_ALONE, Growth, growth
-from fastdln.kernels.products.program import Program
+from fastdln.kernels.lockstep.workspace import BY_LOSS, BY_RESIDUAL
+from fastdln.kernels.products.program import Program, program
 
 
 def hidden_growth(problem: Problem, plan: Program, unit: int) -> Growth:
-    """The look at hidden growth behind a program; nothing where it does not limit steps."""
+    """The look at hidden growth after a program; nothing where it does not limit steps."""
     if not hides_growth(problem):
         return Growth((), (), 0, 0, 0, plan.n_scratch)
-    return growth(plan, problem.network.widths, unit)
+    return _growth(problem.network.widths, problem.loss.input_gram is not None, problem.watched, unit)
 
 
-def look_sizes(
-    problem: Problem, hidden: Growth, lanes: int, plan: Program, least: NDArray[np.float64]
-) -> dict[str, int]:
-    """What the kernels are told of the look at hidden growth."""
-    by = layout.BY_LOSS if "root" in plan.constants else layout.BY_RESIDUAL
+@functools.lru_cache(maxsize=64)
+def _growth(widths: tuple[int, ...], data: bool, modes: int, unit: int) -> Growth:
+    return growth(program(widths, data, modes, unit), widths, unit)
+
+
+def attempts_between(problem: Problem, hidden: Growth) -> int:
+    """Attempts between looks: stabilized methods go far in a step, and a look is cheap beside their stages."""
+    return EVERY if hidden.norms and problem.options.method.explicit else 1
+
+
+def look_sizes(hidden: Growth, lanes: int, plan: Program, limited: bool) -> dict[str, int]:
+    """What the kernels are told of the looks; ``limited``: whether a least loss bounds the growth."""
+    by = BY_LOSS if "root" in plan.constants else BY_RESIDUAL
     return {
-        # stabilized methods go far in a step, and a look is cheap beside their stages
-        "every": EVERY if hidden.norms and problem.options.method.explicit else 1,
         "first_rounds": FIRST_ROUNDS if lanes > 1 else FIRST_ROUNDS_ALONE,
         "n_norms": len(hidden.norms),
         "residual": hidden.residual,
         "vectors": hidden.vectors,
         "n_vectors": hidden.n_vectors,
-        "excess": by if hidden.norms and least.any() else 0,
+        "excess": by if hidden.norms and limited else 0,
     }

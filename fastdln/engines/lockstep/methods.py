@@ -1,7 +1,8 @@
-"""A method as what the loop that runs it asks for: slopes, further states, tables, numbers."""
+"""A method as what the loop asks for: its routines, slopes and further states, tables and numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,75 +14,95 @@ from fastdln.integrate import stabilized
 from fastdln.integrate.methods import Method
 from fastdln.integrate.output import outputs, tried
 from fastdln.integrate.stabilized import Stabilized
-from fastdln.kernels.lockstep.stabilized import OUTPUT_DEGREE, OUTPUT_TERMS, VECTOR, Y
-from fastdln.kernels.lockstep.stabilized import ROWS as STABILIZED_ROWS
-from fastdln.kernels.lockstep.stiffness import ROWS
+from fastdln.kernels.lockstep import explicit, stiffness
+from fastdln.kernels.lockstep.chebyshev import method as chebyshev
+from fastdln.kernels.lockstep.chebyshev import table
+from fastdln.kernels.lockstep.workspace import CHEBYSHEV
 
-STABILIZED_SLOPES = 6
 STABILIZED_STATES = ("previous", "previous_slope", "keep_a", "keep_b", "power", "general", "within")
+
+Fields = dict[str, Any]  # numbers, and arrays whose addresses are told
 
 
 @dataclass(frozen=True)
 class MethodLayout:
-    """What an arena holds for a method; the tables are read only, and shared by all threads."""
+    """What a thread's arena holds for a method; arrays are read only, and shared by all threads."""
 
+    routines: dict[str, Callable[..., None]]  # see `fastdln.kernels.lockstep.loop`
     slopes: int
-    sizes: dict[str, int]
-    tables: dict[str, NDArray[Any]]
-    dense: NDArray[Any]  # polynomials of the continuous output
+    states: tuple[str, ...]  # vectors beside those of every method
     factors: int  # of stages and errors
     control_rows: int
-    other_dense: NDArray[Any] | None = None  # those of the output that is tried next
-    stages: tuple[tuple[int, tuple[int, ...], int], ...] = ()  # rows of the schedule, for straight-line code
-    states: tuple[str, ...] = ()  # vectors beside those of every method
-    mixed: int = 0  # addresses that a loop tabulates itself
-    output_table: str = "slopes"  # addresses of what the polynomials multiply
-    output_first: int = 0
+    method: Fields  # of the groups of the workspace what is the same for all threads
+    output: Fields
+    chebyshev: Fields
+    dense: NDArray[Any]  # polynomials of the continuous output, and of the other one that is tried
+    other_dense: NDArray[Any]
+    terms_first: int = 0  # continuous output combines the slopes, or what is tabulated from this number on
+    mixed: int = 0  # addresses that the routines tabulate themselves
+    straight: tuple[tuple[int, tuple[int, ...], int], ...] = ()  # rows of the schedule, for straight-line code
 
 
 def vectors(method: Method) -> int:
     """Vectors of the size of a state that a method needs beside the four of every method."""
     if isinstance(method, Stabilized):
-        return STABILIZED_SLOPES + len(STABILIZED_STATES)
+        return table.SLOPES_KEPT + len(STABILIZED_STATES)
     return len(method.rows) + (len(outputs(method)) > 1)
 
 
-def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool) -> MethodLayout:
-    """Lay out a method for the loop that runs it, with ``adaptive`` or fixed steps."""
+def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool, leaves: bool) -> MethodLayout:
+    """Lay out a method for the loop, with ``adaptive`` or fixed steps; ``leaves``: another one goes on where it is
+    stiff."""
     if isinstance(method, Stabilized):
         return _stabilized(method, rtol, dtype)
     plan, (own, *others) = schedule(method, dtype), tried(method, adaptive)
     other = others[0] if others else own
+    routines: dict[str, Callable[..., None]] = {"attempt": explicit.attempt, "advance": explicit.advance}
+    if others:
+        routines |= {"dense": explicit.checked_dense, "within": explicit.within}
+    else:
+        routines |= {"dense": explicit.dense}
+    if leaves:
+        routines |= {"open": stiffness.forget, "weigh": stiffness.weigh}
     return MethodLayout(
+        routines=routines,
         slopes=len(method.rows),
-        sizes={
+        states=("within",) if others else (),
+        factors=len(plan.weights),
+        control_rows=stiffness.ROWS,
+        method={
             "stages": method.stages,
-            "extra": len(method.extra),
-            "degree": own.dense.shape[1],
-            "output_terms": len(own.dense),
-            "other_terms": len(other.dense),
-            "checked": bool(others),
-            "estimates": plan.estimates,
-            "error_terms": len(plan.error_index),
-            "error_weight": plan.error_weight,
-            "n_weights": len(plan.weights),
-            "joins": plan.joins,
-        },
-        tables={
+            "slopes_per_step": method.stages - 1,
+            "order": method.error_order,
+            "together": False,
             "schedule": plan.stages,
             "index": plan.slopes,
             "weights": plan.weights,
+            "n_weights": len(plan.weights),
+            "joins": plan.joins,
+            "estimates": plan.estimates,
+            "error_terms": len(plan.error_index),
             "error_index": plan.error_index,
+            "error_weight": plan.error_weight,
             "sequence": plan.sequence,
-            "slant": own.slant.astype(dtype),
-            "other_slant": other.slant.astype(dtype),
         },
+        output={
+            "extra": len(method.extra),
+            "terms": len(own.dense),
+            "degree": own.dense.shape[1],
+            "slant": own.slant.astype(dtype),
+            "other_terms": len(other.dense),
+            "other_slant": other.slant.astype(dtype),
+            "checked": bool(others),
+            "check_theta": own.theta,
+            "check_most": own.most,
+            "other_theta": other.theta,
+            "other_most": other.most,
+        },
+        chebyshev=dict.fromkeys(CHEBYSHEV.names, 0),
         dense=own.dense.astype(dtype),
-        other_dense=other.dense.astype(dtype) if others else None,
-        factors=len(plan.weights),
-        control_rows=ROWS,
-        states=("within",) if others else (),
-        stages=tuple(
+        other_dense=other.dense.astype(dtype) if others else np.zeros(0, dtype),
+        straight=tuple(
             (int(kind), tuple(map(int, plan.slopes[first : first + terms])), int(weight))
             for kind, terms, first, weight in plan.stages[1 : method.stages]
         ),
@@ -90,27 +111,51 @@ def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool) -
 
 def _stabilized(method: Stabilized, rtol: float, dtype: np.dtype[Any]) -> MethodLayout:
     plan = stabilized.tables(rtol, dtype)
+    unused = ("stages", "schedule", "index", "weights", "n_weights", "joins", "error_terms", "error_index")
     return MethodLayout(
-        slopes=STABILIZED_SLOPES,
-        sizes={
-            "stages": STABILIZED_SLOPES,
-            "degree": OUTPUT_DEGREE,
-            "output_terms": OUTPUT_TERMS,
+        routines={
+            "open": chebyshev.open_lanes,
+            "attempt": chebyshev.attempt,
+            "dense": chebyshev.dense,
+            "within": chebyshev.within,
+            "advance": chebyshev.advance,
+        },
+        slopes=table.SLOPES_KEPT,
+        states=STABILIZED_STATES,
+        factors=table.OUTPUT_TERMS,
+        control_rows=table.ROWS,
+        method=dict.fromkeys(unused, 0)
+        | {
+            "slopes_per_step": 0,
+            "order": method.error_order,
+            "together": True,
+            "estimates": 1,
+            "error_weight": 0,
+            "sequence": np.arange(table.VECTOR + 1, dtype=np.int64),
+        },
+        output={
+            "extra": 0,
+            "terms": table.OUTPUT_TERMS,
+            "degree": table.OUTPUT_DEGREE,
+            "slant": 0,
+            "other_terms": 0,
+            "other_slant": 0,
+            "checked": False,
+            "check_theta": 0.0,
+            "check_most": 0.0,
+            "other_theta": 0.0,
+            "other_most": 0.0,
+        },
+        chebyshev={
             "fourth": method.fourth,
             "longest": plan.longest,
-        },
-        tables={
             "rock": plan.rock,
             "recurrence": plan.recurrence,
             "rkc": plan.rkc,
-            "sequence": np.arange(VECTOR + 1, dtype=np.int64),
-            "unit": np.ones(1),
+            "one": np.ones(1),
         },
-        dense=np.zeros((OUTPUT_TERMS, OUTPUT_DEGREE), dtype),  # the loop writes them, for every step
-        factors=OUTPUT_TERMS,
-        states=STABILIZED_STATES,
-        control_rows=STABILIZED_ROWS,
-        mixed=VECTOR + 1,
-        output_table="mix",
-        output_first=Y,
+        dense=np.zeros((table.OUTPUT_TERMS, table.OUTPUT_DEGREE), dtype),  # the routines write them, for every step
+        other_dense=np.zeros(0, dtype),
+        terms_first=table.Y,
+        mixed=table.VECTOR + 1,
     )

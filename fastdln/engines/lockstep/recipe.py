@@ -1,23 +1,21 @@
-"""What a problem comes to for the kernels: products, method, sizes and numbers, the same for all threads."""
+"""What a problem comes to for the kernels, whatever the method: products, sizes, constants, for all threads."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import goals, growth_caps, least_losses, numbers, timing
+from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.hidden import hidden_growth, look_sizes
-from fastdln.engines.lockstep.methods import MethodLayout, lay_out
-from fastdln.integrate.output import tried
-from fastdln.integrate.tableau import Tableau
+from fastdln.engines.lockstep.methods import Fields, MethodLayout
 from fastdln.kernels.lockstep import straight
-from fastdln.kernels.lockstep.growth import Growth
+from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
 from fastdln.kernels.products.program import Product, Program, program
 
@@ -27,173 +25,183 @@ STRAIGHT_FLOPS, STRAIGHT_FROM = 2200, 4096
 
 
 @dataclass(frozen=True)
-class Executor:
-    """How products are executed: over how many lanes, and by which code."""
-
-    lanes: int
-    encode: Callable[[tuple[Product, ...], int], NDArray[np.int64]]
-    buffer: Callable[[tuple[Product, ...], int], int] = lambda products, entry_bytes: 0  # entries of its buffer
-
-    def unit(self, dtype: DTypeLike) -> int:
-        """Entries that loops over a state take at once, to which every matrix is padded."""
-        return 1 if self.lanes > 1 else 64 // np.dtype(dtype).itemsize
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that the threads of one call share: program, method, sizes, constants of the loss."""
+class Plan:
+    """The products of a problem, and the entries that they work on: what its memory follows from."""
 
     problem: Problem
     executor: Executor
     program: Program
-    method: MethodLayout
-    rhs: NDArray[np.int64]
-    observe: NDArray[np.int64]
-    watch: NDArray[np.int64]
-    follow: NDArray[np.int64]
-    growth: NDArray[np.int64]
-    buffer: int  # entries
-    sizes: dict[str, int]
-    par: dict[str, float]
-    rates: NDArray[Any]
-    constants: NDArray[Any]  # (targets, n_constants), see `program`
-    goals: NDArray[Any]  # (targets, modes), thresholds of the strengths
-    least: NDArray[np.float64]  # (targets,), twice the least loss above its floor, where steps are limited by it
     hidden: Growth
-    code: straight.Code | None  # in place of the interpreter
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Working precision."""
         return self.problem.start.dtype
 
+    @property
+    def entry(self) -> int:
+        """Bytes of an entry, one number in every lane."""
+        return self.executor.lanes * self.dtype.itemsize
 
-def recipe(problem: Problem, executor: Executor) -> Recipe:
-    """Plan the products and lay out the method for a problem."""
-    network, dtype = problem.network, problem.start.dtype
-    plan = program(network.widths, problem.loss.input_gram is not None, problem.watched, executor.unit(dtype))
-    method = lay_out(problem.options.method, problem.options.rtol, dtype, problem.options.step is None)
-    entry_bytes = executor.lanes * dtype.itemsize
-    observed = plan.observe + (plan.project if "strengths" in problem.raw else ())
-    hidden = hidden_growth(problem, plan, executor.unit(dtype))
-    programs = {
-        "rhs": plan.rhs, "observe": observed, "watch": plan.watch, "follow": plan.follow, "growth": hidden.products,
-    }  # fmt: skip
-    rows = {name: executor.encode(products, entry_bytes) for name, products in programs.items()}
-    buffer = executor.buffer(tuple(p for products in programs.values() for p in products), entry_bytes)
-    rates = np.ones((network.depth, 2), dtype)
-    rates[:, 0] = problem.options.layer_rates or 1.0
-    rates[:, 1] = problem.options.weight_decay
+    @property
+    def unit(self) -> int:
+        """Entries that loops over a state take at once."""
+        return self.executor.unit(self.dtype)
+
+    @property
+    def entries(self) -> int:
+        """Entries of a state, padded to what loops over it take at once."""
+        block = UNROLL * self.unit
+        return -(-self.program.layers[-1] // block) * block
+
+    @property
+    def programs(self) -> dict[str, tuple[Product, ...]]:
+        """The products by what they are for."""
+        plan = self.program
+        observe = plan.observe + (plan.project if "strengths" in self.problem.raw else ())
+        return {
+            "rhs": plan.rhs, "observe": observe, "watch": plan.watch, "follow": plan.follow,
+            "growth": self.hidden.products,
+        }  # fmt: skip
+
+    @property
+    def buffer(self) -> int:
+        """Entries of the buffer that products are copied through."""
+        return self.executor.buffer(tuple(p for products in self.programs.values() for p in products), self.entry)
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether learning rates or weight decay are not the plain ones."""
+        return self.problem.options.layer_rates is not None or self.problem.options.weight_decay != 0
+
+
+def plan(problem: Problem, executor: Executor) -> Plan:
+    """Plan the products of a problem."""
+    unit = executor.unit(problem.start.dtype)
+    products = program(problem.network.widths, problem.loss.input_gram is not None, problem.watched, unit)
+    return Plan(problem, executor, products, hidden_growth(problem, products, unit))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that the threads of one call share: fields of the workspace, constants of the loss."""
+
+    plan: Plan
+    layer: Fields
+    products: Fields
+    growth: Fields
+    records: Fields
+    limits: dict[str, bool]
+    timing: float
+    constants: NDArray[Any]  # (targets, n_constants), see `program`
+    goals: NDArray[Any]  # (targets, modes), thresholds of the strengths
+    least: NDArray[np.float64]  # (targets,), twice the least loss above its floor, where steps are limited by it
+
+
+def recipe(planned: Plan) -> Recipe:
+    """Lay out what the kernels are told of a problem."""
+    problem, network = planned.problem, planned.problem.network
+    options = problem.options
+    sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
     least = least_losses(problem)
-    sizes = _sizes(problem, executor, plan, method) | {f"{name}_rows": len(table) for name, table in rows.items()}
-    sizes |= look_sizes(problem, hidden, executor.lanes, plan, least)
-    caps = growth_caps(problem)
-    par = numbers(problem) | {
-        "second_growth_cap": caps[1] / caps[0] if caps[0] else 1.0,
-        "excess_scale": problem.loss.input_norm**2,
-        **_check(problem),
-        "timing": timing(problem),
-    }
-    constants, code = _constants(problem, plan), _straight(problem, executor, plan, observed, hidden, method)
     return Recipe(
-        problem, executor, plan, method, **rows, buffer=buffer, sizes=sizes, par=par, rates=rates, constants=constants,
-        goals=goals(problem), least=least, hidden=hidden, code=code,
+        plan=planned,
+        layer={
+            "first": np.array(planned.program.layers, np.int64), "sizes": sizes, "entries": sizes.astype(np.float64),
+        },
+        products=_products(planned),
+        growth=look_sizes(planned.hidden, planned.executor.lanes, planned.program, bool(least.any()))
+        | {
+            "general": general(planned.hidden.n_vectors).astype(planned.dtype),
+            "excess_scale": problem.loss.input_norm**2,
+        },
+        records=_records(problem),
+        limits={
+            "stop_on_loss": options.stop_loss is not None,
+            "stop_on_gradient": options.stop_gradient is not None,
+            "history": options.history,
+        },
+        timing=timing(problem),
+        constants=_constants(problem, planned.program),
+        goals=goals(problem),
+        least=least,
     )  # fmt: skip
 
 
-def _straight(
-    problem: Problem,
-    executor: Executor,
-    plan: Program,
-    observed: tuple[Product, ...],
-    hidden: Growth,
-    method: MethodLayout,
-) -> straight.Code | None:
-    """Straight-line code where it is worth its compilation."""
-    if executor.lanes == 1 or plan.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
+def parameters(problem: Problem) -> tuple[dict[str, float], float]:
+    """The numbers of step-size control with a problem's method, and the largest growth of RKC2 in units of that."""
+    first, second = growth_caps(problem)
+    return numbers(problem), second / first if first else 1.0
+
+
+def straight_code(planned: Plan, layout: MethodLayout) -> straight.Code | None:
+    """Straight-line code, where it is worth its compilation."""
+    problem = planned.problem
+    if planned.executor.lanes == 1 or planned.program.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
         return None
     stages = None
-    if method.stages and not _has_rates(problem):
-        stages = straight.Stages(method.stages, _entries(problem, executor, plan))
-    return straight.compiled(plan.rhs, observed, hidden.products, stages, 8 * problem.start.itemsize, executor.lanes)
+    if layout.straight and not planned.has_rates:
+        stages = straight.Stages(layout.straight, planned.entries)
+    programs = planned.programs
+    return straight.compiled(
+        programs["rhs"], programs["observe"], programs["growth"], stages, 8 * planned.dtype.itemsize,
+        planned.executor.lanes,
+    )  # fmt: skip
 
 
-def _has_rates(problem: Problem) -> bool:
-    return problem.options.layer_rates is not None or problem.options.weight_decay != 0
-
-
-def _entries(problem: Problem, executor: Executor, plan: Program) -> int:
-    """Entries of a state, padded to what loops over it take at once."""
-    block = UNROLL * executor.unit(problem.start.dtype)
-    return -(-plan.layers[-1] // block) * block
-
-
-def _sizes(problem: Problem, executor: Executor, plan: Program, method: MethodLayout) -> dict[str, int]:
-    """The integers of a workspace."""
-    network, columns = problem.network, problem.columns
-    d_0, d_h = network.widths[0], network.widths[-1]
-    unit = executor.unit(problem.start.dtype)
+def _products(planned: Plan) -> Fields:
+    """Programs, and where their operands lie."""
+    products, problem = planned.program, planned.problem
+    d_0, d_h = problem.network.widths[0], problem.network.widths[-1]
+    rows = {name: planned.executor.encode(some, planned.entry) for name, some in planned.programs.items()}
+    rates = np.ones((problem.network.depth, 2), planned.dtype)
+    rates[:, 0] = problem.options.layer_rates or 1.0
+    rates[:, 1] = problem.options.weight_decay
     return {
-        "lanes": executor.lanes,
-        "item": problem.start.itemsize,
-        "entry": executor.lanes * problem.start.itemsize,
-        "entries": _entries(problem, executor, plan),
-        **method.sizes,
-        "order": problem.options.method.error_order,
-        "layers": network.depth,
-        "shown": min(range(network.depth), key=lambda i: math.prod(network.shapes[i])),
-        "target_size": -(-d_h * d_0 // unit) * unit,
-        "constants": plan.n_constants,
-        "modes": problem.watched,
+        **rows,
+        **{f"{name}_rows": len(table) for name, table in rows.items()},
+        "constants": products.n_constants,
         "in_rows": d_0,
         "out_rows": d_h,
-        "product_base": plan.product.base,
-        "product": plan.product.offset,
-        "compared_base": plan.compared.base,
-        "compared": plan.compared.offset,
-        "target": plan.target,
-        "left": plan.left,
-        "right": plan.right,
-        "projected": plan.projected,
-        "column": plan.column,
-        "image": plan.image,
-        "product_size": d_h * d_0,
-        **{
-            field: columns[name].start if name in columns else -1
-            for field, name in (
-                ("record_distance", "square_distance"),
-                ("record_gradient", "square_gradient"),
-                ("record_strengths", "strengths"),
-                ("record_product", "product"),
-                ("record_weights", "weights"),
-            )
-        },
-        "rates": _has_rates(problem),
-        "closes": executor.lanes > 1 and not _has_rates(problem),
-        "stop_on_loss": problem.options.stop_loss is not None,
-        "stop_on_gradient": problem.options.stop_gradient is not None,
-        "history": problem.options.history,
-        "parameters": network.n_parameters,
-        "n": 0,  # a chunk tells
-        "n_times": len(problem.times),
-        "columns": problem.n_columns,
-        "most_steps": problem.options.max_steps,
+        "product_base": products.product.base,
+        "product": products.product.offset,
+        "compared_base": products.compared.base,
+        "compared": products.compared.offset,
+        "target": products.target,
+        "target_size": -(-d_h * d_0 // planned.unit) * planned.unit,
+        "left": products.left,
+        "right": products.right,
+        "projected": products.projected,
+        "column": products.column,
+        "image": products.image,
+        "rates": rates,
+        "has_rates": planned.has_rates,
+        "closes": planned.executor.lanes > 1 and not planned.has_rates,
     }
 
 
-def _check(problem: Problem) -> dict[str, float]:
-    """Where continuous output is checked, and how much is let pass."""
-    method = problem.options.method
-    both = tried(method, problem.options.step is None) if isinstance(method, Tableau) else ()
-    if len(both) < 2:
-        return dict.fromkeys(("check_theta", "check_most", "other_theta", "other_most"), 0.0)
-    own, cubic = both
+def _records(problem: Problem) -> Fields:
+    """Where observables lie in a record."""
+    columns = problem.columns
     return {
-        "check_theta": own.theta, "check_most": own.most, "other_theta": cubic.theta, "other_most": cubic.most,
-    }  # fmt: skip
+        **{
+            field: columns[name].start if name in columns else -1
+            for field, name in (
+                ("distance", "square_distance"),
+                ("gradient", "square_gradient"),
+                ("strengths", "strengths"),
+                ("product", "product"),
+                ("weights", "weights"),
+            )
+        },
+        "product_size": math.prod(problem.loss.shape),
+        "columns": problem.n_columns,
+        "n_times": len(problem.times),
+        "times": problem.times,
+    }
 
 
-def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
+def _constants(problem: Problem, products: Program) -> NDArray[Any]:
     """Constants of the loss where the program expects them, one row for each target."""
     loss = problem.loss
     cross = loss.cross.reshape(-1, *loss.shape)
@@ -207,7 +215,7 @@ def _constants(problem: Problem, plan: Program) -> NDArray[Any]:
     if problem.watched:
         U, _, V = loss.modes
         named |= {"left": U, "right": V, "whole": cross @ V}
-    values = np.zeros((len(cross), plan.n_constants), problem.start.dtype)
-    for name, (offset, rows, columns) in plan.constants.items():
+    values = np.zeros((len(cross), products.n_constants), problem.start.dtype)
+    for name, (offset, rows, columns) in products.constants.items():
         values[:, offset : offset + rows * columns] = named[name].reshape(-1, rows * columns)
     return values

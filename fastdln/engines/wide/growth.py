@@ -18,7 +18,7 @@ from fastdln.engines.limits import growth_caps, least_losses, numbers
 from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.layers import Matrix, thin
 from fastdln.kernels.lockstep.growth import EVERY, TRACE, general
-from fastdln.kernels.lockstep.steps import LEAST_EXCESS
+from fastdln.kernels.lockstep.slopes import LEAST_EXCESS
 
 FIRST_ROUNDS, FIRST_ROUNDS_BETWEEN = 10, 4  # of the power iterations, at the beginning
 EVERY_BETWEEN = 4  # looks

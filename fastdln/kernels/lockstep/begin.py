@@ -12,9 +12,7 @@ from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
 from fastdln.kernels.machine.memory import peek
 
-DOWN, DOWN_SINGLE = 2.0**-300, 2.0**-40
-
-first_guess, choose_first = part(law.first_guess), part(law.first_step)
+begins, first_guess, choose_first = part(law.begins), part(law.first_guess), part(law.first_step)
 
 
 @part
@@ -30,7 +28,7 @@ def first_step(w, arena, ctl, new):
     for l in range(w.lanes):
         ctl[STEP, l] = norm(w, arena, l)
     # slopes are scaled by a power of two while they are squared: they may be far above their tolerance
-    down = DOWN if w.item == 8 else DOWN_SINGLE
+    down = law.DOWN if w.item == 8 else law.DOWN_SINGLE
     fill(w, arena, at.factors, down)
     layer_sums(w, slopes, index, at.factors, 1)
     factors, broken = place(w, at.factors), 0
@@ -38,7 +36,7 @@ def first_step(w, arena, ctl, new):
         arena[factors + l] = 0.0
         if (new >> l) & 1:
             size, speed = ctl[STEP, l], norm(w, arena, l) / down
-            if not (size <= 1e300 and speed <= 1e300):
+            if not begins(size, speed):
                 ctl[FAILED, l] = 1.0
                 broken |= 1 << l
                 continue
@@ -87,7 +85,8 @@ def begin(w, arena, ctl, new, opened):
     first_look(w, arena, ctl, new)
     watch(w, arena, ctl, w.at.state, opened, peek(w.learning.ends, 1))
     if opened > 0:
-        opened -= ask(w, BEGIN, new)
+        ask(w, BEGIN, new)
+        opened -= w.told.learned
     if w.batch.resumed:
         return 0, opened
     over = 0

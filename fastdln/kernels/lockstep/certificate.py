@@ -20,17 +20,16 @@ import math
 
 import numpy as np
 
+from fastdln.integrate import certificate as law
+from fastdln.integrate.certificate import BELOW, EVERY, SMALL, UNIT
 from fastdln.kernels.lockstep.control import ATTEMPTS, REACHED, REJECTIONS, RETRY_FALL, RETRY_STEP
+from fastdln.kernels.lockstep.places import place, slope_at
 from fastdln.kernels.lockstep.queue import open_modes
+from fastdln.kernels.lockstep.workspace import workspace_at
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
-from fastdln.kernels.machine.memory import peek, peek_real, peek_single, place, poke, poke_real, record
+from fastdln.kernels.machine.memory import peek, peek_real, peek_single, poke, poke_real, record
 
-EVERY = 8  # accepted steps between checks
-BACK_OFF = 8  # after a check that failed at step n the next comes at n + n / BACK_OFF, or when it may succeed
-SETTLED, SCALE = range(2)  # of an answer
-UNIT = 2.0**-53
-SMALL = 1e-250  # what is below may have lost digits to underflow
 BRACKETS = 14  # of 1/16 each, to where rounding hides an eigenvalue
 ARGUMENTS = 10  # of `check`
 
@@ -68,6 +67,11 @@ TASK = np.dtype(
 
 
 task_at = record("task", TASK)
+
+waits, moves_fast, shortfall = part(law.waits), part(law.moves_fast), part(law.shortfall)
+residual_bound, allowed, is_settled = part(law.residual_bound), part(law.allowed), part(law.settled)
+in_units_of, next_fall, next_step = part(law.excess), part(law.retry_fall), part(law.retry_step)
+shifted, less = part(law.shifted), part(law.lowered)
 
 
 @part
@@ -233,7 +237,7 @@ def least_value(w, matrix, rows, columns):
         if found and positive(w.gram, w.factor, columns, step * shift):
             shift *= step
     value = shift - 4.0 * UNIT * (rows + columns + 8) * trace
-    return math.sqrt(value) * (1.0 - 1e-12) if found and value > SMALL else 0.0
+    return math.sqrt(value) * BELOW if found and value > SMALL else 0.0
 
 
 @part
@@ -243,10 +247,9 @@ def lowered(w, value, first, last, delta):
     size, shift = 1.0, 0.0
     for i in range(first, last):
         norm = peek_real(w.norms, i)
-        shift = shift * (norm + delta) + size * delta
+        shift = shifted(size, shift, norm, delta)
         size *= norm
-    value -= shift * (1.0 + 1e-12) + w.rounding * size
-    return value if value > 0.0 else 0.0
+    return less(value, shift, w.rounding * size)
 
 
 @part
@@ -263,50 +266,45 @@ def constant(w, delta):
                 above = least_value(w, peek(w.suffixes, i + 1), width(w, i + 1), d_h)
                 value *= lowered(w, above, i + 1, w.layers, delta)
             total += peek_real(w.rates, i) * value * value
-    return total * (1.0 - 1e-12)
+    return total * BELOW
 
 
-def check(task, accepted, unlearned, state, slope, target, atol, retry_fall, retry_step, answer):
-    """Answer whether the path that is left to a trajectory is within its tolerance, and how to scale that till then.
+def check(workspace, task, accepted, unlearned, state, slope, target, atol, retry_fall, retry_step):
+    """Tell whether the path that is left to a trajectory is within its tolerance, and how to scale that till then.
 
-    State and slope are those of one lane, ``target`` is the number of its target; the last four arguments are
+    State and slope are those of one lane, ``target`` is the number of its target; the last three arguments are
     addresses. Cheap tests come before the bound of mu: whether the trajectory moves slowly, and whether its loss, which
     falls at the rate -2 E mu' with some mu' >= mu, is small enough for that mu'.
     """
-    w = task_at(task)
-    poke(answer, SETTLED, 0)
-    poke_real(answer, SCALE, 1.0)
+    w, told = task_at(task), workspace_at(workspace).told
+    told.settled, told.tighter = 0, 1.0
     if unlearned > 0:
         return
     fall = descent(w, slope)
-    if accepted < peek_real(retry_step, 0) and fall > peek_real(retry_fall, 0):
-        poke_real(answer, SCALE, w.tight)
+    if waits(accepted, fall, peek_real(retry_step, 0), peek_real(retry_fall, 0)):
+        told.tighter = w.tight
         return
     tolerance = peek_real(atol, 0) + w.rtol * norms(w, state)
     steep, delta2 = steepest(w), tolerance * tolerance
-    if not w.fastest * fall <= w.reach2 * delta2 * steep * steep:
+    if moves_fast(w.fastest, fall, w.reach2, delta2, steep):
         return
     size = 1.0
     for i in range(w.layers):
         size *= peek_real(w.norms, i)
     take(w, state)
     twice = excess(w, target)
-    # by how much the loss must fall
-    short = w.fastest * twice * twice / (delta2 * (fall + steep * (w.noise * size) ** 2))
+    short = shortfall(w.fastest, twice, delta2, fall, steep, w.noise * size)
     if not short <= w.reach2:
         return
-    poke_real(answer, SCALE, w.tight)
+    told.tighter = w.tight
     if short <= 1.0:
         suffixes(w)
-        count = width(w, 0) * width(w, w.layers)
-        distance = math.sqrt(twice) * (1.0 + UNIT * (count + 4)) + w.rounding * size
-        allowed = delta2 * constant(w, tolerance) / w.fastest * (1.0 - 1e-12)
-        if SMALL < allowed < np.inf and distance * distance <= allowed:
-            poke(answer, SETTLED, 1)
-        short = distance * distance / allowed
-    # as near to the end the loss and its slope fall alike
-    poke_real(retry_fall, 0, 1.25 * fall / short)
-    poke_real(retry_step, 0, accepted + accepted / BACK_OFF)
+        distance = residual_bound(twice, width(w, 0) * width(w, w.layers), w.rounding * size)
+        most2 = allowed(delta2, constant(w, tolerance), w.fastest)
+        told.settled = is_settled(distance, most2)
+        short = in_units_of(distance, most2)
+    poke_real(retry_fall, 0, next_fall(fall, short))
+    poke_real(retry_step, 0, next_step(accepted))
 
 
 @part
@@ -317,20 +315,19 @@ def certify(w, arena, ctl, lanes):
     explicit methods leave in the fast modes there, where stability limits the steps, is as large as it permits, and
     so it would not be certified; shorter steps are rarely needed.
     """
-    over, tolerance = 0, place(w, w.tolerance_at)
+    over, tolerance, told = 0, place(w, w.at.tolerance), w.told
     for l in range(w.lanes):
-        q, accepted = peek(w.traj_at, l), np.int64(ctl[ATTEMPTS, l] - ctl[REJECTIONS, l])
+        q, accepted = peek(w.trajectory, l), np.int64(ctl[ATTEMPTS, l] - ctl[REJECTIONS, l])
         if (lanes >> l) & 1 and q >= 0 and accepted % EVERY == 0:
-            state, slope = w.state_at + l * w.item, peek(w.slopes_at, 0) + l * w.item
-            target, atol = peek(w.target_row_at, q), w.atol_at + 8 * q
-            fall, next_step = w.ctl_at + 8 * (RETRY_FALL * w.lanes + l), w.ctl_at + 8 * (RETRY_STEP * w.lanes + l)
-            unlearned = open_modes(w, arena, l)
-            invoke(w.certify, w.certificate_at, accepted, unlearned, state, slope, target, atol, fall, next_step,
-                   w.flags_at)  # fmt: skip
-            scale = peek_real(w.flags_at, SCALE)
-            arena[tolerance + l], arena[tolerance + w.lanes + l] = w.rtol * scale, peek_real(atol, 0) * scale
-            if peek(w.flags_at, SETTLED) != 0:
+            state, slope = w.at.state + l * w.item, slope_at(w, 0) + l * w.item
+            target, atol = peek(w.batch.target_row, q), w.batch.atol + 8 * q
+            retry_fall, retry_step = w.ctl + 8 * (RETRY_FALL * w.lanes + l), w.ctl + 8 * (RETRY_STEP * w.lanes + l)
+            invoke(w.routines.certify, w.workspace, w.routines.certificate, accepted, open_modes(w, arena, l), state,
+                   slope, target, atol, retry_fall, retry_step)  # fmt: skip
+            rtol, scale = w.rtol * told.tighter, peek_real(atol, 0) * told.tighter
+            arena[tolerance + l], arena[tolerance + w.lanes + l] = rtol, scale
+            if told.settled != 0:
                 ctl[REACHED, l] = w.end
-                poke(w.certified_at, q, 1)
+                poke(w.batch.certified, q, 1)
                 over |= 1 << l
     return over

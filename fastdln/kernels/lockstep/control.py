@@ -11,6 +11,7 @@ import math
 from llvmlite import ir
 from numba.core import cgutils
 
+from fastdln.integrate.law import SMALLEST
 from fastdln.kernels.machine.emit import I64, Emit, Vec, const
 
 # rows of ctl, one number per lane
@@ -35,10 +36,11 @@ from fastdln.kernels.machine.emit import I64, Emit, Vec, const
     LEAST2,  # twice that least value, above the floor of the loss
     FAILED,  # whether the error was not finite
     STOPPED,
-    RETRY_FALL,  # descent of the loss from which on a check of the certified finish is worth while, and the step of
-    RETRY_STEP,  # the next one
-) = range(22)
-CONTROL_ROWS = 22
+    RETRY_FALL,  # descent of the loss from which on a check of the certified finish is worth while
+    RETRY_STEP,  # accepted steps after which one comes in any case
+    SLOPES,  # right-hand sides taken, by methods that count themselves, and by those that went before
+) = range(23)
+CONTROL_ROWS = 23
 
 # numbers that hold for all lanes, in this order
 PARAMETERS = (
@@ -46,12 +48,10 @@ PARAMETERS = (
     "stop_gradient2", "stop_loss2", "direction", "growth_share", "growth_doubt",
 )  # fmt: skip
 
-REJECTED_BITS, DUE_BITS, FINISHED_BITS = range(3)  # of flags
+REJECTED_BITS, DUE_BITS, FINISHED_BITS = range(3)  # in the order in which `end_step` tells them
 
 # A strength that ends a step above this part of its threshold may have been above the threshold within the step.
 NEAR = 0.75
-
-SMALLEST = 2.0**-51  # a step below this part of the time is lost in its rounding
 
 
 def _polynomial(x: Vec, coefficients: list[float]) -> Vec:

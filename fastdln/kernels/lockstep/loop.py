@@ -3,12 +3,12 @@
 A method is a few routines that the loop calls by their addresses, each with the lanes, or the number, that it is for
 (`fastdln.engines.lockstep.methods` says which method has which):
 
-open(new)           prepares lanes where trajectories have begun, if there is anything to prepare;
-attempt(opened)     tries a step and judges it: ``rejected``, ``due``, ``finished`` are told;
-weigh(finished)     tells the ``stiff`` lanes that another method is to go on with, if there is one;
-dense(due)          records, and learning times of the lanes ``passed``, from states within the step; ``learned`` is told;
-within(lanes)       brings such states by steps of their own, where continuous output is wrong (`output`);
-advance(rejected)   goes on from the end of the step.
+open(new)          prepares lanes where trajectories have begun, if there is anything to prepare;
+attempt(opened)    tries a step and judges it: ``rejected``, ``due``, ``finished`` are told;
+weigh(finished)    tells the ``stiff`` lanes that another method is to go on with, if there is one;
+dense(due)         records, and learning times of the lanes ``passed``, from states within the step; tells ``learned``;
+within(lanes)      brings such states by steps of their own, where continuous output is wrong (`output`);
+advance(rejected)  goes on from the end of the step.
 
 A finished lane is refilled from a counter that all threads share, at the next look at hidden growth (`growth`): so all
 lanes look at the same time, after the same numbers of attempts of their own; or, with methods that wait for the lane

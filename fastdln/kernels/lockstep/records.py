@@ -11,7 +11,7 @@ from fastdln.kernels.lockstep.slopes import observe, products
 from fastdln.kernels.lockstep.workspace import workspace_at
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
-from fastdln.kernels.machine.memory import numbers, peek, peek_real, poke, rows_of
+from fastdln.kernels.machine.memory import peek, peek_real, poke, rows_of
 
 
 @part

@@ -24,7 +24,7 @@ class Group:
     """Some fields of the workspace with one writer; those named in ``reals`` are f64, all others int."""
 
     def __init__(self, *names: str, reals: tuple[str, ...] = ()) -> None:
-        self.names = (*names, *reals)
+        self.names = (*names, *reals)  # of eight bytes each
         self.dtype = np.dtype([(name, np.int64) for name in names] + [(name, np.float64) for name in reals])
 
     def write(self, group: Any, values: Mapping[str, float]) -> None:
@@ -275,7 +275,7 @@ WORKSPACE = np.dtype(
 workspace_at = record("workspace", WORKSPACE)
 
 # where kernels write in the group `TOLD`, in bytes
-VERDICT, WITHIN_BITS, NEAR_BITS, ANSWER = (TOLD.dtype.fields[name][1] for name in ("rejected", "within", "near", "settled"))
+VERDICT, WITHIN_BITS, NEAR_BITS = (8 * TOLD.names.index(name) for name in ("rejected", "within", "near"))
 
 BY_RESIDUAL, BY_LOSS = 1, 2
 

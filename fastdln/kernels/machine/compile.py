@@ -22,8 +22,10 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core import config, sigutils
 from numba.core.ccallback import CFunc
+from numpy.typing import DTypeLike
 
 from fastdln.kernels.machine.cache import kernel_cache
 from fastdln.kernels.machine.pipelines import EmittedCompiler, PartCompiler
@@ -33,6 +35,9 @@ logger = logging.getLogger("fastdln")
 # What machine code is made of: every source below these folders is part of the cache's name.
 KERNELS = Path(__file__).parents[1]
 INTEGRATE = KERNELS.parent / "integrate"
+
+# What changes the code that is made, or what it is asked for, beside its sources.
+SWITCHES = ("FASTDLN_DEBUG",)
 
 
 def _cache_root() -> Path:
@@ -54,6 +59,8 @@ def _stamp() -> str:
         for source in sorted(folder.rglob("*.py")):
             name = source.relative_to(folder.parent).as_posix()
             digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for switch in SWITCHES:
+        digest.update(f"{switch}={os.environ.get(switch, '')}".encode() + b"\0")
     for version in (numba.__version__, llvmlite.__version__, platform.python_version(), platform.machine()):
         digest.update(version.encode() + b"\0")
     return digest.hexdigest()[:16]
@@ -90,23 +97,34 @@ def emitted(function: Callable[..., Any]) -> Any:
 
 
 def address_of(function: Callable[..., Any], n_args: int) -> int:
-    """Compile ``void f(int64, ...)`` that compiled code calls by its address (`vectors.invoke`), cached on disk.
+    """Compile ``void f(int64, ...)`` that compiled code calls by its address (`library.invoke`), cached on disk.
 
     So it is no part of what calls it, and is compiled only where it is wanted.
     """
-    made: Any = _callbacks.get(function)
+    return _address(function, [numba.types.int64] * n_args)
+
+
+def routine(function: Callable[..., Any], dtype: DTypeLike) -> int:
+    """Compile ``void f(workspace, memory, lanes)``, where memory points to numbers of a type, as `address_of`."""
+    memory = numba.types.CPointer(numba.from_dtype(np.dtype(dtype)))
+    return _address(function, [numba.types.int64, memory, numba.types.int64])
+
+
+def _address(function: Callable[..., Any], arguments: list[Any]) -> int:
+    key = function, *map(str, arguments)
+    made: Any = _callbacks.get(key)
     if made is None:
-        signature = numba.types.void(*[numba.types.int64] * n_args)
+        signature = numba.types.void(*arguments)
         options = {"error_model": "numpy"}
         made = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
         _keep(made, function)
         with _nothing_lost():
             made.compile()
-        _callbacks[function] = made
+        _callbacks[key] = made
     return int(made.address)
 
 
-_callbacks: dict[Callable[..., Any], Any] = {}  # the machine code lives as long as these
+_callbacks: dict[tuple[Any, ...], Any] = {}  # the machine code lives as long as these
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
@@ -173,7 +191,17 @@ def _nothing_lost() -> Iterator[None]:
 
 def part(function: Callable[..., Any]) -> Any:
     """Compile a function that only compiled code calls: without wrappers and reference counts, which take longer to
-    compile than the function itself.  It is optimised, and cached, within the entry points that use it."""
-    return numba.njit(
+    compile than the function itself.  It is optimised, and cached, within the entry points that use it.
+
+    A number that is written in a call counts as any other of its type, or there would be a version for each.
+    """
+    made = numba.njit(
         error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, pipeline_class=PartCompiler
     )(function)
+    usual = made.get_call_template
+
+    def get_call_template(arguments: Any, keywords: Any) -> Any:
+        return usual([numba.types.unliteral(kind) for kind in arguments], keywords)
+
+    made.get_call_template = get_call_template
+    return made

@@ -61,10 +61,9 @@ class Struct(types.Type):
 
     def field(self, name: str) -> tuple[types.Type, int] | None:
         """Type and offset of a field."""
-        found = (self.dtype.fields or {}).get(name)
-        if found is None:
+        if self.dtype.fields is None or name not in self.dtype.fields:
             return None
-        kind, offset = found[:2]
+        kind, offset = self.dtype.fields[name][:2]
         if kind.fields:
             return Struct(f"{self.name}.{name}", kind), offset
         return types.float64 if kind == np.float64 else types.int64, offset
