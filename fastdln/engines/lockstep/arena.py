@@ -77,9 +77,8 @@ class Arena:
         self._write(told.GROUPS[group], self.workspace[group], group, values)
 
     def _write(self, group: told.Group, fields: NDArray[Any], name: str, values: Mapping[str, Any]) -> None:
-        arrays = {field: value for field, value in values.items() if isinstance(value, np.ndarray)}
-        self._kept[name] = list(arrays.values())
-        group.write(fields, {**values, **{field: array.ctypes.data for field, array in arrays.items()}})
+        self._kept[name] = [value for value in values.values() if isinstance(value, np.ndarray)]
+        group.write(fields, {field: _address(value) for field, value in values.items()})
 
     def _tell_shape(self, plan: Plan, layout: MethodLayout) -> None:
         lanes, network = plan.executor.lanes, plan.problem.network
@@ -96,6 +95,7 @@ class Arena:
                 "workspace": self.workspace.ctypes.data,
                 "arena": self.arena,
                 "ctl": self.ctl,
+                "control_rows": len(self.ctl),
                 "trajectory": np.full(lanes, -1, np.int64),
                 "next_record": np.zeros(lanes, np.int64),
                 "lanes": lanes,
@@ -184,6 +184,11 @@ class Arena:
         state = self._block("general", plan.entries)
         for offset, (rows, columns) in zip(plan.program.layers, plan.problem.network.shapes, strict=False):
             state[offset : offset + rows * columns] = rng.standard_normal((rows * columns, 1))
+
+
+def _address(value: Any) -> Any:
+    """The address of an array; numbers are as they are."""
+    return value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value
 
 
 def debugging() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ def vectors(method: Method) -> int:
     return len(method.rows) + (len(outputs(method)) > 1)
 
 
+@functools.lru_cache(maxsize=64)
 def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool, leaves: bool) -> MethodLayout:
     """Lay out a method for the loop, with ``adaptive`` or fixed steps; ``leaves``: another one goes on where it is
     stiff."""
@@ -63,7 +65,7 @@ def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool, l
     else:
         routines |= {"dense": explicit.dense}
     if leaves:
-        routines |= {"open": stiffness.forget, "weigh": stiffness.weigh}
+        routines |= {"weigh": stiffness.weigh}
     return MethodLayout(
         routines=routines,
         slopes=len(method.rows),

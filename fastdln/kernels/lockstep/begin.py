@@ -62,8 +62,12 @@ def first_step(w, arena, ctl, new):
 
 
 @part
-def first_look(w, arena, ctl, new):
-    """The slopes at the states, and rates of hidden growth in the lanes ``new``."""
+def begin(w, arena, ctl, new, opened):
+    """Slopes, observables, rates of hidden growth and, unless another method has left them, first steps of the lanes
+    ``new``.
+
+    Returns the bits of those that are over already, and how many modes are still to be learned in all lanes.
+    """
     w.told.renew = w.growth.n_norms > 0
     slope_at_end(w, arena, ctl, w.at.state, slope_at(w, 0))
     if w.told.renew:
@@ -74,15 +78,6 @@ def first_look(w, arena, ctl, new):
         for _ in range(1, w.growth.first_rounds):
             invoke(w.routines.execute_growth, w.products.bases, w.products.growth, w.products.growth_rows)
             renew(w)
-
-
-@part
-def begin(w, arena, ctl, new, opened):
-    """Slopes, observables and, unless another method has left them, first steps of the lanes ``new``.
-
-    Returns the bits of those that are over already, and how many modes are still to be learned in all lanes.
-    """
-    first_look(w, arena, ctl, new)
     watch(w, arena, ctl, w.at.state, opened, peek(w.learning.ends, 1))
     if opened > 0:
         ask(w, BEGIN, new)

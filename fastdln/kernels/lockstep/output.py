@@ -37,12 +37,6 @@ def interpolate(w):
 
 
 @part
-def find_times(w):
-    """theta of the next times that are due in this step, and their lanes (`control.output_theta`)."""
-    invoke(w.output_theta, w.ctl, w.at.theta, address(w.told) + WITHIN_BITS)
-
-
-@part
 def bring(w, lanes, by_steps):
     """The states of some lanes at theta into the place of outputs."""
     if by_steps:
@@ -59,7 +53,7 @@ def output(w, due, ready, by_steps):
     """
     while due != 0:
         if not ready:
-            find_times(w)
+            invoke(w.output_theta, w.ctl, w.at.theta, address(w.told) + WITHIN_BITS)
             bring(w, due, by_steps)
         ready = False
         invoke(w.routines.record, w.workspace, w.arena, due)

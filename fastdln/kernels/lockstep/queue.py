@@ -43,7 +43,7 @@ verdict, slopes_taken = part(law.verdict), part(law.slopes_taken)
 @part
 def clear(w, ctl, l):
     """Make lane l idle."""
-    for row in range(CONTROL_ROWS):
+    for row in range(w.control_rows):
         ctl[row, l] = 0.0
     ctl[NEXT_OUTPUT, l] = np.inf
 

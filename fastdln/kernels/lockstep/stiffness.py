@@ -27,15 +27,6 @@ ENOUGH, FORGOTTEN = 4.0, 2.0
 WORTH = 50.0  # steps that are left, at the least
 
 
-def forget(workspace, memory, new):
-    """No evidence in lanes that are new."""
-    w = workspace_at(workspace)
-    ctl = rows_of(w.ctl, w.lanes)
-    for l in range(w.lanes):
-        if (new >> l) & 1:
-            ctl[EVIDENCE, l] = ctl[CALM, l] = 0.0
-
-
 def weigh(workspace, memory, finished):
     """Collect evidence from accepted steps whose turn it is; ``stiff`` tells the lanes where it is enough."""
     w = workspace_at(workspace)

@@ -31,8 +31,7 @@ class Group:
         """Write all fields at once."""
         if missing := set(self.names) ^ set(values):
             raise ValueError(f"these fields of the workspace are not told, or not known: {', '.join(sorted(missing))}")
-        for name, value in values.items():
-            group[name] = value
+        group[list(self.names)][...] = tuple(values[name] for name in self.names)
 
 
 # ---- written by the arena, for good: what lies in its memory.  The kernels exchange places of states among each other.
@@ -245,7 +244,8 @@ ROUTINES = Group(
 SHAPE = Group(
     "workspace",  # address of this record
     "arena",
-    "ctl",  # control of the lanes, rows of f64: see `control`
+    "ctl",  # control of the lanes, so many rows of f64: see `control`
+    "control_rows",
     "trajectory",  # in each lane, or -1, and its next record
     "next_record",
     "lanes",
