@@ -138,9 +138,7 @@ def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Re
     return None if reduction.widths == problem.network.widths else reduction
 
 
-def _reduce(
-    problem: Problem, rows: Rows, decide: bool
-) -> Iterator[tuple[Rows, Reduction | None]]:
+def _reduce(problem: Problem, rows: Rows, decide: bool) -> Iterator[tuple[Rows, Reduction | None]]:
     """Part a block by widths; without a reduction what stays as it is."""
     network, origin = problem.network, problem.origin
     usable = _usable(origin[rows]) & _usable(problem.start[rows])
