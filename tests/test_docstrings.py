@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from numpydoc.validate import validate
 
 import fastdln
+from fastdln.engines.choose import NAMES
+from fastdln.integrate.methods import METHODS
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
 CHECKS = set(PROJECT["tool"]["numpydoc_validation"]["checks"])
@@ -37,3 +40,10 @@ def test_docstring_is_complete(name: str) -> None:
     checks = CHECKS - {"PR01"} if name in RETURNED else CHECKS
     errors = [f"{code}: {message}" for code, message in validate(name)["errors"] if code in checks]
     assert not errors, f"{name}\n" + "\n".join(errors)
+
+
+@pytest.mark.parametrize(("parameter", "names"), [("method", [*METHODS]), ("engine", [*NAMES])])
+def test_flow_names_every_method_and_engine(parameter: str, names: list[str]) -> None:
+    listed = re.search(rf"^ *{parameter} : {{(.*?)}}", fastdln.flow.__doc__ or "", re.MULTILINE)
+    assert listed
+    assert sorted(re.findall(r'"(\w+)"', listed[1])) == sorted(names)

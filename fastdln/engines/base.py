@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastdln.integrate.methods import Method
 from fastdln.integrate.stabilized import Stabilized
@@ -127,21 +128,52 @@ class Results:
     """
 
     rows: slice | NDArray[np.intp]
+    records: NDArray[Any]
+    final: NDArray[Any]
+    reached: NDArray[np.float64]
+    status: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    learned: NDArray[np.float64]
+    certified: NDArray[np.int64]
+    widths: NDArray[np.int64]
+    enlargements: NDArray[np.int64]
+    history: NDArray[np.float64]
 
     def __init__(self, problem: Problem, rows: slice) -> None:
-        n, dtype, options = rows.stop - rows.start, problem.start.dtype, problem.options
         self.rows = rows
-        self.records = np.full((n, len(problem.times), problem.n_columns), np.nan, dtype)
-        in_place = problem.overwrite
-        self.final = problem.start[rows] if in_place else _aligned(n, problem.network.n_parameters, dtype)
-        self.reached = np.zeros(n)
-        self.status = np.zeros(n, np.int64)
-        self.counts = np.zeros((n, 3), np.int64)
-        self.learned = np.full((n, problem.watched), np.nan)
-        self.certified = np.zeros(n, np.int64)
-        self.widths = np.tile(problem.network.widths, (n, 1))
-        self.enlargements = np.zeros(n, np.int64)
-        self.history = np.empty((n, options.max_steps if options.history else 0))
+        for name, (shape, dtype, value) in results_layout(problem, rows.stop - rows.start).items():
+            setattr(self, name, _empty(shape, np.dtype(dtype)) if value is None else np.full(shape, value, dtype))
+        self.widths[:] = problem.network.widths
+        if problem.overwrite:
+            self.final = problem.start[rows]
+
+
+def results_layout(problem: Problem, n: int) -> dict[str, tuple[tuple[int, ...], DTypeLike, float | None]]:
+    """The arrays of the results of n trajectories: shape, dtype, and with what they begin; None where all is written.
+
+    Final weights that lie where the starts do take no memory.
+    """
+    network, options, dtype = problem.network, problem.options, problem.start.dtype
+    return {
+        "records": ((n, len(problem.times), problem.n_columns), dtype, np.nan),
+        "final": ((n, 0 if problem.overwrite else network.n_parameters), dtype, None),
+        "reached": ((n,), np.float64, 0),
+        "status": ((n,), np.int64, 0),
+        "counts": ((n, 3), np.int64, 0),
+        "learned": ((n, problem.watched), np.float64, np.nan),
+        "certified": ((n,), np.int64, 0),
+        "widths": ((n, network.depth + 1), np.int64, 0),
+        "enlargements": ((n,), np.int64, 0),
+        "history": ((n, options.max_steps if options.history else 0), np.float64, None),
+    }
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that begins with a cache line: the wide engine works on the weights where they lie."""
+    size = math.prod(shape)
+    memory = np.empty(size + LINE // dtype.itemsize, dtype)
+    first = -memory.ctypes.data % LINE // dtype.itemsize
+    return memory[first : first + size].reshape(shape)
 
 
 class Engine(Protocol):
@@ -152,10 +184,3 @@ class Engine(Protocol):
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
         """Integrate the trajectories some at a time; ``progress`` hears how many are done and failed, and of all."""
-
-
-def _aligned(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Memory that begins with a cache line: the wide engine works on the weights where they lie."""
-    memory = np.empty(rows * columns + LINE // dtype.itemsize, dtype)
-    first = -memory.ctypes.data % LINE // dtype.itemsize
-    return memory[first : first + rows * columns].reshape(rows, columns)

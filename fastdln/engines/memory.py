@@ -5,9 +5,12 @@ Estimates count the arrays that are there at the same time; what is worked on by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from fastdln.engines.base import Problem
+import numpy as np
+
+from fastdln.engines.base import Problem, results_layout
 
 BLOCK_BYTES = 4 << 20  # of what is computed on the way; it stays in the caches
 
@@ -31,8 +34,4 @@ def block_bytes(n: int, n_times: int, record_bytes: int) -> int:
 
 def results_bytes(problem: Problem, n: int) -> int:
     """Bytes of `fastdln.engines.base.Results` for n trajectories."""
-    records = len(problem.times) * problem.n_columns
-    numbers = 7 + problem.watched + len(problem.network.widths)  # reached, status, counts, certified, enlargements
-    history = problem.options.max_steps if problem.options.history else 0
-    final = 0 if problem.overwrite else problem.network.n_parameters
-    return n * ((records + final) * problem.start.itemsize + 8 * (numbers + history))
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype, _ in results_layout(problem, n).values())

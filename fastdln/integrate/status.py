@@ -22,7 +22,7 @@ class Status(IntEnum):
 
 # What to change where a trajectory failed.
 ADVICE = {
-    Status.MAX_STEPS: "raise max_steps, loosen rtol, shorten the span, or take method=\"auto\" if the problem is stiff",
+    Status.MAX_STEPS: 'raise max_steps, loosen rtol, shorten the span, or take method="auto" if the problem is stiff',
     Status.NONFINITE: "start from smaller, finite weights; a backward flow may blow up",
     Status.STEP_TOO_SMALL: "end the span before t_final, where the solution may blow up, or loosen rtol",
 }

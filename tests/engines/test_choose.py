@@ -7,10 +7,16 @@ import pytest
 
 import fastdln as dln
 from bench.choice import candidates, chosen, grid
-from fastdln.engines.direct import DIRECT, best, lanes_bytes
+from fastdln.engines.base import Options
+from fastdln.engines.choose import ENGINES, choose
+from fastdln.engines.direct import DIRECT, alone, best, lanes_bytes
+from fastdln.engines.lockstep.batch import Batch
+from fastdln.engines.reduced import Reduced
 from fastdln.engines.reduced.worth import pays
+from fastdln.engines.wide import Wide
 from fastdln.integrate.stabilized import ROCK
 from fastdln.integrate.tableaus import BS3, DOP853, TSIT5
+from tests.support.problems import posed
 
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 
@@ -61,6 +67,57 @@ def test_stabilized_methods_leave_lanes_where_dense_fills_its_vectors():
 
 def test_stabilized_methods_have_no_wide_engine():
     assert engine((10, 1024, 1024, 10), ROCK) == "dense"
+
+
+def problem(widths, method=TSIT5, dtype=F64, **options):
+    """One trajectory of the network."""
+    net = dln.Network(widths)
+    options = Options(method, 1e-6, 10, (), **options)
+    return posed(net, loss_of(widths), np.zeros((1, net.n_parameters), dtype), options)
+
+
+EXACT, NEARLY = Reduced(approximate=False, decide=False), Reduced(approximate=True, decide=False)
+
+
+@pytest.mark.parametrize(
+    ("widths", "options", "expected"),
+    [
+        ((4, 24, 4), {}, EXACT),
+        ((4, 24, 4), {"certify": True}, EXACT),
+        ((4, 24, 4), {"dtype": F32}, EXACT),
+        ((2, 300, 300, 2), {}, NEARLY),
+        ((2, 300, 300, 2), {"method": ROCK}, NEARLY),
+        # nothing near is certified, or reached in single precision
+        ((2, 300, 300, 2), {"certify": True}, Batch),
+        ((2, 300, 300, 2), {"dtype": F32}, Batch),
+        ((4, 4, 4), {}, Batch),
+        ((10, 1024, 1024, 10), {"dtype": F32}, Wide),
+    ],
+)
+def test_auto_reduces_exactly_or_nearly_or_not_at_all(widths, options, expected):
+    found = choose(problem(widths, **options))
+    assert found == expected if isinstance(expected, Reduced) else isinstance(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("widths", "options", "approximate"),
+    [((4, 24, 4), {}, False), ((2, 300, 300, 2), {}, True), ((2, 300, 300, 2), {"certify": True}, False),
+     ((2, 300, 300, 2), {"dtype": F32}, True), ((2, 90, 90, 3), {}, True), ((8, 8, 8), {}, False)],
+)  # fmt: skip
+def test_what_is_asked_for_is_reduced_by_decisions_on_ranks(widths, options, approximate):
+    assert choose(problem(widths, engine="reduced", **options)) == Reduced(approximate, decide=True)
+
+
+def test_an_engine_that_is_named_is_taken():
+    assert [*ENGINES] == ["lanes", "dense", "wide", "reduced"]
+    lanes, dense, wide = (choose(problem((2, 300, 300, 2), engine=name)) for name in DIRECT)
+    assert lanes.executor.lanes > dense.executor.lanes == 1
+    assert isinstance(wide, Wide)
+
+
+def test_one_trajectory_is_not_taken_by_lanes():
+    assert [alone(problem(widths)).executor.lanes for widths in ((4, 4, 4), (64, 64, 64))] == [1, 1]
+    assert isinstance(alone(problem((10, 1024, 1024, 10))), Wide)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])

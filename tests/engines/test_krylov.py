@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from itertools import pairwise
 
@@ -14,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 import fastdln as dln
 from fastdln import resources
-from fastdln.engines.base import Options, Problem, Results
+from fastdln.engines.base import Options, Results
 from fastdln.engines.reduced import krylov as engine
 from fastdln.engines.reduced.krylov import trajectory
 from fastdln.engines.reduced.krylov.levels import more
@@ -25,6 +24,7 @@ from fastdln.theory.reduction.krylov import Krylov, widths_by_level
 from fastdln.theory.reduction.products import images
 from tests.engines.test_invariance import RECORD, contents, part
 from tests.engines.test_reduced_flow import OBSERVABLES, assert_alike
+from tests.support.problems import posed
 
 TIMES = np.array([0.0, 0.1, 0.5, 3.0])
 EXACT = {"method": "dop853", "rtol": 1e-12, "engine": "dense"}
@@ -222,15 +222,6 @@ def test_levels_are_foreseen():
 # ---- the estimate
 
 
-def asked(net, loss, W, options, atol, duration, times, raw):
-    """The problem of one trajectory."""
-    start = net.pack(W)[None]
-    return Problem(
-        network=net, loss=loss, options=options, start=start, origin=start, atol=np.full(1, atol), duration=duration,
-        direction=1.0, times=times, raw=raw, learning=False, layer_sizes=tuple(map(math.prod, net.shapes)),
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("scale", [0.1, 0.7])
 @pytest.mark.parametrize("widths", [(2, 90, 90, 3), (1, 80, 80, 80, 1)], ids=str)
 def test_the_estimate_is_not_too_small(widths, scale):
@@ -238,8 +229,10 @@ def test_the_estimate_is_not_too_small(widths, scale):
     W, loss = gaussian(widths, scale), quadratic(widths)
     net, end, rtol, atol = dln.Network(widths), 4.0 if scale == 0.1 else 0.5, 1e-10, 1e-12
     exact = dln.flow(W, loss, (0.0, end), **EXACT)
-    options = Options(DOP853, rtol, 10**4, ("loss",))
-    problem = asked(net, loss, W, options, atol, end, times=np.linspace(0, end, 5), raw=("square_distance",))
+    problem = posed(
+        net, loss, net.pack(W)[None], Options(DOP853, rtol, 10**4, ("loss",)), atol=np.full(1, atol), duration=end,
+        times=np.linspace(0, end, 5), raw=("square_distance",),
+    )  # fmt: skip
     none = Results(problem, slice(0, 1))
     first, errors = engine.first_level(net.depth), []
     for level in range(first, first + 3):
@@ -458,7 +451,8 @@ def test_growth_that_no_narrow_network_sees_is_not_missed(coupling):
 def beginning(W, loss, level, duration, rtol, atol):
     """The two networks of a level, and the checkpoint that they begin with."""
     net = dln.Network((W[0].shape[1], *map(len, W)))
-    problem = asked(net, loss, W, Options(DOP853, rtol, 10**4, ()), atol, duration, times=np.zeros(0), raw=())
+    options = Options(DOP853, rtol, 10**4, ())
+    problem = posed(net, loss, net.pack(W)[None], options, atol=np.full(1, atol), duration=duration)
     none, pair = Results(problem, slice(0, 1)), Pair(problem, grown(W, level))
     return pair, Checkpoint(0.0, pair.start, pair.start, 0.0, 0.0, 0, none.learned[0], none.counts[0])
 

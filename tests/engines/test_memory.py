@@ -13,8 +13,9 @@ import pytest
 import fastdln as dln
 from fastdln import arguments, gradient_flow
 from fastdln.engines import memory as room
-from fastdln.engines.base import Options, Problem
+from fastdln.engines.base import Options
 from fastdln.engines.choose import ENGINES
+from tests.support.problems import posed
 
 MEGABYTE = 1 << 20
 WITHIN = 1.3
@@ -153,10 +154,9 @@ def test_final_weights_may_be_written_over_the_starts(engine, method):
     found = []
     for overwrite in (False, True):
         start = net.pack(w0)
-        asked = Problem(
-            network=net, loss=loss, options=Options(arguments.method(method), 1e-6, 300, ("weights",)), start=start,
-            origin=start, atol=np.full(5, 1e-9), duration=20.0, direction=1.0, times=np.array([0.0, 20.0]),
-            raw=("weights",), learning=False, layer_sizes=(60, 900, 60), overwrite=overwrite,
+        asked = posed(
+            net, loss, start, Options(arguments.method(method), 1e-6, 300, ("weights",)), duration=20.0,
+            times=np.array([0.0, 20.0]), raw=("weights",), overwrite=overwrite,
         )  # fmt: skip
         results = list(ENGINES[engine](asked).run(asked))
         final = start if overwrite else np.concatenate([part.final for part in results])

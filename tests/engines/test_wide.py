@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 
@@ -14,7 +13,7 @@ from numpy.testing import assert_allclose
 
 import fastdln as dln
 from fastdln import resources
-from fastdln.engines.base import Options, Problem
+from fastdln.engines.base import Options
 from fastdln.engines.wide import Wide
 from fastdln.engines.wide import field as field_module
 from fastdln.engines.wide.field import Field, factored, meeting
@@ -26,6 +25,7 @@ from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.tableaus import EXPLICIT, TSIT5
 from fastdln.theory import exact
 from fastdln.theory.rates import remaining_path
+from tests.support.problems import posed
 from tests.test_flow import OBSERVABLES, TIMES, assert_close, random_problem, reference
 
 # narrow input and output, equal or not; three large layers; a wide output, a wide input; a bottleneck
@@ -162,11 +162,7 @@ def test_slopes_do_not_depend_on_where_products_meet(widths, monkeypatch):
 
 
 def problem(net, loss, state, **options):
-    return Problem(
-        network=net, loss=loss, options=Options(TSIT5, 1e-6, 10, (), **options), start=state[None], origin=state[None],
-        atol=np.full(1, 1e-9), duration=1.0, direction=1.0, times=np.ones(1), raw=(), learning=False,
-        layer_sizes=tuple(map(math.prod, net.shapes)),
-    )  # fmt: skip
+    return posed(net, loss, state[None], Options(TSIT5, 1e-6, 10, (), **options), times=np.ones(1))
 
 
 # ---- the error norm

@@ -1,17 +1,20 @@
-"""Bytes that exact reductions and the flows of narrow networks take."""
+"""Bytes that reductions and the flows of narrow networks take."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 
 from fastdln.engines.base import Problem
 from fastdln.engines.direct import direct
 from fastdln.engines.lockstep import batch
 from fastdln.engines.memory import block_bytes, results_bytes
+from fastdln.engines.reduced.krylov.levels import first_level, last_level
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.network import Network
 from fastdln.theory.reduction.bounds import widths
+from fastdln.theory.reduction.krylov import widths_by_level
 
 
 def exact_bytes(problem: Problem) -> int:
@@ -23,6 +26,22 @@ def exact_bytes(problem: Problem) -> int:
     if bounds != problem.network.widths:
         integrating += results_bytes(problem, n) + lifted_bytes(problem, n)
     return max(n * closing_bytes(problem), integrating)
+
+
+def approximate_bytes(problem: Problem) -> int:
+    """Bytes that a trajectory takes at a time: results, subspaces, and what the wide network works with if it must.
+
+    The subspaces are those of twice the level to begin with; few trajectories need more.
+    """
+    network, loss = problem.network, problem.loss
+    data = loss.input_gram is not None
+    level = min(2 * first_level(network.depth), last_level(network, data))
+    columns = next(islice(widths_by_level(network), level, None))
+    bases = sum(d * k for d, k in zip(network.widths[1:-1], columns[1:-1], strict=True))
+    unrecorded = replace(problem, start=problem.start[:1], times=problem.times[:0], overwrite=True)
+    unrecorded = unrecorded.with_options(history=False)
+    # bases, their images, and what is added next
+    return results_bytes(problem, 1) + 8 * 3 * bases + direct(unrecorded).memory(unrecorded)
 
 
 def block_size(problem: Problem) -> int:

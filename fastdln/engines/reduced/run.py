@@ -75,7 +75,7 @@ class Reduced:
 
     def memory(self, problem: Problem) -> int:
         """Bytes that the engine takes at most at a time: a block on its way, or one trajectory and its subspaces."""
-        return krylov.memory(problem) if self.approximate else memory.exact_bytes(problem)
+        return (memory.approximate_bytes if self.approximate else memory.exact_bytes)(problem)
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
         """Integrate the batch block by block; yields parts of it with their results, in no order."""
@@ -138,9 +138,7 @@ def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Re
     return None if reduction.widths == problem.network.widths else reduction
 
 
-def _reduce(
-    problem: Problem, rows: Rows, decide: bool
-) -> Iterator[tuple[Rows, Reduction | None]]:
+def _reduce(problem: Problem, rows: Rows, decide: bool) -> Iterator[tuple[Rows, Reduction | None]]:
     """Part a block by widths; without a reduction what stays as it is."""
     network, origin = problem.network, problem.origin
     usable = _usable(origin[rows]) & _usable(problem.start[rows])

@@ -20,8 +20,8 @@ from functools import partial
 import numpy as np
 
 from fastdln.engines.base import Problem, Results
-from fastdln.engines.memory import results_bytes
-from fastdln.engines.wide.trajectory import Trajectory, working_bytes
+from fastdln.engines.wide.memory import wide_bytes
+from fastdln.engines.wide.trajectory import Trajectory
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.status import Status
 from fastdln.linalg import one_blas_thread
@@ -32,9 +32,7 @@ class Wide:
 
     def memory(self, problem: Problem) -> int:
         """Bytes that the engine takes at most at a time: results, and factors of the trajectories side by side."""
-        at_once = min(problem.threads, problem.n)
-        waiting = min(problem.n, at_once + 1 if at_once > 1 else 1)  # one may be done and not yet asked for
-        return results_bytes(problem, waiting) + at_once * working_bytes(problem)
+        return wide_bytes(problem)
 
     def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
         """Integrate the trajectories, in their order."""

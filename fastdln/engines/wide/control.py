@@ -75,9 +75,7 @@ class Control:
 
     def status(self) -> int:
         """What became of the trajectory, once it is over."""
-        return law.verdict(
-            self.stopped > 0, self.reached, self._end, self.next_step, self.failed > 0, self._fixed
-        )  # fmt: skip
+        return law.verdict(self.stopped > 0, self.reached, self._end, self.next_step, self.failed > 0, self._fixed)
 
     def counts(self) -> tuple[int, int, int]:
         """Right-hand sides, without those that only records need, and steps accepted and rejected."""

@@ -75,9 +75,7 @@ class Finish:
         self._retry_step = certificate.retry_step(accepted)
         return settled, self._tight
 
-    def _constant(
-        self, norms: NDArray[np.float64], delta: float, below: list[Matrix], above: list[Matrix]
-    ) -> float:
+    def _constant(self, norms: NDArray[np.float64], delta: float, below: list[Matrix], above: list[Matrix]) -> float:
         """A lower bound of mu in the ball of radius delta."""
         total, last = 0.0, len(norms)
         for i in np.flatnonzero(self._usable):

@@ -75,23 +75,8 @@ class _Multiplication:
         )  # fmt: skip
 
 
-def _part_count(rows: int) -> int:
+def part_count(rows: int) -> int:
     return max(1, min(PARTS, rows // LEAST_ROWS))
-
-
-def formed_numbers(shape: tuple[int, int], slopes: int) -> int:
-    """Numbers that a `Formed` layer holds: slopes, its stage, and at most five more while errors are measured."""
-    return (slopes + 6) * shape[0] * shape[1]
-
-
-def factored_numbers(shape: tuple[int, int], slopes: int, rank: int, item: int) -> int:
-    """Numbers that a `Factored` layer holds beside the weights."""
-    rows, columns = shape
-    stacks = 2 * slopes * rank * (rows + columns)  # all P and Q, and copies that become triangles
-    update = slopes * rank * rows
-    products = rank * (2 * rows + (_part_count(rows) + 2) * columns + rows * skinny.VECTOR_BYTES // item)
-    corrections = rank * (rows + columns + 2 * slopes * rank * (1 + skinny.VECTOR_BYTES // item))
-    return stacks + update + products + corrections
 
 
 class Layer(Protocol):
@@ -209,7 +194,7 @@ class Factored:
         self._tiles = np.array(skinny.library(dtype), np.int64)
         self._vector = skinny.VECTOR_BYTES // dtype.itemsize
         self._left, self._right = (thin(slopes * rank, n, dtype) for n in (rows, columns))
-        parts = _part_count(rows)
+        parts = part_count(rows)
         edges = [skinny.ROWS * (rows * p // (parts * skinny.ROWS)) for p in range(parts)]
         self._parts = [slice(a, b) for a, b in zip(edges, [*edges[1:], rows], strict=True)]
         self._inner, self._inner_at_stage = np.zeros(slopes), np.zeros(slopes)  # <W, P Q'>

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem, Results
 from fastdln.engines.limits import goals, hides_growth, timing
 from fastdln.engines.wide.control import Control
-from fastdln.engines.wide.field import Field, factored
+from fastdln.engines.wide.field import Field
 from fastdln.engines.wide.finish import Finish
 from fastdln.engines.wide.growth import Growth, due
-from fastdln.engines.wide.layers import factored_numbers, formed_numbers
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.workers import Workers
@@ -295,14 +294,3 @@ def probe(problem: Problem) -> int:
 def slope_count(problem: Problem) -> int:
     """How many slopes are kept, with one of recorded states where gradients are recorded."""
     return probe(problem) + ("square_gradient" in problem.raw)
-
-
-def working_bytes(problem: Problem) -> int:
-    """Bytes that a trajectory takes at most beside its results."""
-    network, slopes = problem.network, slope_count(problem)
-    rank = min(network.widths[0], network.widths[-1])
-    numbers = sum(
-        factored_numbers(shape, slopes, rank, problem.start.itemsize) if thick else formed_numbers(shape, slopes)
-        for shape, thick in zip(network.shapes, factored(network), strict=True)
-    )
-    return numbers * problem.start.itemsize

@@ -13,6 +13,6 @@ rough network takes its error with it over an enlargement, so that nothing that 
 """
 
 from fastdln.engines.reduced.krylov.levels import first_level, last_level, promises
-from fastdln.engines.reduced.krylov.trajectory import Approximate, memory
+from fastdln.engines.reduced.krylov.trajectory import Approximate
 
-__all__ = ["Approximate", "first_level", "last_level", "memory", "promises"]
+__all__ = ["Approximate", "first_level", "last_level", "promises"]

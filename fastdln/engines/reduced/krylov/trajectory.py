@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
 from fastdln.engines.base import Problem, Results
 from fastdln.engines.direct import direct
-from fastdln.engines.memory import results_bytes
-from fastdln.engines.reduced.krylov.levels import first_level, last_level, more
+from fastdln.engines.reduced.krylov.levels import last_level, more
 from fastdln.engines.reduced.krylov.pair import Checkpoint, Leg, Pair, arrive, leg_of
 from fastdln.integrate.status import Status
 from fastdln.linalg import reproducible
-from fastdln.theory.reduction.krylov import Krylov, widths_by_level
+from fastdln.theory.reduction.krylov import Krylov
 
 logger = logging.getLogger("fastdln")
 
 LEG = 32  # steps tried in the first leg; every leg has twice as many as the one before
 GOOD = 0.01  # part of the tolerance up to which an estimate allows to go on from there with more levels
-
-
-def memory(problem: Problem) -> int:
-    """Bytes that a trajectory takes at a time: results, subspaces, and what the wide network works with if it must.
-
-    The subspaces are those of twice the level to begin with; few trajectories need more.
-    """
-    network, loss = problem.network, problem.loss
-    data = loss.input_gram is not None
-    level = min(2 * first_level(network.depth), last_level(network, data))
-    columns = next(islice(widths_by_level(network), level, None))
-    bases = sum(d * k for d, k in zip(network.widths[1:-1], columns[1:-1], strict=True))
-    unrecorded = replace(problem, start=problem.start[:1], times=problem.times[:0], overwrite=True)
-    unrecorded = unrecorded.with_options(history=False)
-    # bases, their images, and what is added next
-    return results_bytes(problem, 1) + 8 * 3 * bases + direct(unrecorded).memory(unrecorded)
 
 
 class Approximate:
