@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln import arguments, observables
+from fastdln import arguments
 from fastdln.engines.base import Options, Problem
 from fastdln.engines.choose import ENGINES, choose
 from fastdln.engines.reduced import run as reduced
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
+from fastdln.observables import LEARNING_TIMES, OBSERVABLES, Context, Observable, documented, raw_records
 from fastdln.resources import progress_bar, require_memory
+from fastdln.results.derive import derive, derived_bytes
 from fastdln.results.trajectories import Status, Trajectories
 
 Progress = Callable[[int, int, int], None]
@@ -57,6 +59,7 @@ class Stop:
             arguments.number("loss", self.loss)
 
 
+@documented
 def flow(
     w0: Sequence[ArrayLike],
     loss: Loss,
@@ -112,7 +115,7 @@ def flow(
     max_steps : int
         Most steps that a trajectory may try.
     record : iterable of str
-        Of "loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "learning_times", "weights".
+        Of the names in `fastdln.observables.OBSERVABLES`, which are attributes of `Trajectories`.
     stop : Stop, optional
         Ends each trajectory at the end of the first step where it holds.
     weight_decay : float
@@ -263,13 +266,11 @@ def integrate(
     """Integrate from checked arguments; conserved quantities are compared with those at ``origin``, ``t_origin``."""
     direction = 1.0 if t_end > t_0 else -1.0
     n, n_t = len(start), len(times)
-    fields = {name: observables.OBSERVABLES[name] for name in options.record if name in observables.OBSERVABLES}
-    shapes = {name: (n, n_t, *field.shape(network, loss)) for name, field in fields.items()}
-    raw = observables.raw_records(options.record)
+    fields = [OBSERVABLES[name] for name in options.record]
     problem = Problem(
         network=network, loss=loss, start=start, atol=atol, rtol=options.rtol, duration=abs(t_end - t_0),
-        direction=direction, times=np.abs(times - t_0), method=options.method, raw=raw,
-        learning=observables.LEARNING_TIMES in options.record, max_steps=options.max_steps, step=options.step,
+        direction=direction, times=np.abs(times - t_0), method=options.method, raw=raw_records(options.record),
+        learning=LEARNING_TIMES in options.record, max_steps=options.max_steps, step=options.step,
         history=options.history, weight_decay=options.weight_decay, layer_rates=options.layer_rates,
         stop_gradient=options.stop_gradient, stop_loss=options.stop_loss, threads=threads,
         certify=tuple(rows * columns for rows, columns in network.shapes) if options.certify else None,
@@ -282,25 +283,21 @@ def integrate(
         chosen = choose(options.engine, network, loss, options.method, start.dtype)
         n_bytes = chosen.memory(problem)
         run = functools.partial(chosen.run, problem)
-    n_bytes += _kept_bytes(problem, shapes) + observables.derived_bytes(fields.values(), problem)
+    n_bytes += _kept_bytes(problem, fields) + derived_bytes(options.record, problem)
     require_memory(n_bytes, "this flow")
 
-    recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}
+    recorded = {row.name: np.empty((n, *row.shape(network, loss, n_t)), row.precision(start.dtype)) for row in fields}
     final, reached = np.empty_like(start if n > 1 else start[:0]), np.empty(n)
     status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
     certified = np.empty(n, bool)
     widths, enlargements = np.empty((n, network.depth + 1), np.int64), np.empty(n, np.int64)
-    learned = np.empty((n, loss.n_modes)) if problem.learning else None
+    learned = recorded.get(LEARNING_TIMES)
     steps = np.empty(n, object) if options.history else None
-    context = observables.Context(
-        network, loss, times - t_origin, origin, options.weight_decay, options.layer_rates
-    )  # fmt: skip
+    context = Context(network, loss, times - t_origin, origin, options.weight_decay, options.layer_rates)
     with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
         for chunk in run(show):
             rows = chunk.rows
-            for name, field in fields.items():
-                columns = problem.columns[field.raw]
-                observables.derive(field, chunk.records[..., columns], context, rows, recorded[name])
+            derive(chunk.records, problem.columns, context, rows, recorded)
             reached[rows] = t_0 + direction * chunk.reached
             if n == 1:
                 final = chunk.final  # large ones are not copied
@@ -317,19 +314,22 @@ def integrate(
     reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
-        _learning_times=learned, _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
+        _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
         _origin=origin, _certified=certified, _widths=widths, _enlargements=enlargements,
         _steps=None if steps is None else tuple(steps), single=single,
     )  # fmt: skip
 
 
-def _kept_bytes(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
+def _kept_bytes(problem: Problem, recorded: Sequence[Observable]) -> int:
     """Bytes of what a call keeps: starts, final weights, what is recorded, and what is noted of each trajectory."""
-    n, item, modes = problem.n, problem.start.itemsize, problem.loss.n_modes if problem.learning else 0
+    n, dtype = problem.n, problem.start.dtype
     weights = problem.start.nbytes * (1 if n == 1 else 2)  # final weights of one are those of the engine
-    records = sum(math.prod(shape) for shape in recorded.values()) * item
-    # tolerance, end, counts, enlargements, widths, learning times; status and certificate
-    notes = n * (8 * (6 + len(problem.network.widths) + modes) + 2) + _modes_bytes(problem.loss)
+    records = n * sum(
+        math.prod(row.shape(problem.network, problem.loss, len(problem.times))) * row.precision(dtype).itemsize
+        for row in recorded
+    )
+    # tolerance, end, counts, enlargements, widths; status and certificate
+    notes = n * (8 * (6 + len(problem.network.widths)) + 2) + _modes_bytes(problem.loss)
     histories = n * (8 * problem.max_steps + sys.getsizeof(np.empty(0)) + 8) if problem.history else 0
     return weights + records + notes + histories
 
@@ -365,12 +365,12 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
 
     recorded = {}
     for name, before in old._recorded.items():
+        if not OBSERVABLES[name].timed:  # an event that has happened happens no more
+            recorded[name] = np.where(np.isnan(before), joined(before, new._recorded[name]), before)
+            continue
         after = np.full((len(old._status), len(times), *before.shape[2:]), np.nan, before.dtype)
         after[go_on] = new._recorded[name]
         recorded[name] = np.concatenate([before, after], axis=1)
-    learned = old._learning_times
-    if learned is not None and new._learning_times is not None:
-        learned = np.where(np.isnan(learned), joined(learned, new._learning_times), learned)
     steps = old._steps
     if steps is not None and new._steps is not None:
         further = iter(new._steps)
@@ -378,7 +378,7 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
     counts = old._counts.copy()
     counts[go_on] += new._counts
     return dataclasses.replace(
-        old, span=(t_0, t_end), t=np.concatenate([old.t, times]), _recorded=recorded, _learning_times=learned,
+        old, span=(t_0, t_end), t=np.concatenate([old.t, times]), _recorded=recorded,
         _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
         _status=joined(old._status, new._status), _counts=counts, _steps=steps,
         _certified=old._certified | joined(old._certified, new._certified),

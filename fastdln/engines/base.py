@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +12,7 @@ from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network
-
-# Numbers that each raw observable takes in a record; engines write these and no others.
-RAW: dict[str, Callable[[Network, Loss], int]] = {
-    "square_distance": lambda network, loss: 1,  # 2 (L - floor)
-    "square_gradient": lambda network, loss: 1,  # ||grad L||_F^2
-    "strengths": lambda network, loss: loss.n_modes,
-    "product": lambda network, loss: loss.shape[0] * loss.shape[1],
-    "weights": lambda network, loss: network.n_parameters,
-}
+from fastdln.observables import RAW
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Problem:
     direction: float  # +1, or -1 for the flow backwards in time
     times: NDArray[np.float64]  # (n_t,) increasing
     method: Tableau | Stabilized
-    raw: tuple[str, ...]  # what a record holds, of RAW
+    raw: tuple[str, ...]  # what a record holds, of `fastdln.observables.RAW`
     learning: bool
     max_steps: int
     step: float | None = None
