@@ -156,7 +156,7 @@ def test_what_is_recorded_has_the_shape_and_dtype_of_its_row(sol: Trajectories, 
     assert sol._recorded[row.name].shape == (N, *row.shape(sol.network, sol.loss_function, N_TIMES))
     weights = np.dtype(np.float32)
     small = dln.flow(tuple(W.astype(weights) for W in sol.start), sol.loss_function, (0.0, 1.0), rtol=1e-4, record=ALL)
-    assert small._recorded[row.name].dtype == row.precision(weights)
+    assert small._recorded[row.name].dtype == (np.float32 if row.timed else np.float64)
     for name, meaning in row.meanings(sol.network, weights).items():
         assert pieces(small, row)[name].dtype == meaning.dtype
         assert pieces(sol, row)[name].shape == tuple(SIZES[dim] for dim in meaning.dims)
@@ -249,7 +249,8 @@ def test_a_scan_may_ask_for_every_row_and_no_other() -> None:
 @every
 def test_a_row_is_told(row: Observable) -> None:
     assert f'"{row.name}"' in (dln.flow.__doc__ or "")
-    assert f"\n{row.name} : " in (Trajectories.__doc__ or "")
+    _, attributes = (Trajectories.__doc__ or "").split("Attributes\n----------")
+    assert f"\n{row.name} : " in attributes
     assert row.long_name[1:] in (vars(Trajectories)[row.name].__doc__ or "")
 
 
