@@ -68,7 +68,8 @@ def _as_recorded(records: Array, context: Context, times: slice) -> Array:
     return records
 
 
-def _as_many_again(network: Network) -> int:
+def _two(network: Network) -> int:
+    """A number of the record, and what follows from it."""
     return 2
 
 
@@ -78,7 +79,7 @@ class Observable:
 
     name: str
     dims: tuple[str, ...]
-    """After the trajectory, of `_SIZES`."""
+    """Those after the trajectory: "time", "mode" (of the target, or of the product) and "parameter"."""
     long_name: str
     note: str = ""
     """What docstrings say beyond that: a formula, or a remark."""
@@ -86,13 +87,13 @@ class Observable:
     raw: str | None = None
     """The raw record that it needs; None for an event."""
     derive: Callable[[Array, Context, slice], Array] = _as_recorded
-    """It from the raw records at some of the context's times."""
-    working: Callable[[Network], int] = _as_many_again
-    """How many numbers are there on the way for each record."""
+    """Computes it from the raw records at some of the context's times; by default it is what was recorded."""
+    working: Callable[[Network], int] = _two
+    """Working memory: how many numbers are there on the way for each record."""
     needs: tuple[str, ...] = ()
-    """What a loss must have for it: "modes"."""
+    """What a loss must have for it: "modes", or nothing."""
     dtype: np.dtype[Any] | None = None
-    """None stands for that of the weights."""
+    """In a flow; None stands for that of the weights."""
 
     @property
     def timed(self) -> bool:
