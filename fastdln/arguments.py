@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln import observables
 from fastdln.checks import boolean, count, not_negative, number, one_of, positive, sequence, shown
 from fastdln.engines.base import Options
 from fastdln.engines.choose import NAMES
@@ -17,6 +16,7 @@ from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss, Quadratic, check_loss
 from fastdln.network import Network
+from fastdln.observables import OBSERVABLES
 from fastdln.resources import cores
 
 __all__ = [
@@ -100,7 +100,7 @@ def record(record: Any) -> tuple[str, ...]:
         record = (record,)
     if not isinstance(record, Iterable):
         raise TypeError(f"record must be a sequence of names of observables, not {shown(record)}")
-    names = tuple(one_of("record", name, observables.NAMES) for name in record)
+    names = tuple(one_of("record", name, OBSERVABLES) for name in record)
     return tuple(dict.fromkeys(names))
 
 

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln import arguments, observables
+from fastdln import arguments
 from fastdln.engines.base import Options, Problem
 from fastdln.engines.choose import choose
 from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
+from fastdln.observables import LEARNING_TIMES, OBSERVABLES, Context, Observable, documented, raw_records
 from fastdln.resources import progress_bar, require_memory
+from fastdln.results.derive import derive, derived_bytes
 from fastdln.results.trajectories import Trajectories
 
 Progress = Callable[[int, int, int], None]
@@ -56,6 +58,7 @@ class Stop:
             arguments.number("loss", self.loss)
 
 
+@documented
 def flow(
     w0: Sequence[ArrayLike],
     loss: Loss,
@@ -111,7 +114,7 @@ def flow(
     max_steps : int
         Most steps that a trajectory may try.
     record : iterable of str
-        Of "loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "learning_times", "weights".
+        Of the names in `fastdln.observables.OBSERVABLES`, which are attributes of `Trajectories`.
     stop : Stop, optional
         Ends each trajectory at the end of the first step where it holds.
     weight_decay : float
@@ -262,34 +265,28 @@ def integrate(
     """Integrate from checked arguments; conserved quantities are compared with those at ``origin``, ``t_origin``."""
     direction = 1.0 if t_end > t_0 else -1.0
     n, n_t = len(start), len(times)
-    fields = {name: observables.OBSERVABLES[name] for name in options.record if name in observables.OBSERVABLES}
-    shapes = {name: (n, n_t, *field.shape(network, loss)) for name, field in fields.items()}
-    raw = observables.raw_records(options.record)
+    fields = [OBSERVABLES[name] for name in options.record]
     problem = Problem(
         network=network, loss=loss, options=options, start=start, origin=origin, atol=atol, duration=abs(t_end - t_0),
-        direction=direction, times=np.abs(times - t_0), raw=raw, learning=observables.LEARNING_TIMES in options.record,
-        layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads,
+        direction=direction, times=np.abs(times - t_0), raw=raw_records(options.record),
+        learning=LEARNING_TIMES in options.record, layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads,
     )  # fmt: skip
     engine = choose(problem)
-    beside = _kept_bytes(problem, shapes) + observables.derived_bytes(fields.values(), problem)
+    beside = _kept_bytes(problem, fields) + derived_bytes(options.record, problem)
     require_memory(engine.memory(problem) + beside, "this flow")
 
-    recorded = {name: np.empty(shape, start.dtype) for name, shape in shapes.items()}
+    recorded = {row.name: np.empty((n, *row.shape(network, loss, n_t)), row.precision(start.dtype)) for row in fields}
     final, reached = np.empty_like(start if n > 1 else start[:0]), np.empty(n)
     status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
     certified = np.empty(n, bool)
     widths, enlargements = np.empty((n, network.depth + 1), np.int64), np.empty(n, np.int64)
-    learned = np.empty((n, loss.n_modes)) if problem.learning else None
+    learned = recorded.get(LEARNING_TIMES)
     steps = np.empty(n, object) if options.history else None
-    context = observables.Context(
-        network, loss, times - t_origin, origin, options.weight_decay, options.layer_rates
-    )  # fmt: skip
+    context = Context(network, loss, times - t_origin, origin, options.weight_decay, options.layer_rates)
     with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
         for chunk in engine.run(problem, show):
             rows = chunk.rows
-            for name, field in fields.items():
-                columns = problem.columns[field.raw]
-                observables.derive(field, chunk.records[..., columns], context, rows, recorded[name])
+            derive(chunk.records, problem.columns, context, rows, recorded)
             reached[rows] = t_0 + direction * chunk.reached
             if n == 1:
                 final = chunk.final  # large ones are not copied
@@ -306,20 +303,24 @@ def integrate(
     reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
-        _learning_times=learned, _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
+        _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
         _origin=origin, _certified=certified, _widths=widths, _enlargements=enlargements,
         _steps=None if steps is None else tuple(steps), single=single,
     )  # fmt: skip
 
 
-def _kept_bytes(problem: Problem, recorded: dict[str, tuple[int, ...]]) -> int:
+def _kept_bytes(problem: Problem, recorded: Sequence[Observable]) -> int:
     """Bytes of what a call keeps: starts, final weights, what is recorded, and what is noted of each trajectory."""
-    n, item, modes = problem.n, problem.start.itemsize, problem.loss.n_modes if problem.learning else 0
+    n, dtype = problem.n, problem.start.dtype
     weights = problem.start.nbytes * (1 if n == 1 else 2)  # final weights of one are those of the engine
-    records = sum(math.prod(shape) for shape in recorded.values()) * item
-    # tolerance, end, counts, enlargements, widths, learning times; status and certificate
-    notes = n * (8 * (6 + len(problem.network.widths) + modes) + 2) + _modes_bytes(problem.loss)
-    histories = n * (8 * problem.options.max_steps + sys.getsizeof(np.empty(0)) + 8) if problem.options.history else 0
+    records = n * sum(
+        math.prod(row.shape(problem.network, problem.loss, len(problem.times))) * row.precision(dtype).itemsize
+        for row in recorded
+    )
+    # tolerance, end, counts, enlargements, widths; status and certificate
+    notes = n * (8 * (6 + len(problem.network.widths)) + 2) + _modes_bytes(problem.loss)
+    options = problem.options
+    histories = n * (8 * options.max_steps + sys.getsizeof(np.empty(0)) + 8) if options.history else 0
     return weights + records + notes + histories
 
 
@@ -354,12 +355,12 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
 
     recorded = {}
     for name, before in old._recorded.items():
+        if not OBSERVABLES[name].timed:  # an event that has happened happens no more
+            recorded[name] = np.where(np.isnan(before), joined(before, new._recorded[name]), before)
+            continue
         after = np.full((len(old._status), len(times), *before.shape[2:]), np.nan, before.dtype)
         after[go_on] = new._recorded[name]
         recorded[name] = np.concatenate([before, after], axis=1)
-    learned = old._learning_times
-    if learned is not None and new._learning_times is not None:
-        learned = np.where(np.isnan(learned), joined(learned, new._learning_times), learned)
     steps = old._steps
     if steps is not None and new._steps is not None:
         further = iter(new._steps)
@@ -367,7 +368,7 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
     counts = old._counts.copy()
     counts[go_on] += new._counts
     return dataclasses.replace(
-        old, span=(t_0, t_end), t=np.concatenate([old.t, times]), _recorded=recorded, _learning_times=learned,
+        old, span=(t_0, t_end), t=np.concatenate([old.t, times]), _recorded=recorded,
         _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
         _status=joined(old._status, new._status), _counts=counts, _steps=steps,
         _certified=old._certified | joined(old._certified, new._certified),

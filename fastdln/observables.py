@@ -1,26 +1,41 @@
-"""What can be recorded along a flow: how each observable follows from what the engines write.
+"""What can be recorded along a flow: one table, with a row for each observable, that everything else reads.
 
-Observables are derived in blocks of records (`derive`): balance matrices, say, may be far larger than the weights they
-follow from.  Every number follows from its own record alone, so blocks do not change its bits.
+Engines write raw records (`RAW`).
+An observable follows from one of them, or is an event, which the engines find themselves.
+One more that follows from a raw record is a row of `OBSERVABLES` and a line of `fastdln.Trajectories`.
+`OUTCOMES` are what is known of every trajectory, whatever is recorded.
+
+Every number follows from its own record alone, so its bits do not depend on which records are derived together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.engines.base import RAW, Problem
-from fastdln.engines.memory import block_bytes, blocks
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.theory.invariants import balance, imbalance
 
 Array = NDArray[Any]
+Documented = TypeVar("Documented", bound=Callable[..., Any])
+
+# Numbers that each raw observable takes in a record; engines write these and no others.
+RAW: dict[str, Callable[[Network, Loss], int]] = {
+    "square_distance": lambda network, loss: 1,  # 2 (L - floor)
+    "square_gradient": lambda network, loss: 1,  # ||grad L||_F^2
+    "strengths": lambda network, loss: loss.n_modes,
+    "product": lambda network, loss: loss.shape[0] * loss.shape[1],
+    "weights": lambda network, loss: network.n_parameters,
+}
+_FLOAT = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -40,18 +55,99 @@ class Context:
         return balance(self.network.unpack(self.origin[:, None]), self.layer_rates)
 
 
+class Meaning(NamedTuple):
+    """What an array of a dataset or a store holds; its first dimension is the trajectory."""
+
+    dims: tuple[str, ...]
+    dtype: np.dtype[Any]
+    units: str
+    long_name: str
+
+
+def _as_recorded(records: Array, context: Context, times: slice) -> Array:
+    return records
+
+
+def _two(network: Network) -> int:
+    """A number of the record, and what follows from it."""
+    return 2
+
+
 @dataclass(frozen=True)
 class Observable:
-    """One observable: the raw record it needs, its shape behind (trajectory, time), and how it is computed.
+    """One row: what an observable is, and how it follows from what the engines write."""
 
-    It is computed from the records at some of the context's times; ``working`` tells how many numbers are there on the
-    way for each of them.
-    """
+    name: str
+    dims: tuple[str, ...]
+    """Those after the trajectory: "time", "mode" (of the target, or of the product) and "parameter"."""
+    long_name: str
+    note: str = ""
+    """What docstrings say beyond that: a formula, or a remark."""
+    units: str = "1"
+    raw: str | None = None
+    """The raw record that it needs; None for an event."""
+    derive: Callable[[Array, Context, slice], Array] = _as_recorded
+    """Computes it from the raw records at some of the context's times; by default it is what was recorded."""
+    working: Callable[[Network], int] = _two
+    """Working memory: how many numbers are there on the way for each record."""
+    needs: tuple[str, ...] = ()
+    """What a loss must have for it: "modes", or nothing."""
+    dtype: np.dtype[Any] | None = None
+    """In a flow; None stands for that of the weights."""
 
-    raw: str
-    shape: Callable[[Network, Loss], tuple[int, ...]]
-    derive: Callable[[Array, Context, slice], Array]
-    working: Callable[[Network], int] = lambda network: 2
+    @property
+    def timed(self) -> bool:
+        """Whether it is a function of time."""
+        return "time" in self.dims
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether it is shown as one array for each layer."""
+        return "parameter" in self.dims
+
+    def shape(self, network: Network, loss: Loss, n_times: int) -> tuple[int, ...]:
+        """Its shape for one trajectory."""
+        modes = loss.n_modes if "modes" in self.needs else min(loss.shape)
+        sizes = {"time": n_times, "mode": modes, "parameter": network.n_parameters}
+        return tuple(sizes[dim] for dim in self.dims)
+
+    def precision(self, weights: np.dtype[Any]) -> np.dtype[Any]:
+        """Its dtype in the flow of weights of a dtype."""
+        return weights if self.dtype is None else self.dtype
+
+    def meanings(self, network: Network, weights: np.dtype[Any]) -> dict[str, Meaning]:
+        """The arrays, by name, that it is in a dataset or a store: one, or one for each layer."""
+        dtype = self.precision(weights)
+        if not self.by_layer:
+            return {self.name: Meaning(("trajectory", *self.dims), dtype, self.units, self.long_name)}
+        lead = ("trajectory", *self.dims[:-1])
+        return {
+            f"W{i}": Meaning((*lead, f"layer{i}", f"layer{i - 1}"), dtype, self.units, f"{self.long_name} of layer {i}")
+            for i in range(1, network.depth + 1)
+        }
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the attribute that holds it."""
+        return f"{self._sentence}, {self._form}." + (f"\n\n{self.note}." if self.note else "")
+
+    @property
+    def entry(self) -> str:
+        """Its entry in a list of attributes."""
+        kind = "tuple of ndarrays" if self.by_layer else "ndarray"
+        text = "; ".join(filter(None, (self._sentence, self.note))) + "."
+        return f"{self.name} : {kind}, {self._form}, or None\n{textwrap.indent(textwrap.fill(text, 116), '    ')}\n"
+
+    @property
+    def _sentence(self) -> str:
+        return self.long_name[0].upper() + self.long_name[1:]
+
+    @property
+    def _form(self) -> str:
+        return f"shape ({', '.join(('n', *(_SIZES[dim] for dim in self.dims)))})"
+
+
+_SIZES = {"time": "n_t", "mode": "r", "parameter": "d_i, d_{i-1}"}  # as docstrings tell them
 
 
 def _loss(records: Array, context: Context, times: slice) -> Array:
@@ -87,26 +183,6 @@ def _drift(records: Array, context: Context, times: slice) -> Array:
     return worst
 
 
-def _as_recorded(records: Array, context: Context, times: slice) -> Array:
-    return records
-
-
-def _scalar(network: Network, loss: Loss) -> tuple[int, ...]:
-    return ()
-
-
-def _modes(network: Network, loss: Loss) -> tuple[int, ...]:
-    return (loss.n_modes,)
-
-
-def _rank(network: Network, loss: Loss) -> tuple[int, ...]:
-    return (min(loss.shape),)
-
-
-def _parameters(network: Network, loss: Loss) -> tuple[int, ...]:
-    return (network.n_parameters,)
-
-
 def _products(network: Network) -> int:
     """Those that are finite, and their singular values."""
     return 2 * network.widths[0] * network.widths[-1]
@@ -123,46 +199,63 @@ def _two_balances(network: Network) -> int:
     return _balances(network) + sum(d**2 for d in network.widths[1:-1])
 
 
-OBSERVABLES = {
-    "loss": Observable("square_distance", _scalar, _loss),
-    "grad_norm": Observable("square_gradient", _scalar, _grad_norm),
-    "strengths": Observable("strengths", _modes, _as_recorded),
-    "singular_values": Observable("product", _rank, _singular_values, _products),
-    "imbalance": Observable("weights", _scalar, _imbalance, _balances),
-    "drift": Observable("weights", _scalar, _drift, _two_balances),
-    "weights": Observable("weights", _parameters, _as_recorded),
+_ROWS = (
+    Observable("loss", ("time",), "loss", raw="square_distance", derive=_loss),
+    Observable(
+        "grad_norm", ("time",), "Frobenius norm of the gradient of the loss", "||grad L||_F",
+        raw="square_gradient", derive=_grad_norm,
+    ),
+    Observable(
+        "strengths", ("time", "mode"), "strength u_j' W v_j of each mode of the target", raw="strengths",
+        needs=("modes",),
+    ),
+    Observable(
+        "singular_values", ("time", "mode"), "singular values of the product", raw="product",
+        derive=_singular_values, working=_products,
+    ),
+    Observable(
+        "imbalance", ("time",), "largest spectral norm of the balance matrices", "max_i ||C_i||_2", raw="weights",
+        derive=_imbalance, working=_balances,
+    ),
+    Observable(
+        "drift", ("time",), "largest change of a balance matrix, Frobenius norm",
+        "max_i ||C_i(t) - exp(-2 mu (t - t_0)) C_i(t_0)||_F with the layers' rates divided into C_i", raw="weights",
+        derive=_drift, working=_two_balances,
+    ),
+    Observable(
+        "learning_times", ("mode",), "first time a strength reaches sigma/2",
+        "NaN where there is none or sigma_j is rounding", units="time", needs=("modes",), dtype=_FLOAT,
+    ),
+    Observable("weights", ("time", "parameter"), "weights", "each layer's at the times ``t``", raw="weights"),
+)  # fmt: skip
+OBSERVABLES = {row.name: row for row in _ROWS}
+LEARNING_TIMES = "learning_times"
+
+# What is told of every trajectory: attributes of `fastdln.Trajectories` as well.
+OUTCOMES = {
+    "status": Meaning(("trajectory",), np.dtype(np.int8), "", "outcome of the integration"),
+    "t_final": Meaning(("trajectory",), _FLOAT, "time", "time reached"),
+    "n_rhs": Meaning(("trajectory",), np.dtype(np.int64), "1", "evaluations of the right-hand side"),
+    "n_accepted": Meaning(("trajectory",), np.dtype(np.int64), "1", "accepted steps"),
+    "n_rejected": Meaning(("trajectory",), np.dtype(np.int64), "1", "rejected steps"),
+    "certified": Meaning(("trajectory",), np.dtype(np.bool_), "", "whether a certificate ended the integration"),
 }
-LEARNING_TIMES = "learning_times"  # an event, not a function of time: the engines find it themselves
-NAMES = (*OBSERVABLES, LEARNING_TIMES)
-
-
-def derive(field: Observable, records: Array, context: Context, rows: slice | NDArray[np.intp], out: Array) -> None:
-    """Derive an observable of the trajectories ``rows``, whose raw records these are, into the array of all."""
-    record_bytes = field.working(context.network) * records.itemsize
-    for own, moments in blocks(len(records), len(context.elapsed), record_bytes):
-        place = _within(rows, own)
-        part = replace(context, origin=context.origin[place])
-        for times in moments:
-            out[place, times] = field.derive(records[own, times], part, times)
-
-
-def derived_bytes(fields: Iterable[Observable], problem: Problem) -> int:
-    """Bytes that are taken on the way where these observables are derived, one after another."""
-    return max(
-        (
-            block_bytes(problem.n, len(problem.times), field.working(problem.network) * problem.start.itemsize)
-            for field in fields
-        ),
-        default=0,
-    )
-
-
-def _within(rows: slice | NDArray[np.intp], part: slice) -> slice | NDArray[np.intp]:
-    """A part of some rows."""
-    return slice(rows.start + part.start, rows.start + part.stop) if isinstance(rows, slice) else rows[part]
 
 
 def raw_records(names: tuple[str, ...]) -> tuple[str, ...]:
     """What the engines must write for the observables ``names``."""
-    wanted = {OBSERVABLES[name].raw for name in names if name in OBSERVABLES}
+    wanted = {OBSERVABLES[name].raw for name in names}
     return tuple(name for name in RAW if name in wanted)
+
+
+def documented(item: Documented) -> Documented:
+    """Write the observables into a docstring: their names where it speaks of them, and before other attributes."""
+    if item.__doc__ is not None:
+        text = inspect.cleandoc(item.__doc__)
+        text = text.replace(_NAMES, ", ".join(f'"{name}"' for name in OBSERVABLES))
+        item.__doc__ = text.replace(_ATTRIBUTES, _ATTRIBUTES + "".join(row.entry for row in _ROWS))
+    return item
+
+
+_NAMES = "the names in `fastdln.observables.OBSERVABLES`"
+_ATTRIBUTES = "Attributes\n----------\n"

@@ -368,8 +368,8 @@ MUTANTS = (
     ),
     Mutant(
         "extension-learns-again", "gradient_flow.py",
-        "np.where(np.isnan(learned), joined(learned, new._learning_times), learned)",
-        "joined(learned, new._learning_times)", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
+        "np.where(np.isnan(before), joined(before, new._recorded[name]), before)",
+        "joined(before, new._recorded[name])", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
     ),
     Mutant(
         "tolerance-of-zero-layers", "arguments.py", "return np.where(usable, size, np.inf)", "return size",

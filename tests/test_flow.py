@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 
 import fastdln as dln
 from fastdln.theory.invariants import balance, imbalance, norm_bound
+from tests.support.observables import ALL, NUMBERS, TIMED
 
 WIDTHS = [
     (3, 2),
@@ -27,7 +28,6 @@ WIDTHS = [
 ENGINES = ("lanes", "dense")
 engines = pytest.mark.parametrize("engine", ENGINES)
 widths_ = pytest.mark.parametrize("widths", WIDTHS, ids=str)
-OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")
 TIMES = np.array([0.0, 0.3, 0.31, 1.0, 2.0])
 
 
@@ -112,9 +112,9 @@ def test_backwards(widths, engine):
 def test_float32(widths, engine):
     w0, loss = random_problem(widths)
     small = tuple(W.astype(np.float32) for W in w0)
-    sol = dln.flow(small, loss, (0.0, 2.0), TIMES, rtol=1e-5, record=OBSERVABLES, engine=engine)
+    sol = dln.flow(small, loss, (0.0, 2.0), TIMES, rtol=1e-5, record=TIMED, engine=engine)
     assert sol.success.all()
-    for name in OBSERVABLES[:-1]:
+    for name in NUMBERS:
         assert getattr(sol, name).dtype == np.float32
     assert all(W.dtype == np.float32 for W in (*sol.weights, *sol.final))
     assert_close(sol.weights, [W.astype(np.float32) for W in reference(w0, loss, (0.0, 2.0), TIMES)], atol=3e-4)
@@ -133,7 +133,7 @@ def test_mixed_precision_is_computed_in_the_higher_one():
 @pytest.mark.parametrize("widths", [(3, 2), (1, 1), (2, 1, 3), (4, 5, 3, 2), (2, 3, 2, 3, 2)], ids=str)
 def test_observables_are_those_of_the_recorded_weights(widths, kind, engine):
     w0, loss = random_problem(widths, kind)
-    sol = dln.flow(w0, loss, (0.0, 2.0), TIMES, record=OBSERVABLES, engine=engine)
+    sol = dln.flow(w0, loss, (0.0, 2.0), TIMES, record=TIMED, engine=engine)
     close = {"rtol": 1e-10, "atol": 1e-12}
     own = [loss[k] if loss.batch_shape else loss for k in range(len(sol))]
     for k, one in enumerate(own):
@@ -153,10 +153,10 @@ def test_observables_are_those_of_the_recorded_weights(widths, kind, engine):
 def test_what_is_not_recorded_is_none():
     w0, loss = random_problem((2, 2))
     sol = dln.flow(w0, loss, (0.0, 1.0), record=())
-    assert all(getattr(sol, name) is None for name in (*OBSERVABLES, "learning_times"))
-    for name in OBSERVABLES:
+    assert all(getattr(sol, name) is None for name in ALL)
+    for name in TIMED:
         only = dln.flow(w0, loss, (0.0, 1.0), TIMES[:3], record=(name,))
-        every = dln.flow(w0, loss, (0.0, 1.0), TIMES[:3], record=OBSERVABLES)
+        every = dln.flow(w0, loss, (0.0, 1.0), TIMES[:3], record=TIMED)
         x, y = getattr(only, name), getattr(every, name)
         assert np.array_equal(np.array(x), np.array(y)), name  # the same bits, whatever else is recorded
 
@@ -400,7 +400,7 @@ def test_the_loss_is_that_of_the_weights(widths, engine):
 @pytest.mark.parametrize("widths", [(3, 2), (2, 3, 2)], ids=str)
 def test_a_single_network_has_no_batch_axis(widths):
     w0, loss = random_problem(widths)
-    record = (*OBSERVABLES, "learning_times")
+    record = ALL
     batch = dln.flow(w0, loss, (0.0, 2.0), TIMES, record=record, history=True)
     single = dln.flow(tuple(W[1] for W in w0), loss, (0.0, 2.0), TIMES, record=record, history=True)
     for name in (*record, "final", "t_final", "success", "n_rhs", "n_accepted", "n_rejected"):

@@ -15,17 +15,9 @@ from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network
+from fastdln.observables import RAW
 
 LINE = 64  # bytes of a cache line
-
-# Numbers that each raw observable takes in a record; engines write these and no others.
-RAW: dict[str, Callable[[Network, Loss], int]] = {
-    "square_distance": lambda network, loss: 1,  # 2 (L - floor)
-    "square_gradient": lambda network, loss: 1,  # ||grad L||_F^2
-    "strengths": lambda network, loss: loss.n_modes,
-    "product": lambda network, loss: loss.shape[0] * loss.shape[1],
-    "weights": lambda network, loss: network.n_parameters,
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Problem:
     duration: float
     direction: float  # +1, or -1 for the flow backwards in time
     times: NDArray[np.float64]  # (n_t,) increasing
-    raw: tuple[str, ...]  # what a record holds, of RAW
+    raw: tuple[str, ...]  # what a record holds, of `fastdln.observables.RAW`
     learning: bool
     layer_sizes: tuple[int, ...]  # entries of the layers that are certified: of the wide ones where these are narrow
     threads: int = 1

@@ -1,24 +1,31 @@
-"""Trajectories as an `xarray.Dataset`."""
+"""Trajectories as arrays with names and meanings, and as an `xarray.Dataset`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from fastdln.field import TIME_UNITS
+from fastdln.observables import OBSERVABLES, OUTCOMES, Meaning
 from fastdln.resources import optional
 
 if TYPE_CHECKING:
     from fastdln.results.trajectories import Trajectories
 
-LONG_NAMES = {
-    "loss": "loss",
-    "grad_norm": "norm of the gradient",
-    "strengths": "strength of the mode",
-    "singular_values": "singular value of the product",
-    "imbalance": "largest norm of a balance matrix",
-    "drift": "largest change of a balance matrix",
-    "learning_times": "time at which the mode reaches half its singular value",
-}
+__all__ = ["arrays", "dataset"]
+
+_UNITS = {"time": TIME_UNITS}  # said in full, where no store of a scan says what time is meant
+
+
+def arrays(sol: Trajectories) -> dict[str, NDArray[Any]]:
+    """What became of the trajectories and what was recorded of them, by the names of `_meanings`."""
+    named = {name: getattr(sol, name) for name in OUTCOMES}
+    for name in sol.options.record:
+        values = getattr(sol, name)
+        layers = values if OBSERVABLES[name].by_layer else (values,)
+        named |= dict(zip(_of_observable(sol, name), layers, strict=True))
+    return named
 
 
 def dataset(sol: Trajectories, flags: dict[str, int]) -> Any:
@@ -27,30 +34,17 @@ def dataset(sol: Trajectories, flags: dict[str, int]) -> Any:
     ``flags`` are the names and values of the statuses.
     """
     xarray = optional("xarray", "scan")
+    meanings = dict(OUTCOMES)
+    for name in sol.options.record:
+        meanings |= _of_observable(sol, name)
     lead = () if sol.single else ("trajectory",)
-    variables: dict[str, Any] = {}
-    for name, inner in (
-        ("loss", ("time",)),
-        ("grad_norm", ("time",)),
-        ("strengths", ("time", "mode")),
-        ("singular_values", ("time", "mode")),
-        ("imbalance", ("time",)),
-        ("drift", ("time",)),
-        ("learning_times", ("mode",)),
-    ):
-        if (values := getattr(sol, name)) is not None:
-            variables[name] = ((*lead, *inner), values, {"long_name": LONG_NAMES[name]})
-    for prefix, weights, more in (("W", sol.weights, ("time",)), ("final_W", sol.final, ())):
-        for i, W in enumerate(weights or (), start=1):
-            variables[f"{prefix}{i}"] = ((*lead, *more, f"layer{i}", f"layer{i - 1}"), W)
-    meanings = {"flag_values": list(flags.values()), "flag_meanings": " ".join(flags)}
-    variables["status"] = (lead, sol.status, meanings)
-    variables["t_final"] = (lead, sol.t_final, {"long_name": "end of the trajectory", "units": TIME_UNITS})
-    variables["certified"] = (lead, sol.certified, {"long_name": "whether a certificate ended the trajectory"})
-    for name in ("n_rhs", "n_accepted", "n_rejected"):
-        variables[name] = (lead, getattr(sol, name))
-    if "learning_times" in variables:
-        variables["learning_times"][2]["units"] = TIME_UNITS
+    variables: dict[str, Any] = {
+        name: ((*lead, *meanings[name].dims[1:]), values, _attributes(meanings[name]))
+        for name, values in arrays(sol).items()
+    }
+    for i, W in enumerate(sol.final, start=1):
+        variables[f"final_W{i}"] = ((*lead, f"layer{i}", f"layer{i - 1}"), W)
+    variables["status"][2].update(flag_values=list(flags.values()), flag_meanings=" ".join(flags))
     coordinates = {"time": ("time", sol.t, {"long_name": TIME_UNITS})}
     attributes: dict[str, Any] = {
         "widths": list(sol.network.widths),
@@ -58,3 +52,12 @@ def dataset(sol: Trajectories, flags: dict[str, int]) -> Any:
         "rtol": sol.options.rtol,
     }
     return xarray.Dataset(variables, coordinates, attributes)
+
+
+def _of_observable(sol: Trajectories, name: str) -> dict[str, Meaning]:
+    return OBSERVABLES[name].meanings(sol.network, sol.final[0].dtype)
+
+
+def _attributes(meaning: Meaning) -> dict[str, str]:
+    units = {"units": _UNITS.get(meaning.units, meaning.units)} if meaning.units else {}
+    return {"long_name": meaning.long_name, **units}

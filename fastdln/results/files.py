@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdln import arguments, observables
+from fastdln import arguments
 from fastdln.engines.base import Options
 from fastdln.integrate.methods import Method
 from fastdln.integrate.stabilized import STABILIZED
@@ -22,6 +22,7 @@ from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, check_layer_rates
+from fastdln.observables import OBSERVABLES
 from fastdln.results import archive
 from fastdln.results.trajectories import PER_TRAJECTORY, Trajectories
 from fastdln.theory.reduction.restricted import Restricted
@@ -43,8 +44,7 @@ def save(sol: Trajectories, path: str | PathLike[str]) -> None:
         "loss": {"floor": sol.loss_function.floor, "data_rank": sol.loss_function.data_rank},
     }
     optional = {f"loss/{name}": getattr(sol.loss_function, name) for name in _LOSS_ARRAYS}
-    optional |= {f"recorded/{name}": values for name, values in sol._recorded.items()}
-    optional["learning_times"] = sol._learning_times
+    optional |= {_place(name): values for name, values in sol._recorded.items()}
     optional["steps"] = None if sol._steps is None else np.concatenate([np.empty(0), *sol._steps])
     arrays = {"t": sol.t} | {name: getattr(sol, f"_{name}") for name in PER_TRAJECTORY}
     archive.write(path, header, arrays | {name: x for name, x in optional.items() if x is not None})
@@ -143,13 +143,10 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays) -> Trajectories:
 
     times = arguments.times(arrays.take("t", np.float64, *arrays.shape("t")), *span)
     recorded = {
-        name: arrays.take(f"recorded/{name}", dtype, n, len(times), *observable.shape(network, loss))
-        for name, observable in observables.OBSERVABLES.items()
+        name: arrays.take(_place(name), row.precision(dtype), n, *row.shape(network, loss, len(times)))
+        for name, row in OBSERVABLES.items()
         if name in options.record
     }
-    learned = None
-    if observables.LEARNING_TIMES in options.record:
-        learned = arrays.take("learning_times", np.float64, n, loss.n_modes)
     status = arrays.take_numbers("status", np.int8, n, least=0)
     if (status > max(Status)).any():
         raise ValueError(f"the array 'status' holds {status.max()}, which no status has")
@@ -164,7 +161,6 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays) -> Trajectories:
         enlargements = arrays.take_numbers("enlargements", np.int64, n, least=0)
     sol = Trajectories(
         network=network, loss_function=loss, options=options, span=span, t=times, single=single, _recorded=recorded,
-        _learning_times=learned,
         _final=arrays.take("final", dtype, n, network.n_parameters),
         _t_final=arrays.take("t_final", np.float64, n),
         _status=status, _counts=counts,
@@ -176,6 +172,11 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays) -> Trajectories:
     )  # fmt: skip
     arrays.refuse_others()
     return sol
+
+
+def _place(name: str) -> str:
+    """The name in a file of what was recorded of an observable."""
+    return f"recorded/{name}" if OBSERVABLES[name].timed else name
 
 
 def _steps(arrays: _Arrays, accepted: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,13 +15,40 @@ from fastdln.engines.base import Options
 from fastdln.integrate.status import ADVICE, Status
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
+from fastdln.observables import OBSERVABLES, documented
 from fastdln.results.dataset import dataset
+
+Value = TypeVar("Value")
 
 
 class FlowError(RuntimeError):
     """Some trajectories failed; the message counts them by kind, names the first and says what to change."""
 
 
+class Recorded(property, Generic[Value]):
+    """The attribute of `Trajectories` that is the observable of its name; None where that was not recorded."""
+
+    def __init__(self) -> None:
+        super().__init__(self._read)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self.__doc__ = OBSERVABLES[name].doc
+
+    def _read(self, sol: Trajectories) -> Any:
+        values = sol._each(sol._recorded.get(self._name))
+        return sol.network.unpack(values) if values is not None and OBSERVABLES[self._name].by_layer else values
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, sol: None, owner: type, /) -> Self: ...
+        @overload
+        def __get__(self, sol: Any, owner: type | None = None, /) -> Value: ...
+        def __get__(self, sol: Any, owner: Any = None, /) -> Any: ...
+
+
+@documented
 @dataclass(frozen=True, eq=False, repr=False)
 class Trajectories:
     """The trajectories of a flow.
@@ -43,15 +70,6 @@ class Trajectories:
         Times of the records.
     single : bool
         Whether this is one network without a trajectory axis.
-    loss, grad_norm, imbalance, drift : ndarray, shape (n, n_t), or None
-        Loss; ||grad L||_F; max_i ||C_i||_2; max_i ||C_i(t) - exp(-2 mu (t - t_0)) C_i(t_0)||_F with the layers' rates
-        divided into C_i.
-    strengths, singular_values : ndarray, shape (n, n_t, r), or None
-        u_j' W v_j for the modes of the target; singular values of the product W.
-    learning_times : ndarray, shape (n, r), or None
-        First time with strength_j >= sigma_j/2; NaN where there is none or sigma_j is rounding.
-    weights : tuple of ndarrays, shape (n, n_t, d_i, d_{i-1}), or None
-        The weights at the times ``t``.
     start, final : tuple of ndarrays, shape (n, d_i, d_{i-1})
         The weights at the start of the span, and at ``t_final``.
     t_final : ndarray, shape (n,)
@@ -86,7 +104,6 @@ class Trajectories:
     t: NDArray[np.float64]
     single: bool
     _recorded: dict[str, NDArray[Any]]
-    _learning_times: NDArray[np.float64] | None
     _final: NDArray[Any]
     _t_final: NDArray[np.float64]
     _status: NDArray[np.int8]
@@ -103,49 +120,14 @@ class Trajectories:
         """Values of the trajectories, without their axis for a single network."""
         return values[0] if self.single and values is not None else values
 
-    def _observable(self, name: str) -> Any:
-        return self._each(self._recorded.get(name))
-
-    @property
-    def loss(self) -> Any:
-        """Loss, shape (n, n_t)."""
-        return self._observable("loss")
-
-    @property
-    def grad_norm(self) -> Any:
-        """Norm of the gradient over all layers, shape (n, n_t)."""
-        return self._observable("grad_norm")
-
-    @property
-    def strengths(self) -> Any:
-        """Strengths of the modes, shape (n, n_t, r)."""
-        return self._observable("strengths")
-
-    @property
-    def singular_values(self) -> Any:
-        """Singular values of the product, shape (n, n_t, r)."""
-        return self._observable("singular_values")
-
-    @property
-    def imbalance(self) -> Any:
-        """Largest spectral norm of a balance matrix, shape (n, n_t)."""
-        return self._observable("imbalance")
-
-    @property
-    def drift(self) -> Any:
-        """Largest change of a conserved balance matrix, shape (n, n_t)."""
-        return self._observable("drift")
-
-    @property
-    def weights(self) -> Weights | None:
-        """Weights at the times ``t``, each of shape (n, n_t, d_i, d_{i-1})."""
-        flat = self._observable("weights")
-        return None if flat is None else self.network.unpack(flat)
-
-    @property
-    def learning_times(self) -> Any:
-        """First time at which each mode has half its singular value, shape (n, r)."""
-        return self._each(self._learning_times)
+    loss = Recorded[Any]()
+    grad_norm = Recorded[Any]()
+    strengths = Recorded[Any]()
+    singular_values = Recorded[Any]()
+    imbalance = Recorded[Any]()
+    drift = Recorded[Any]()
+    learning_times = Recorded[Any]()
+    weights = Recorded[Weights | None]()
 
     @property
     def final(self) -> Weights:
@@ -273,7 +255,6 @@ class Trajectories:
             self,
             loss_function=targets[index if single else rows] if targets.batch_shape else targets,
             _recorded={name: values[rows] for name, values in self._recorded.items()},
-            _learning_times=None if self._learning_times is None else self._learning_times[rows],
             _steps=None if self._steps is None else tuple(self._steps[k] for k in rows),
             single=single,
             **{f"_{name}": getattr(self, f"_{name}")[rows] for name in PER_TRAJECTORY},

@@ -14,22 +14,12 @@ from numpy.typing import NDArray
 
 from fastdln.losses import Loss
 from fastdln.network import Network
-from fastdln.observables import OBSERVABLES
+from fastdln.observables import OBSERVABLES, Meaning
 from fastdln.results.trajectories import Trajectories
 from fastdln.theory import itinerary, tangent
 from fastdln.theory.itinerary.result import KINDS
 
-__all__ = ["DERIVED", "FLAGS", "Row", "arrays", "extra_bytes", "most_plateaus", "recorded"]
-
-
-class Row(NamedTuple):
-    """An array of the store: what `fastdln.scan.layout` makes a variable of."""
-
-    dims: tuple[str, ...]
-    """The dimensions after those of the grid."""
-    dtype: np.dtype[Any]
-    units: str
-    long_name: str
+__all__ = ["DERIVED", "FLAGS", "arrays", "extra_bytes", "most_plateaus", "recorded"]
 
 
 Arrays = dict[str, NDArray[Any]]
@@ -38,7 +28,7 @@ Arrays = dict[str, NDArray[Any]]
 class Derived(NamedTuple):
     """An observable that is derived."""
 
-    rows: dict[str, Row]
+    meanings: dict[str, Meaning]
     """The arrays that it adds to the store."""
     needs: Callable[[Loss], tuple[str, ...]]
     """The observables of `fastdln.flow` that it follows from."""
@@ -102,8 +92,8 @@ def extra_bytes(names: Sequence[str], loss: Loss, network: Network, n_times: int
     int
         Bytes.
     """
-    extra = (OBSERVABLES[name] for name in recorded(names, loss) if name in OBSERVABLES and name not in names)
-    return sum(8 * n_times * prod(observable.shape(network, loss)) for observable in extra)
+    extra = (OBSERVABLES[name] for name in recorded(names, loss) if name not in names)
+    return sum(8 * prod(row.shape(network, loss, n_times)) for row in extra)
 
 
 def most_plateaus(n_modes: int) -> int:
@@ -153,35 +143,36 @@ def _tangent_alignment(sol: Trajectories) -> Arrays:
 
 _FLOAT = np.dtype(np.float64)
 _TIMED = ("trajectory", "time")
+_MODES = ("trajectory", "mode")
 _PLATEAU = ("trajectory", "plateau")
 
 DERIVED = {
     "itinerary": Derived(
         {
-            "n_plateaus": Row(("trajectory",), np.dtype(np.int16), "1", "number of plateaus; the first are kept"),
-            "plateau_value": Row(_PLATEAU, _FLOAT, "1", "critical value of the loss"),
-            "plateau_learned": Row(
+            "n_plateaus": Meaning(("trajectory",), np.dtype(np.int16), "1", "number of plateaus; the first are kept"),
+            "plateau_value": Meaning(_PLATEAU, _FLOAT, "1", "critical value of the loss"),
+            "plateau_learned": Meaning(
                 (*_PLATEAU, "mode"), np.dtype(np.int16), "1",
                 "whether the mode is learned; the number of learned modes among those of equal singular value",
             ),
-            "plateau_kind": Row(_PLATEAU, np.dtype(np.int8), "", "kind of the critical points nearby"),
-            "plateau_entry": Row(_PLATEAU, _FLOAT, "time", "time of entry"),
-            "plateau_exit": Row(_PLATEAU, _FLOAT, "time", "time of exit, infinite where it was not left"),
-            "plateau_distance": Row(_PLATEAU, _FLOAT, "1", "least distance of the product from the critical one"),
-            "plateau_grad_norm": Row(_PLATEAU, _FLOAT, "1", "least norm of the gradient"),
-            "learning_order": Row(("trajectory", "mode"), np.dtype(np.int16), "1", "modes as they were learned; -1"),
-            "sequential": Row(("trajectory",), np.dtype(np.int8), "", "modes were learned, and never two at once"),
+            "plateau_kind": Meaning(_PLATEAU, np.dtype(np.int8), "", "kind of the critical points nearby"),
+            "plateau_entry": Meaning(_PLATEAU, _FLOAT, "time", "time of entry"),
+            "plateau_exit": Meaning(_PLATEAU, _FLOAT, "time", "time of exit, infinite where it was not left"),
+            "plateau_distance": Meaning(_PLATEAU, _FLOAT, "1", "least distance of the product from the critical one"),
+            "plateau_grad_norm": Meaning(_PLATEAU, _FLOAT, "1", "least norm of the gradient"),
+            "learning_order": Meaning(_MODES, np.dtype(np.int16), "1", "modes as they were learned; -1"),
+            "sequential": Meaning(("trajectory",), np.dtype(np.int8), "", "modes were learned, and never two at once"),
         },
         itinerary.records,
         _itinerary,
     ),
     "tangent_drift": Derived(
-        {"tangent_drift": Row(_TIMED, _FLOAT, "1", "relative change of the tangent operator")},
+        {"tangent_drift": Meaning(_TIMED, _FLOAT, "1", "relative change of the tangent operator")},
         lambda loss: ("weights",),
         lambda sol: {"tangent_drift": tangent.drift(sol)},
     ),
     "tangent_alignment": Derived(
-        {"tangent_alignment": Row(_TIMED, _FLOAT, "1", "alignment of the tangent operator with the residual")},
+        {"tangent_alignment": Meaning(_TIMED, _FLOAT, "1", "alignment of the tangent operator with the residual")},
         lambda loss: ("weights",),
         _tangent_alignment,
     ),

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.network import Network
-from fastdln.scan.derived import DERIVED, Row, most_plateaus
+from fastdln.observables import OBSERVABLES, OUTCOMES, Meaning
+from fastdln.scan.derived import DERIVED, most_plateaus
 from fastdln.scan.plan import Plan
 from fastdln.scan.spec import SpecError
 
@@ -26,25 +27,6 @@ _MAX_CHUNK = 2**14
 _MOST_BYTES = 2**31 - 2**16  # in a chunk of an array: what its compressor takes
 
 _FLOAT = np.dtype(np.float64)
-_TIMED = ("trajectory", "time")
-
-_ALWAYS = {
-    "status": Row(("trajectory",), np.dtype(np.int8), "", "outcome of the integration"),
-    "t_final": Row(("trajectory",), _FLOAT, "time", "time reached"),
-    "n_rhs": Row(("trajectory",), np.dtype(np.int64), "1", "evaluations of the right-hand side"),
-    "n_accepted": Row(("trajectory",), np.dtype(np.int64), "1", "accepted steps"),
-    "n_rejected": Row(("trajectory",), np.dtype(np.int64), "1", "rejected steps"),
-}
-_CERTIFIED = Row(("trajectory",), np.dtype(np.int8), "", "whether a certificate ended the integration")
-_OBSERVABLES = {
-    "loss": Row(_TIMED, _FLOAT, "1", "loss"),
-    "grad_norm": Row(_TIMED, _FLOAT, "1", "Frobenius norm of the gradient of the loss"),
-    "strengths": Row((*_TIMED, "mode"), _FLOAT, "1", "strength u_j' W v_j of each mode of the target"),
-    "singular_values": Row((*_TIMED, "mode"), _FLOAT, "1", "singular values of the product"),
-    "imbalance": Row(_TIMED, _FLOAT, "1", "largest spectral norm of the balance matrices"),
-    "drift": Row(_TIMED, _FLOAT, "1", "largest change of a balance matrix, Frobenius norm"),
-    "learning_times": Row(("trajectory", "mode"), _FLOAT, "time", "first time a strength reaches sigma/2"),
-}
 
 
 class Variable(NamedTuple):
@@ -156,22 +138,17 @@ class Layout:
             "time": record.times.count,
             "mode": self.n_modes,
             "plateau": most_plateaus(self.n_modes),
+            **{f"layer{i}": width for i, width in enumerate(_widths(self.plan)[0])},
         }
-        table = dict(_ALWAYS)
-        if self.plan.document.tables["flow"]["certify"] is not False:  # true, or an axis
-            table["certified"] = _CERTIFIED
+        table = dict(OUTCOMES)
+        if self.plan.document.tables["flow"]["certify"] is False:  # not true, and no axis
+            del table["certified"]
         for name in record.observables:
-            if name in DERIVED:
-                table |= DERIVED[name].rows
-            elif name != "weights":
-                table[name] = _OBSERVABLES[name]
-        variables = [
-            Variable(name, dims, tuple(sizes[dim] for dim in dims), dtype, units, long_name)
+            table |= self._meanings(name)
+        return tuple(
+            Variable(name, dims, tuple(sizes[dim] for dim in dims), _stored(dtype), units, long_name)
             for name, (dims, dtype, units, long_name) in table.items()
-        ]
-        if "weights" in record.observables:
-            variables += self._weights(sizes["trajectory"], sizes["time"])
-        return tuple(variables)
+        )
 
     @cached_property
     def n_modes(self) -> int:
@@ -243,25 +220,22 @@ class Layout:
         first = block * self.chunk
         return Unit(index, cell, block, first, min(self.chunk, self.plan.document.trajectories - first))
 
-    def _weights(self, trajectories: int, times: int) -> list[Variable]:
-        widths = _widths(self.plan)
-        if len(widths) > 1:
+    def _meanings(self, name: str) -> dict[str, Meaning]:
+        """The arrays of an observable."""
+        if name in DERIVED:
+            return DERIVED[name].meanings
+        row, widths = OBSERVABLES[name], _widths(self.plan)
+        if row.by_layer and len(widths) > 1:
             raise SpecError(
-                'record.observables: "weights" can be recorded only where the widths do not vary, but '
+                f'record.observables: "{name}" can be recorded only where the widths do not vary, but '
                 "network.widths is an axis"
             )
-        network = Network(widths[0])
-        return [
-            Variable(
-                f"W{i}",
-                (*_TIMED, f"layer{i}", f"layer{i - 1}"),
-                (trajectories, times, *shape),
-                _FLOAT,
-                "1",
-                f"weights of layer {i}",
-            )
-            for i, shape in enumerate(network.shapes, start=1)
-        ]
+        return row.meanings(Network(widths[0]), _FLOAT)
+
+
+def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A dtype that has room for `NOT_RUN`."""
+    return np.dtype(np.int8) if dtype.kind == "b" else dtype
 
 
 def _holds_weights(plan: Plan) -> bool:

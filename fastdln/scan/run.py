@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fastdln.integrate.status import Status
+from fastdln.results import dataset
 from fastdln.results.trajectories import Trajectories
 from fastdln.scan.creation import create
 from fastdln.scan.derived import arrays
@@ -256,6 +257,5 @@ def results(sol: Trajectories, layout: Layout) -> dict[str, NDArray[Any]]:
     dict of str to ndarray, shape (size, ...)
         The results.
     """
-    named = {f"W{i}": W for i, W in enumerate(sol.weights or (), start=1)}
-    named |= arrays(layout.plan.document.record.observables, sol)
-    return {v.name: named[v.name] if v.name in named else getattr(sol, v.name) for v in layout.variables}
+    named = dataset.arrays(sol) | arrays(layout.plan.document.record.observables, sol)
+    return {v.name: named[v.name] for v in layout.variables}

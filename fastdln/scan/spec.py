@@ -103,6 +103,8 @@ from msgspec import Meta, Struct
 
 from fastdln.engines.choose import NAMES
 from fastdln.integrate.methods import METHODS
+from fastdln.observables import OBSERVABLES
+from fastdln.scan.derived import DERIVED
 
 __all__ = ["TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
 
@@ -112,6 +114,7 @@ Count = Annotated[int, Meta(ge=1, le=2**53)]  # kernels count in float64
 Seed = Annotated[int, Meta(ge=0)]
 Numbers = Annotated[tuple[float, ...], Meta(min_length=1)]
 
+_OBSERVABLES = (*OBSERVABLES, *DERIVED)
 
 MOST_WIDTHS = 1024
 """Of a network: the code that is compiled for it grows with its depth."""
@@ -243,26 +246,11 @@ class Times(Strict, frozen=True):
     first: Nonnegative | None = None
 
 
-Observable = Literal[
-    "loss",
-    "grad_norm",
-    "strengths",
-    "singular_values",
-    "imbalance",
-    "drift",
-    "learning_times",
-    "weights",
-    "itinerary",
-    "tangent_drift",
-    "tangent_alignment",
-]
-
-
 class Record(Strict, frozen=True):
     """``[record]``."""
 
     times: Times
-    observables: tuple[Observable, ...] = ("loss", "learning_times")
+    observables: tuple[Literal[_OBSERVABLES], ...] = ("loss", "learning_times")  # type: ignore[valid-type]
 
 
 class Zip(Strict, frozen=True):

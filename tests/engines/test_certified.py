@@ -15,10 +15,9 @@ from fastdln.kernels.machine.lanes import LANES_VARIABLE
 from fastdln.network import Network
 from fastdln.scan import scan
 from fastdln.theory.rates import remaining_path
+from tests.support.observables import ALL, NUMBERS
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense"])
-OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")
-RECORD = (*OBSERVABLES, "learning_times")
 
 
 def tolerance(sol, weights=None):
@@ -214,13 +213,13 @@ def test_records_hold_the_state_and_learning_times_are_those_of_the_plain_flow(e
     w0 = dln.inits.gaussian(dln.Network((4, 5, 3, 3)), 0.5, size=12, rng=0)
     times = np.concatenate([[0.0], np.linspace(0.5, 300.0, 40)])
     plain, sol = (
-        dln.flow(w0, loss, (0.0, 300.0), times, record=RECORD, engine=engine, certify=certify)
+        dln.flow(w0, loss, (0.0, 300.0), times, record=ALL, engine=engine, certify=certify)
         for certify in (False, True)
     )
     assert sol.certified.sum() >= 10
     assert not plain.certified.any()
     assert_array_equal(sol.learning_times, plain.learning_times)
-    for name in OBSERVABLES[:-1]:
+    for name in NUMBERS:
         assert_array_equal(getattr(sol, name)[:, 0], getattr(plain, name)[:, 0])
         assert_allclose(getattr(sol, name), getattr(plain, name), atol=1e-4)
     delta = tolerance(sol)[:, None]
@@ -238,7 +237,7 @@ def test_records_hold_the_state_and_learning_times_are_those_of_the_plain_flow(e
 
 def contents(sol, rows=...):
     """Every number of a flow, of some of its trajectories."""
-    numbers = [getattr(sol, name) for name in (*RECORD, "final", "t_final", "status", "certified", "n_rhs")]
+    numbers = [getattr(sol, name) for name in (*ALL, "final", "t_final", "status", "certified", "n_rhs")]
     arrays = [a for x in numbers for a in (x if isinstance(x, tuple) else (x,))]
     return [np.asarray(a, np.float64)[rows].tobytes() for a in arrays]
 
@@ -253,7 +252,7 @@ def mixed_problem(dtype=np.float64, n=19):
 
 
 def run(w0, loss, **options):
-    settings = {"rtol": 1e-5, "record": RECORD, "threads": 1, "certify": True} | options
+    settings = {"rtol": 1e-5, "record": ALL, "threads": 1, "certify": True} | options
     return dln.flow(w0, loss, (0.0, 60.0), [0.0, 5.0, 40.0, 60.0], **settings)
 
 
@@ -335,7 +334,7 @@ def test_modes_below_the_tolerance_are_waited_for_where_learning_times_are_recor
 def test_a_start_at_a_minimum_takes_no_step(engine):
     loss = dln.Quadratic(np.diag([2.0, 0.5]))
     w0 = (np.diag([1.0, 0.5]), np.diag([2.0, 1.0]))
-    sol = dln.flow(w0, loss, (5.0, 1e7), [5.0, 6.0, 1e7], record=RECORD, certify=True, engine=engine)
+    sol = dln.flow(w0, loss, (5.0, 1e7), [5.0, 6.0, 1e7], record=ALL, certify=True, engine=engine)
     assert sol.certified
     assert sol.n_accepted == 0
     assert sol.t_final == 1e7
@@ -352,7 +351,7 @@ def test_extended_trajectories_stay_certified(engine):
     held = sol.certified
     assert long.certified[held].all()
     assert_array_equal(long.n_accepted[held], sol.n_accepted[held])
-    for name in OBSERVABLES[:4]:
+    for name in ("loss", "grad_norm", "strengths", "singular_values"):
         for k in (-1, -2):
             assert_array_equal(getattr(long, name)[held, k], getattr(sol, name)[held, -1])
     for before, after in zip(sol.final, long.final, strict=True):
@@ -392,7 +391,7 @@ def test_reduced_networks(widths):
     net = dln.Network(widths)
     loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(widths[-1], widths[0]), rng=0)
     w0 = dln.inits.balanced(net, 0.5, size=6, rng=0) if len(widths) > 3 else dln.inits.gaussian(net, 0.5, size=6, rng=0)
-    sol = dln.flow(w0, loss, (0.0, 200.0), [1.0, 150.0, 200.0], record=RECORD, certify=True, engine="reduced")
+    sol = dln.flow(w0, loss, (0.0, 200.0), [1.0, 150.0, 200.0], record=ALL, certify=True, engine="reduced")
     # of balanced starts as wide as the target some have a product of the wrong sign, and end at saddles
     assert sol.certified.sum() >= 3
     assert_array_equal(sol.certified, sol.loss[:, -1] < 1e-9)

@@ -21,12 +21,11 @@ from fastdln import resources
 from fastdln.kernels.machine import compile as compiler
 from fastdln.kernels.machine.compile import cache_folder
 from fastdln.threads import run_in_threads
+from tests.support.observables import ALL, NUMBERS
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense"])
 NET = dln.Network((2, 3, 2))
 LOSS = dln.Quadratic(np.diag([2.0, 1.0]))
-OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")
-RECORD = (*OBSERVABLES, "learning_times")
 NOT_OK = (dln.Status.NONFINITE, dln.Status.STEP_TOO_SMALL)
 
 
@@ -57,7 +56,7 @@ def contents(sol, rows):
     ],
 )
 def test_a_bad_start_fails_alone(bad, expected, method, dtype, engine):
-    options = {"record": RECORD, "rtol": 1e-5, "max_steps": 600, "engine": engine, "method": method}
+    options = {"record": ALL, "rtol": 1e-5, "max_steps": 600, "engine": engine, "method": method}
     w0 = starts(dtype=dtype)
     usual = dln.flow(w0, LOSS, (0.0, 5.0), [0.0, 1.0, 5.0], **options)
     with np.errstate(over="ignore"):
@@ -68,7 +67,7 @@ def test_a_bad_start_fails_alone(bad, expected, method, dtype, engine):
     if np.isfinite(w0[0][2]).all():
         assert all(np.isfinite(W[2]).all() for W in sol.final)
     late = sol.t > sol.t_final[2]
-    assert all(np.isnan(getattr(sol, name)[2, late]).all() for name in OBSERVABLES[:-1])
+    assert all(np.isnan(getattr(sol, name)[2, late]).all() for name in NUMBERS)
     assert all(np.isnan(W[2, late]).all() for W in sol.weights)
     others = np.arange(6) != 2
     assert sol.success.tolist() == others.tolist()
@@ -96,7 +95,7 @@ def test_a_backward_flow_that_blows_up_ends_there(method, engine):
     layer = np.array([[[s]], [[0.5]]])  # the second one goes backwards to the saddle
     times = [-0.1, -0.29, -0.3, -1.0]
     sol = dln.flow(
-        (layer, layer), dln.Quadratic([[sigma]]), (0.0, -1.0), times, method=method, record=RECORD, engine=engine
+        (layer, layer), dln.Quadratic([[sigma]]), (0.0, -1.0), times, method=method, record=ALL, engine=engine
     )  # fmt: skip
     assert sol.status.tolist() == [sol.status[0], dln.Status.FINISHED]
     assert sol.status[0] in NOT_OK
@@ -409,5 +408,5 @@ def test_no_place_for_a_cache_is_said_once(monkeypatch, caplog):
 
 
 def test_a_call_prints_nothing(capfd):
-    dln.flow(starts(), LOSS, (0.0, 1.0), record=RECORD)
+    dln.flow(starts(), LOSS, (0.0, 1.0), record=ALL)
     assert capfd.readouterr() == ("", "")

@@ -11,17 +11,16 @@ import fastdln as dln
 from fastdln.engines.lockstep import batch, recipe
 from fastdln.kernels.lockstep import straight
 from fastdln.kernels.machine.lanes import LANES_VARIABLE, lane_count
+from tests.support.observables import ALL
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
-OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")
-RECORD = (*OBSERVABLES, "learning_times")
 TIMES = [0.0, 0.7, 3.0]
 STOP = dln.Stop(grad_norm=0.1)
 
 
 def contents(sol, rows=...):
     """Every number of a flow, of some of its trajectories."""
-    numbers = [getattr(sol, name) for name in (*RECORD, "final", "t_final", "status", "n_rhs", "n_accepted")]
+    numbers = [getattr(sol, name) for name in (*ALL, "final", "t_final", "status", "n_rhs", "n_accepted")]
     arrays = [a for x in numbers for a in (x if isinstance(x, tuple) else (x,))]
     return [np.asarray(a, np.float64)[rows].tobytes() for a in arrays]
 
@@ -39,7 +38,7 @@ def problem(widths=(3, 5, 2, 4), kind="quadratic", n=11, dtype=np.float64):
 
 
 def run(w0, loss, **options):
-    options = {"rtol": 1e-5, "record": RECORD, "threads": 1} | options
+    options = {"rtol": 1e-5, "record": ALL, "threads": 1} | options
     return dln.flow(w0, loss, (0.0, 3.0), TIMES, **options)
 
 

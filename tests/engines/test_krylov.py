@@ -22,8 +22,9 @@ from fastdln.integrate.tableaus import DOP853
 from fastdln.theory.reduction import defect, reduce
 from fastdln.theory.reduction.krylov import Krylov, widths_by_level
 from fastdln.theory.reduction.products import images
-from tests.engines.test_invariance import RECORD, contents, part
-from tests.engines.test_reduced_flow import OBSERVABLES, assert_alike
+from tests.engines.test_invariance import contents, part
+from tests.engines.test_reduced_flow import assert_alike
+from tests.support.observables import ALL, NUMBERS
 from tests.support.problems import posed
 
 TIMES = np.array([0.0, 0.1, 0.5, 3.0])
@@ -286,7 +287,7 @@ def case(name):
 def test_flows_are_those_of_the_wide_network(name):
     W, loss, end, options = case(name)
     times = np.array([0.0, 0.1, 1.0]) * end
-    options = {"record": RECORD, "method": "dop853", "rtol": 1e-9} | options
+    options = {"record": ALL, "method": "dop853", "rtol": 1e-9} | options
     sol = dln.flow(W, loss, (0.0, end), times, engine="reduced", **options)
     narrow = np.array(sol.integrated_widths)
     assert (narrow[:, 1:-1] < np.array(sol.network.widths[1:-1]) / 2).all()
@@ -366,7 +367,7 @@ def level_by_level(monkeypatch, last):
     monkeypatch.setattr(trajectory, "last_level", lambda *_: last)
     times = np.linspace(0.0, 40.0, 20)
     return lambda **options: dln.flow(
-        gaussian((1, 90, 90, 1), 0.05), quadratic((1, 90, 90, 1)), (0.0, 40.0), times, record=RECORD, **options
+        gaussian((1, 90, 90, 1), 0.05), quadratic((1, 90, 90, 1)), (0.0, 40.0), times, record=ALL, **options
     )
 
 
@@ -379,7 +380,7 @@ def test_it_goes_back_to_a_checkpoint_and_keeps_what_was_good(last, width, told,
     assert max(back) > 0
     assert sol.enlargements == len(back) - (last == 8)
     assert sol.integrated_widths[1] == (width or engine.first_level(3) + len(back))
-    for name in (*OBSERVABLES, "learning_times"):
+    for name in (*NUMBERS, "learning_times"):
         assert_allclose(getattr(sol, name), getattr(direct, name), atol=1e-5, err_msg=name)
     for a, b in zip((*sol.weights, *sol.final), (*direct.weights, *direct.final), strict=True):
         assert_allclose(a, b, atol=1e-6)
@@ -546,7 +547,7 @@ def test_bad_starts_and_blow_ups_fail_as_with_the_direct_engine():
     W, loss = gaussian((2, 60, 60, 2), n=5), quadratic((2, 60, 60, 2))
     W[0][1, 0, 0], W[1][2, 3, 4] = np.nan, 1e200
     W[1][3] *= 1e3
-    options = {"record": RECORD, "rtol": 1e-5, "max_steps": 300}
+    options = {"record": ALL, "rtol": 1e-5, "max_steps": 300}
     sol, direct = (dln.flow(W, loss, (0.0, 1.0), TIMES[:3], engine=e, **options) for e in ("reduced", "dense"))
     assert np.array_equal(sol.status, direct.status)
     assert sol.success.tolist() == [True, False, False, False, True]
@@ -566,15 +567,15 @@ def test_zero_layers_and_low_rank_are_reduced_exactly():
     W[1][1] = 0.0
     for V in W:
         V[2] = 0.0
-    sol = dln.flow(W, loss, (0.0, 3.0), rtol=1e-9, record=RECORD, engine="reduced")
+    sol = dln.flow(W, loss, (0.0, 3.0), rtol=1e-9, record=ALL, engine="reduced")
     assert (sol.integrated_widths[:, 1:-1] <= 4).all()
     assert not sol.enlargements.any()
-    assert_alike(sol, dln.flow(W, loss, (0.0, 3.0), record=RECORD, **EXACT), atol=1e-6)
+    assert_alike(sol, dln.flow(W, loss, (0.0, 3.0), record=ALL, **EXACT), atol=1e-6)
 
 
 def test_going_on_and_files(tmp_path):
     W, loss = gaussian((2, 90, 90, 2), n=2), quadratic((2, 90, 90, 2))
-    options = {"record": RECORD, "rtol": 1e-9}
+    options = {"record": ALL, "rtol": 1e-9}
     half = dln.flow(W, loss, (0.0, 0.2), [0.1, 0.2], engine="reduced", **options)
     whole = dln.flow(W, loss, (0.0, 2.0), [0.1, 0.2, 1.0, 2.0], **(options | EXACT))
     longer = half.extend(2.0, [1.0, 2.0])
@@ -601,8 +602,8 @@ def test_certified_trajectories_are_integrated_as_they_are():
 def test_single_precision():
     W = tuple(V.astype(np.float32) for V in gaussian((2, 90, 90, 2)))
     loss = quadratic((2, 90, 90, 2))
-    sol = dln.flow(W, loss, (0.0, 2.0), TIMES[:3], rtol=1e-4, record=RECORD, engine="reduced")
-    direct = dln.flow(W, loss, (0.0, 2.0), TIMES[:3], rtol=1e-4, record=RECORD, engine="dense")
+    sol = dln.flow(W, loss, (0.0, 2.0), TIMES[:3], rtol=1e-4, record=ALL, engine="reduced")
+    direct = dln.flow(W, loss, (0.0, 2.0), TIMES[:3], rtol=1e-4, record=ALL, engine="dense")
     assert sol.loss.dtype == np.float32
     assert sol.integrated_widths[1] < 45
     assert_alike(sol, direct, atol=5e-3)
@@ -613,7 +614,7 @@ def test_single_precision():
 
 def test_order_subset_threads_and_batch_of_one():
     W, loss = gaussian((2, 60, 60, 2), n=4), dln.Quadratic(np.random.default_rng(0).standard_normal((4, 2, 2)))
-    options = {"record": RECORD, "rtol": 1e-5, "engine": "reduced"}
+    options = {"record": ALL, "rtol": 1e-5, "engine": "reduced"}
     run = lambda W, loss, **more: dln.flow(W, loss, (0.0, 2.0), [0.0, 0.5], **(options | more))  # noqa: E731
     sol = run(W, loss, threads=1)
     assert (sol.integrated_widths[:, 1] < 30).all()

@@ -15,6 +15,7 @@ from fastdln import arguments, gradient_flow
 from fastdln.engines import memory as room
 from fastdln.engines.base import Options
 from fastdln.engines.choose import ENGINES
+from tests.support.observables import NUMBERS, TIMED
 from tests.support.problems import posed
 
 MEGABYTE = 1 << 20
@@ -45,31 +46,30 @@ def estimate_and_peak(monkeypatch, widths, n, n_times, record, dtype=float, targ
         tracemalloc.stop()
 
 
-ALL = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights")
 SMALL, MIDDLE, WIDE = (4, 4, 4, 4), (12, 40, 16), (8, 500, 500, 8)
 
 
 @pytest.mark.parametrize(
     ("widths", "n", "n_times", "record", "options"),
     [
-        *((SMALL, 4000, 40, (name,), {"engine": "lanes"}) for name in ALL),
+        *((SMALL, 4000, 40, (name,), {"engine": "lanes"}) for name in TIMED),
         (SMALL, 4000, 40, ("learning_times",), {"engine": "lanes"}),
-        (SMALL, 4000, 10, ALL, {"engine": "lanes", "dtype": np.float32}),
+        (SMALL, 4000, 10, TIMED, {"engine": "lanes", "dtype": np.float32}),
         (SMALL, 4000, 2, ("loss", "strengths"), {"engine": "lanes", "targets": True}),
         (SMALL, 4000, 2, ("loss",), {"engine": "lanes", "history": True, "max_steps": 100, "step": 2e-4}),
         (SMALL, 4000, 10, ("loss",), {"engine": "lanes", "method": "auto", "threads": 2}),
         (SMALL, 4000, 10, ("loss",), {"engine": "lanes", "certify": True}),
         (SMALL, 30_000, 16, ("weights",), {"engine": "lanes"}),  # several chunks
-        *((MIDDLE, 400, 10, (name,), {"engine": "dense"}) for name in ALL),
-        (MIDDLE, 800, 10, ALL, {"engine": "dense", "dtype": np.float32}),
+        *((MIDDLE, 400, 10, (name,), {"engine": "dense"}) for name in TIMED),
+        (MIDDLE, 800, 10, TIMED, {"engine": "dense", "dtype": np.float32}),
         ((200, 300, 200), 6, 2, ("grad_norm",), {"engine": "dense"}),
         ((200, 300, 200), 2, 2, ("loss",), {"engine": "dense", "method": "rock", "threads": 2}),
-        *((WIDE, 3, 3, (name,), {"engine": "wide"}) for name in ALL if name != "imbalance"),
+        *((WIDE, 3, 3, (name,), {"engine": "wide"}) for name in TIMED if name != "imbalance"),
         ((2, 500, 500, 2), 1, 1, ("imbalance",), {"engine": "wide"}),
         (WIDE, 1, 1, ("loss",), {"engine": "wide"}),
         (WIDE, 4, 2, ("loss", "singular_values"), {"engine": "wide", "threads": 2, "dtype": np.float32}),
         ((600, 400, 400, 600), 1, 1, ("learning_times",), {"engine": "wide", "max_steps": 1}),
-        *(((3, 100, 5), 500, 10, (name,), {"engine": "reduced"}) for name in ALL if name != "imbalance"),
+        *(((3, 100, 5), 500, 10, (name,), {"engine": "reduced"}) for name in TIMED if name != "imbalance"),
         ((3, 40, 5), 200, 40, ("imbalance",), {"engine": "reduced"}),
         ((3, 100, 5), 3000, 1, ("loss",), {"engine": "reduced", "dtype": np.float32}),
         ((10, 100, 10), 600, 2, ("strengths",), {"engine": "reduced", "targets": True}),
@@ -109,8 +109,8 @@ def test_blocks_do_not_change_bits(monkeypatch, widths, n, options):
     found = []
     for n_bytes in (1, 1 << 13, 1 << 40):  # records one by one, some trajectories, or all
         monkeypatch.setattr(room, "BLOCK_BYTES", n_bytes)
-        sol = dln.flow(w0, loss, (0.0, 0.5), np.linspace(0.0, 0.5, 7), record=ALL, max_steps=30, **options)
-        found.append([*sol.weights, *sol.final, *(getattr(sol, name) for name in ALL[:-1])])
+        sol = dln.flow(w0, loss, (0.0, 0.5), np.linspace(0.0, 0.5, 7), record=TIMED, max_steps=30, **options)
+        found.append([*sol.weights, *sol.final, *(getattr(sol, name) for name in NUMBERS)])
     for other in found[1:]:
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(found[0], other, strict=True))
 

@@ -18,12 +18,12 @@ from fastdln.engines.reduced.worth import pays
 from fastdln.scan import scan
 from fastdln.scan.problem import Problem
 from fastdln.theory.reduction import reduce, widths
-from tests.engines.test_invariance import RECORD, contents, part
+from tests.engines.test_invariance import contents, part
+from tests.support.observables import ALL, NUMBERS
 from tests.support.scans import assert_same_bits, write_spec
 
-OBSERVABLES = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift")
 TIMES = np.array([0.0, 0.4, 1.0, 3.0])
-STRICT = {"method": "dop853", "rtol": 1e-11, "record": RECORD}
+STRICT = {"method": "dop853", "rtol": 1e-11, "record": ALL}
 
 
 def orthogonal(rng, n, d):
@@ -101,7 +101,7 @@ def problem(make, n=6, dtype=np.float64, seed=0):
 def assert_alike(sol, direct, atol):
     """Hold everything that two flows have recorded against each other."""
     assert np.array_equal(sol.status, direct.status)
-    for name in (*OBSERVABLES, "learning_times", "t_final"):
+    for name in (*NUMBERS, "learning_times", "t_final"):
         a, b = getattr(sol, name), getattr(direct, name)
         assert (a is None) == (b is None)
         if a is not None:
@@ -165,10 +165,10 @@ def test_backwards(make):
 @every
 def test_float32(make):
     w0, loss = problem(make, dtype=np.float32)
-    sol = dln.flow(w0, loss, (0.0, 3.0), TIMES, rtol=1e-5, record=RECORD, engine="reduced")
-    direct = dln.flow(w0, loss, (0.0, 3.0), TIMES, rtol=1e-5, record=RECORD, engine="lanes")
+    sol = dln.flow(w0, loss, (0.0, 3.0), TIMES, rtol=1e-5, record=ALL, engine="reduced")
+    direct = dln.flow(w0, loss, (0.0, 3.0), TIMES, rtol=1e-5, record=ALL, engine="lanes")
     assert sol.learning_times.dtype == np.float64
-    for name in OBSERVABLES:
+    for name in NUMBERS:
         assert getattr(sol, name).dtype == np.float32
         assert_allclose(getattr(sol, name), getattr(direct, name), atol=1e-3, err_msg=name)
     assert_allclose(sol.learning_times, direct.learning_times, atol=1e-3)
@@ -253,7 +253,7 @@ def test_going_on_does_not_widen(monkeypatch):
 @some
 def test_what_is_saved_comes_back_and_goes_on(make, tmp_path):
     w0, loss = problem(make)
-    sol = dln.flow(w0, loss, (0.0, 1.0), TIMES[:3], engine="reduced", record=RECORD)
+    sol = dln.flow(w0, loss, (0.0, 1.0), TIMES[:3], engine="reduced", record=ALL)
     sol.save(tmp_path / "sol.npz")
     again = dln.load(tmp_path / "sol.npz")
     assert contents(again) == contents(sol)
@@ -283,7 +283,7 @@ def test_a_single_network_and_no_records(make):
 def test_generic_deep_networks_are_integrated_as_they_are():
     w0 = dln.inits.gaussian(dln.Network((3, 6, 6, 3)), 0.8, size=5, rng=0)
     loss = dln.Quadratic(np.diag([3.0, 2.0, 1.0]))
-    sols = [dln.flow(w0, loss, (0.0, 3.0), TIMES, record=RECORD, engine=engine) for engine in ("reduced", "lanes")]
+    sols = [dln.flow(w0, loss, (0.0, 3.0), TIMES, record=ALL, engine=engine) for engine in ("reduced", "lanes")]
     assert contents(sols[0]) == contents(sols[1])
 
 
@@ -294,7 +294,7 @@ def test_generic_deep_networks_are_integrated_as_they_are():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200, 1e30])
 def test_bad_starts_fail_alone_and_as_with_the_direct_engine(bad, dtype):
     w0, loss = problem(mixed, n=9, dtype=dtype)
-    options = {"record": RECORD, "rtol": 1e-5, "max_steps": 400}
+    options = {"record": ALL, "rtol": 1e-5, "max_steps": 400}
     usual = dln.flow(w0, loss, (0.0, 3.0), TIMES, engine="reduced", **options)
     spoiled = tuple(W.copy() for W in w0)
     with np.errstate(over="ignore"):
@@ -317,8 +317,8 @@ def test_bad_starts_fail_alone_and_as_with_the_direct_engine(bad, dtype):
 def test_a_backward_flow_that_blows_up_ends_there():
     w0, loss = problem(two_layers)
     w0 = tuple(np.concatenate([6 * W[:1], 0.1 * W[1:]]) for W in w0)
-    sol = dln.flow(w0, loss, (0.0, -0.3), [-0.001, -0.3], record=RECORD, engine="reduced")
-    direct = dln.flow(w0, loss, (0.0, -0.3), [-0.001, -0.3], record=RECORD, engine="lanes")
+    sol = dln.flow(w0, loss, (0.0, -0.3), [-0.001, -0.3], record=ALL, engine="reduced")
+    direct = dln.flow(w0, loss, (0.0, -0.3), [-0.001, -0.3], record=ALL, engine="lanes")
     assert sol.success.tolist() == [False] + 5 * [True]
     assert sol.t_final[0] == pytest.approx(direct.t_final[0], rel=1e-3)
     assert all(np.isfinite(W).all() for W in sol.final)
@@ -360,7 +360,7 @@ def test_progress_counts_all_groups_together():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_order_subset_and_batch_of_one(make, dtype):
     w0, loss = problem(make, n=9, dtype=dtype)
-    run = partial(dln.flow, span=(0.0, 2.0), t_eval=[0.0, 1.0], rtol=1e-5, record=RECORD, engine="reduced", threads=1)
+    run = partial(dln.flow, span=(0.0, 2.0), t_eval=[0.0, 1.0], rtol=1e-5, record=ALL, engine="reduced", threads=1)
     sol = run(w0, loss)
     for rows in (np.arange(9)[::-1], np.array([4, 7, 4]), np.arange(9) % 3 == 0):
         assert contents(run(*part(w0, loss, rows))) == contents(sol, rows)
@@ -371,7 +371,7 @@ def test_order_subset_and_batch_of_one(make, dtype):
 @some
 def test_threads_and_blocks(make, monkeypatch):
     w0, loss = problem(make, n=50)
-    run = partial(dln.flow, w0, loss, (0.0, 2.0), [0.0, 1.0], record=RECORD, engine="reduced")
+    run = partial(dln.flow, w0, loss, (0.0, 2.0), [0.0, 1.0], record=ALL, engine="reduced")
     whole = contents(run(threads=1))
     assert contents(run(threads=3)) == whole
     monkeypatch.setattr(batch, "CHUNK_BYTES", 1)
@@ -394,7 +394,7 @@ def test_any_network_in_any_order(d, kind, engine, seed):
     else:
         loss = dln.Quadratic(rng.standard_normal(((5,) if kind == "targets" else ()) + (d[-1], d[0])))
     order = np.array([3, 0, 4, 1, 2])
-    run = partial(dln.flow, span=(0.0, 2.0), t_eval=[0.0, 1.0], record=RECORD, engine=engine)
+    run = partial(dln.flow, span=(0.0, 2.0), t_eval=[0.0, 1.0], record=ALL, engine=engine)
     sol = run(w0, loss)
     assert contents(run(*part(w0, loss, order), threads=2)) == contents(sol, order)
     assert_alike(sol, run(w0, loss, engine="lanes"), atol=1e-3)

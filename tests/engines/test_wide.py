@@ -25,8 +25,9 @@ from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.tableaus import EXPLICIT, TSIT5
 from fastdln.theory import exact
 from fastdln.theory.rates import remaining_path
+from tests.support.observables import ALL, NUMBERS, TIMED
 from tests.support.problems import posed
-from tests.test_flow import OBSERVABLES, TIMES, assert_close, random_problem, reference
+from tests.test_flow import TIMES, assert_close, random_problem, reference
 
 # narrow input and output, equal or not; three large layers; a wide output, a wide input; a bottleneck
 WIDTHS = [
@@ -105,9 +106,9 @@ def test_backwards():
 def test_float32(widths):
     w0, loss = random_problem(widths)
     small = tuple(W.astype(np.float32) for W in w0)
-    sol = dln.flow(small, loss, (0.0, 2.0), TIMES, rtol=1e-5, record=OBSERVABLES, **WIDE)
+    sol = dln.flow(small, loss, (0.0, 2.0), TIMES, rtol=1e-5, record=TIMED, **WIDE)
     assert sol.success.all()
-    assert all(getattr(sol, name).dtype == np.float32 for name in OBSERVABLES[:-1])
+    assert all(getattr(sol, name).dtype == np.float32 for name in NUMBERS)
     assert all(W.dtype == np.float32 for W in (*sol.weights, *sol.final))
     assert_close(sol.weights, [W.astype(np.float32) for W in reference(w0, loss, (0.0, 2.0), TIMES)], atol=3e-4)
 
@@ -116,7 +117,7 @@ def test_float32(widths):
 @pytest.mark.parametrize("widths", [(2, 12, 11, 3), (2, 10, 9, 12), (15, 9, 13, 2)], ids=str)
 def test_observables_are_those_of_the_recorded_weights(widths, kind):
     w0, loss = random_problem(widths, kind)
-    sol = dln.flow(w0, loss, (0.0, 2.0), TIMES, record=OBSERVABLES, **WIDE)
+    sol = dln.flow(w0, loss, (0.0, 2.0), TIMES, record=TIMED, **WIDE)
     close = {"rtol": 1e-10, "atol": 1e-12}
     for k in range(len(sol)):
         own, weights = loss[k] if loss.batch_shape else loss, tuple(W[k] for W in sol.weights)
@@ -295,7 +296,7 @@ def test_first_passing(roots, sign, expected):
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_bad_start_fails_alone(layer, bad, expected):
     w0, loss = random_problem((2, 12, 11, 2))
-    options = {"record": OBSERVABLES, "max_steps": 200, **WIDE}
+    options = {"record": TIMED, "max_steps": 200, **WIDE}
     usual = dln.flow(w0, loss, (0.0, 1.0), [0.0, 1.0], **options)
     w0[layer][1, 0, 0] = bad
     sol = dln.flow(w0, loss, (0.0, 1.0), [0.0, 1.0], **options)
@@ -398,13 +399,13 @@ def test_records_hold_a_certified_state_and_learning_times_are_those_of_the_plai
     loss = dln.Quadratic.from_singular_values((4.0, 2.0), shape=(2, 3), rng=0)
     w0 = dln.inits.gaussian(dln.Network((3, 14, 13, 2)), 0.5, size=2, rng=0)
     times = np.concatenate([[0.0], np.linspace(0.5, 40.0, 12)])
-    options = {"record": (*OBSERVABLES, "learning_times"), **WIDE}
+    options = {"record": ALL, **WIDE}
     sol = dln.flow(w0, loss, (0.0, 40.0), times, certify=True, **options)
     plain = dln.flow(w0, loss, (0.0, 40.0), times, **options)
     assert sol.certified.all()
     assert not plain.certified.any()
     assert np.array_equal(sol.learning_times, plain.learning_times)
-    for name in OBSERVABLES[:-1]:
+    for name in NUMBERS:
         assert_allclose(getattr(sol, name), getattr(plain, name), atol=1e-4)
     for W, last in zip(sol.weights, sol.final, strict=True):
         assert np.array_equal(W[:, -1], last)

@@ -12,11 +12,11 @@ import pytest
 import fastdln as dln
 from fastdln.results.archive import FORMAT
 from fastdln.results.trajectories import Options
+from tests.support.observables import ALL
 
 NET = dln.Network((2, 3, 2))
-RECORD = ("loss", "grad_norm", "strengths", "singular_values", "imbalance", "drift", "weights", "learning_times")
 HEUN = dln.Tableau("heun", order=2, a=[[], [1]], b=[0.5, 0.5], errors=[[-0.5, 0.5]], source="Heun 1900")
-FIELDS = ("final", "t_final", "status", "success", "n_rhs", "n_accepted", "n_rejected", *RECORD)
+FIELDS = ("final", "t_final", "status", "success", "n_rhs", "n_accepted", "n_rejected", *ALL)
 
 
 def starts(n=5):
@@ -31,7 +31,7 @@ def losses(kind):
 
 
 def solve(kind="quadratic", w0=None, **options):
-    options = {"record": RECORD, "history": True} | options
+    options = {"record": ALL, "history": True} | options
     return dln.flow(starts() if w0 is None else w0, losses(kind), (0.0, 3.0), [0.0, 1.0, 3.0], **options)
 
 
@@ -95,7 +95,7 @@ def test_selecting_one(kind, k):
     assert_same(one, whole, k)
     assert np.array_equal(one.history(), whole.history(k))
     assert one.loss_function.batch_shape == ()
-    alone = dln.flow(one.network.unpack(one._origin[0]), one.loss_function, (0.0, 3.0), [0.0, 1.0, 3.0], record=RECORD)
+    alone = dln.flow(one.network.unpack(one._origin[0]), one.loss_function, (0.0, 3.0), [0.0, 1.0, 3.0], record=ALL)
     assert_same(alone, one)
 
 
@@ -259,7 +259,7 @@ def test_a_dataset_can_be_written(sol, tmp_path):
 
 def test_repr_is_short_and_says_what_happened(sol, mixed):
     assert repr(sol[:2]) == (
-        "<Trajectories: 2 of Network((2, 3, 2)), t = 0 to 3, 3 times; recorded " + ", ".join(RECORD) + "; 2 finished>"
+        "<Trajectories: 2 of Network((2, 3, 2)), t = 0 to 3, 3 times; recorded " + ", ".join(ALL) + "; 2 finished>"
     )
     assert repr(sol[1]).startswith("<Trajectories: one of Network((2, 3, 2)), ")
     assert repr(mixed).endswith("3 finished, 1 stopped, 1 nonfinite>")
@@ -303,7 +303,7 @@ def test_extend_goes_on_with_those_that_finished(mixed):
 def test_extend_keeps_target_options_and_the_balance_of_the_start(kind):
     options = {"weight_decay": 0.1, "layer_rates": (1.0, 0.5), "rtol": 1e-9}
     both = solve(kind, **options).extend(6.0, [4.5, 6.0])
-    whole = dln.flow(starts(), losses(kind), (0.0, 6.0), [0.0, 1.0, 3.0, 4.5, 6.0], record=RECORD, **options)
+    whole = dln.flow(starts(), losses(kind), (0.0, 6.0), [0.0, 1.0, 3.0, 4.5, 6.0], record=ALL, **options)
     assert np.abs(both.loss - whole.loss).max() < 1e-7
     assert both.drift.max() < 1e-7
     assert both.options == solve(kind, **options).options

@@ -27,6 +27,7 @@ from fastdln.scan.problem import Problem, problem
 from fastdln.scan.reading import read
 from fastdln.scan.store import open_store
 from fastdln.theory import itinerary, tangent
+from tests.support.observables import ALL, NUMBERS
 from tests.support.scans import N_CELLS, SPEC, assert_same_bits, tree, write_spec
 
 WIDTHS = "[[2, 2], [2, 3, 2], [3, 2, 4, 3]]"
@@ -153,27 +154,17 @@ def test_failures_are_kept_apart(tmp_path: Path, whole: xr.Dataset):
 
 
 def test_every_observable(tmp_path: Path):
-    names = (
-        "loss",
-        "grad_norm",
-        "strengths",
-        "singular_values",
-        "imbalance",
-        "drift",
-        "learning_times",
-        "weights",
-    )
     spec = write_spec(
         tmp_path,
         (WIDTHS, "[2, 3, 2]"),
-        ('["loss", "strengths", "learning_times"]', str(list(names)).replace("'", '"')),
+        ('["loss", "strengths", "learning_times"]', str(list(ALL)).replace("'", '"')),
     )
     results = scan(spec, tmp_path / "x.zarr", chunk=3)
     net, loss = dln.Network((2, 3, 2)), dln.Quadratic.from_singular_values((2, 1), shape=(2, 2))
     w0 = dln.inits.gaussian(net, 0.5, size=10, rng=np.random.SeedSequence(3, spawn_key=(1,)))
-    sol = dln.flow(w0, loss, (0.0, 5.0), t_eval=np.linspace(0, 5, 4), record=names)
+    sol = dln.flow(w0, loss, (0.0, 5.0), t_eval=np.linspace(0, 5, 4), record=ALL)
     cell = results.sel(scale=0.5)
-    for name in names[:-1]:
+    for name in (*NUMBERS, "learning_times"):
         np.testing.assert_array_equal(cell[name], getattr(sol, name))
     np.testing.assert_array_equal(cell["W1"], sol.weights[0])
     np.testing.assert_array_equal(cell["W2"], sol.weights[1])
