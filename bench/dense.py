@@ -10,7 +10,6 @@ time of all threads, which neighbours on the machine touch less.
 from __future__ import annotations
 
 import argparse
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,16 +17,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg.blas import dgemm
 
-import fastdln as dln
-from bench.blocks import repeat
+from bench.blocks import block, repeat
 from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import Workload
-from fastdln.engines.base import Options, Problem
-from fastdln.engines.lockstep.arena import Arena
 from fastdln.engines.lockstep.executors import dense as executor
-from fastdln.engines.lockstep.recipe import recipe
-from fastdln.integrate.tableaus import TSIT5
 from fastdln.kernels.products.program import NT, TN, program
 from fastdln.linalg import one_blas_thread
 
@@ -66,24 +60,13 @@ class RightHandSides:
     """Right-hand sides of one network in each thread."""
 
     def __init__(self, widths: tuple[int, ...], threads: int) -> None:
-        network = dln.Network(widths)
-        loss = dln.Quadratic(np.random.default_rng(0).standard_normal((widths[-1], widths[0])))
-        start = np.zeros((1, network.n_parameters))
-        problem = Problem(
-            network=network, loss=loss, options=Options(TSIT5, 1e-6, 1, ()), start=start, origin=start,
-            atol=np.ones(1), duration=1.0, direction=1.0, times=np.zeros(0), raw=(), learning=False,
-            layer_sizes=tuple(map(math.prod, network.shapes)),
-        )  # fmt: skip
-        plan = recipe(problem, executor(np.float64))
-        self.flops = plan.program.flops
-        self.arenas = [Arena(plan) for _ in range(threads)]
-        for arena in self.arenas:
-            arena.arena[:] = 0.1 * np.random.default_rng(1).standard_normal(arena.arena.size)
+        blocks = [block(widths, executor=executor(np.float64), scale=0.1) for _ in range(threads)]
+        self.arenas, self.flops = [arena for arena, _ in blocks], blocks[0][1]
 
     def run(self, seconds: float) -> float:
         """Work for about so many seconds; returns the floating-point operations of all threads."""
         times = max(2, int(seconds * NOMINAL / self.flops))
-        together([lambda a=a: repeat(a.workspace, times) for a in self.arenas])
+        together([lambda a=a: repeat(a, times) for a in self.arenas])
         return self.flops * times * len(self.arenas)
 
 

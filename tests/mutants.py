@@ -75,20 +75,20 @@ MUTANTS = (
         ("test_control.py::test_what_ends_a_trajectory",),
     ),
     Mutant(
-        "first-step-hides-nan", "lockstep/steps.py", "not mean <= worst", "mean > worst",
+        "first-step-hides-nan", "lockstep/slopes.py", "not mean <= worst", "mean > worst",
         ("test_failures.py::test_a_bad_start_fails_alone",),
     ),
     Mutant(
-        "tolerance-of-the-first-start", "lockstep/queue.py", "peek_real(w.atol_at, q)", "peek_real(w.atol_at, 0)",
+        "tolerance-of-the-first-start", "lockstep/queue.py", "peek_real(batch.atol, q)", "peek_real(batch.atol, 0)",
         ("test_flow.py::test_the_absolute_tolerance_follows_each_start[lanes]",),
     ),
     Mutant(
-        "target-of-the-lane", "lockstep/queue.py", "peek(w.target_row_at, q)", "peek(w.target_row_at, l)",
+        "target-of-the-lane", "lockstep/queue.py", "peek(batch.target_row, q)", "peek(batch.target_row, l)",
         ("test_learning_times.py::test_each_trajectory_has_the_modes_of_its_own_target[dense]",),
     ),
     Mutant(
-        "rejected-lanes-lose-their-slope", "lockstep/loop.py",
-        "        invoke(w.blend, last_slope, first_slope, w.mask_at, w.entries)\n", "", (f"{LAW}[bs3-lanes]",),
+        "rejected-lanes-lose-their-slope", "lockstep/explicit.py",
+        "        invoke(w.blend, last_slope, first_slope, at.mask, w.entries)\n", "", (f"{LAW}[bs3-lanes]",),
     ),
     Mutant(
         "error-scale-of-the-start", "lockstep/stages.py", "for p in (y, z)))", "for p in (y, y)))",
@@ -139,28 +139,27 @@ MUTANTS = (
         ("test_hidden_growth.py::test_the_longest_step_is_renewed[wide]",),
     ),
     Mutant(
-        "growth-never-renewed", "lockstep/loop.py", "phase == w.every - 1", "phase == w.every",
+        "growth-never-renewed", "lockstep/loop.py", "phase == w.growth.every - 1", "phase == w.growth.every",
         ("test_hidden_growth.py::test_the_longest_step_is_renewed[lanes]",),
     ),
     # ---- records within steps
     Mutant(
-        "records-unchecked", "lockstep/loop.py", "left & doubtful(w, arena)\n", "left & doubtful(w, arena) * 0\n",
+        "records-unchecked", "lockstep/explicit.py", "left & doubtful(w, arena)\n", "left & doubtful(w, arena) * 0\n",
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[dop853-1e-06]",),
     ),
     Mutant(
-        "records-unchecked-rock", "lockstep/stabilized_loop.py",
+        "records-unchecked-rock", "chebyshev/method.py",
         "doubtful_at(w, arena, ctl, CHECKED[0]) | doubtful_at(w, arena, ctl, CHECKED[1])", "0",
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[rock-0.001]",),
     ),
     Mutant(
-        "records-by-few-stages", "lockstep/stabilized.py", "            highest = int(ctl[DEGREE, l])\n    w.next_at",
-        "            highest = 1\n    w.next_at",
+        "records-by-few-stages", "chebyshev/method.py",
+        "            highest = int(ctl[DEGREE, l])", "            highest = 1",
         ("test_records.py::test_records_are_as_right_as_the_ends_of_their_steps[rock-0.001]",),
     ),
     Mutant(
-        "records-move-the-state", "lockstep/steps.py",
-        "w.next_at, w.within_at, w.stage2_at = w.within_at, w.stage2_at, w.next_at",
-        "w.within_at, w.stage2_at = w.stage2_at, w.next_at",
+        "records-move-the-state", "lockstep/explicit.py",
+        "at.next, at.within, at.output = at.within, at.output, at.next", "at.within, at.output = at.output, at.next",
         ("test_records.py::test_what_is_recorded_leaves_no_trace[dop853-dense]",),
     ),
     # ---- interrupts
@@ -184,8 +183,8 @@ MUTANTS = (
     ),
     # ---- the certified finish
     Mutant(
-        "certificate-first-order", "lockstep/certificate.py", "shift = shift * (norm + delta) + size * delta",
-        "shift = shift * norm + size * delta",
+        "certificate-first-order", "integrate/certificate.py", "shift * (norm + delta) + size * delta",
+        "shift * norm + size * delta",
         ("test_certified.py::test_a_singular_value_is_lowered_by_all_that_moving_the_layers_can_take",
          f"{BALL}[dense]"),
     ),
@@ -198,8 +197,8 @@ MUTANTS = (
         "size if size > least or least > 1e9", (f"{BALL}[dense]",),
     ),
     Mutant(
-        "certificate-equal-rates", "lockstep/certificate.py", "constant(w, tolerance) / w.fastest",
-        "constant(w, tolerance)", (f"{DECISION}[(3, 3, 3, 3)-rates1]",),
+        "certificate-equal-rates", "lockstep/certificate.py", "constant(w, tolerance), w.fastest)",
+        "constant(w, tolerance), 1.0)", (f"{DECISION}[(3, 3, 3, 3)-rates1]",),
     ),
     Mutant(
         "certificate-before-the-last-mode", "lockstep/certificate.py", "if unlearned > 0:", "if unlearned > 1:",
@@ -224,38 +223,38 @@ MUTANTS = (
     ),
     # ---- stabilized methods
     Mutant(
-        "radius-without-margin", "lockstep/stabilized.py", "MARGIN = 1.1", "MARGIN = 1.0",
+        "radius-without-margin", "chebyshev/radius.py", "MARGIN = 1.1", "MARGIN = 1.0",
         ("test_stabilized.py::test_stages_are_enough_for_a_tenth_more_than_the_largest_eigenvalue",),
     ),
     Mutant(
-        "radius-falls-at-once", "lockstep/stabilized.py",
+        "radius-falls-at-once", "chebyshev/radius.py",
         "least = 0.9 * radius if now < before else 0.0", "least = 0.0",
         ("test_stabilized.py::test_the_radius_rises_at_once_and_falls_by_a_tenth",),
     ),
     Mutant(
-        "radius-seldom-estimated", "lockstep/stabilized.py", "MOST_WAIT else MOST_WAIT) if steady else 1.0",
+        "radius-seldom-estimated", "chebyshev/radius.py", "MOST_WAIT else MOST_WAIT) if steady else 1.0",
         "MOST_WAIT else MOST_WAIT)", ("test_stabilized.py::test_a_steady_radius_is_estimated_more_and_more_rarely",),
     ),
     Mutant(
-        "rkc2-one-stage-less", "lockstep/stabilized.py", "stages = 1.0 + math.floor(math.sqrt(1.0 + REACH2 * z))",
+        "rkc2-one-stage-less", "chebyshev/choice.py", "stages = 1.0 + math.floor(math.sqrt(1.0 + REACH2 * z))",
         "stages = math.floor(math.sqrt(1.0 + REACH2 * z))",
         ("test_stabilized.py::test_stages_are_as_few_as_are_stable",),
     ),
     Mutant(
-        "rock4-degree-below", "lockstep/stabilized.py", "row * ROCK_COLUMNS + REACHED_BY) < z",
+        "rock4-degree-below", "chebyshev/choice.py", "row * ROCK_COLUMNS + REACHED_BY) < z",
         "row * ROCK_COLUMNS + REACHED_BY) < 0.8 * z",
         ("test_stabilized.py::test_stages_are_as_few_as_are_stable",),
     ),
     Mutant(
-        "rkc2-whole-tolerance", "lockstep/stabilized.py", "SHARE2 = 0.2", "SHARE2 = 1.0",
+        "rkc2-whole-tolerance", "chebyshev/error.py", "SHARE2 = 0.2", "SHARE2 = 1.0",
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
     Mutant(
-        "rkc2-passes-after-rock4", "lockstep/stabilized.py", " and ctl[T2, l] <= SHARE2", "",
+        "rkc2-passes-after-rock4", "chebyshev/error.py", " and ctl[MOVED, l] <= SHARE2", "",
         ("test_stabilized.py::test_a_large_error_of_rkc2_passes_only_where_the_step_leads_nowhere",),
     ),
     Mutant(
-        "rkc2-order-of-its-errors", "lockstep/stabilized.py", "e * e * cube_root(e * e) if", "e * e if",
+        "rkc2-order-of-its-errors", "chebyshev/error.py", "e * e * cube_root(e * e) if", "e * e if",
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
     Mutant(

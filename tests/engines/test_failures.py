@@ -398,7 +398,10 @@ def test_edits_and_upgrades_begin_a_new_cache_folder(tmp_path, monkeypatch):
     folders.append(cache_folder.__wrapped__())
     monkeypatch.setattr(compiler.numba, "__version__", "999.0")
     folders.append(cache_folder.__wrapped__())
-    assert len(set(folders)) == len(sources) + 3
+    for switch in compiler.SWITCHES:
+        monkeypatch.setenv(switch, "1")
+        folders.append(cache_folder.__wrapped__())
+    assert len(set(folders)) == len(sources) + 3 + len(compiler.SWITCHES)
 
 
 def test_no_place_for_a_cache_is_said_once(monkeypatch, caplog):

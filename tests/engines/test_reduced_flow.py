@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 import fastdln as dln
 from fastdln import resources
 from fastdln.engines.lockstep import batch
+from fastdln.engines.lockstep.batch import Batch
 from fastdln.engines.reduced.worth import pays
 from fastdln.scan import scan
 from fastdln.scan.problem import Problem
@@ -139,7 +140,7 @@ def test_every_observable(make, engine):
 def test_narrow_networks_are_integrated(make, monkeypatch):
     """Each trajectory in the widths of its own reduction."""
     ran = []
-    monkeypatch.setattr(batch, "run", lambda *args, run=batch.run: ran.append(args[0]) or run(*args))
+    monkeypatch.setattr(Batch, "run", lambda *args, run=Batch.run: ran.append(args[1]) or run(*args))
     w0, loss = problem(make, n=8)
     dln.flow(w0, loss, (0.0, 1.0), engine="reduced")
     found = sorted(problem.network.widths for problem in ran for _ in range(problem.n))
@@ -242,7 +243,7 @@ def test_going_on_does_not_widen(monkeypatch):
     w0, loss = problem(mixed)
     half = dln.flow(w0, loss, (0.0, 1.0), engine="reduced")
     ran = []
-    monkeypatch.setattr(batch, "run", lambda *args, run=batch.run: ran.append(args[0].network.widths) or run(*args))
+    monkeypatch.setattr(Batch, "run", lambda *args, run=Batch.run: ran.append(args[1].network.widths) or run(*args))
     half.extend(2.0)
     again = list(ran)
     ran.clear()
@@ -405,7 +406,7 @@ def test_any_network_in_any_order(d, kind, engine, seed):
 
 def test_auto_takes_it_by_the_widths_alone(monkeypatch):
     ran = []
-    monkeypatch.setattr(batch, "run", lambda *args, run=batch.run: ran.append(args[0].network.widths) or run(*args))
+    monkeypatch.setattr(Batch, "run", lambda *args, run=Batch.run: ran.append(args[1].network.widths) or run(*args))
     for d, n in (((4, 64, 4), 3), ((3, 64, 3, 64, 3), 1), ((60, 2), 2), ((64, 64, 64, 64), 1), ((4, 8, 4), 3)):
         net, rng = dln.Network(d), np.random.default_rng(0)
         for loss in (dln.Quadratic(rng.standard_normal((d[-1], d[0]))), dln.Quadratic(np.zeros((d[-1], d[0])))):

@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 import fastdln as dln
 from fastdln.integrate.columns import LEAST2, MOST2, REACH2
 from fastdln.integrate.stabilized import GAINS, rkc2, rock4, tables
-from fastdln.kernels.lockstep import stabilized
+from fastdln.kernels.lockstep.chebyshev import choice, error, radius, table
 from fastdln.kernels.lockstep.control import ACTIVE, STEP
 from fastdln.kernels.lockstep.workspace import RKC, ROCK
 from tests.support.stabilized import rkc2_step, rock4_step
@@ -159,16 +159,18 @@ def test_stages_are_enough_for_a_tenth_more_than_the_largest_eigenvalue():
 
 def test_stages_are_as_few_as_are_stable(monkeypatch):
     """By the formulas of the intervals; ROCK4 up to the highest degree that may be used, RKC2 up to the most stages."""
-    monkeypatch.setattr(stabilized, "peek_real", lambda table, i: table.flat[i])
+    monkeypatch.setattr(choice, "peek_real", lambda table, i: table.flat[i])
     rock, lanes = tables(1e-6, np.float64), 200
     z = np.geomspace(0.01, 1e7, lanes)
-    w = types.SimpleNamespace(lanes=lanes, longest=rock.longest, rock_at=rock.rock)
-    ctl = np.zeros((stabilized.ROWS, lanes))
-    ctl[ACTIVE], ctl[STEP], ctl[stabilized.RADIUS] = 1.0, 0.1, 10 * z
+    w = types.SimpleNamespace(
+        lanes=lanes, chebyshev=types.SimpleNamespace(longest=rock.longest, rock=rock.rock)
+    )
+    ctl = np.zeros((table.ROWS, lanes))
+    ctl[ACTIVE], ctl[STEP], ctl[table.RADIUS] = 1.0, 0.1, 10 * z
     for kind in (ROCK, RKC):
-        ctl[stabilized.KIND] = kind
-        stabilized.count_stages.py_func(w, ctl)
-        stages = ctl[stabilized.STAGES]
+        ctl[table.KIND] = kind
+        choice.count_stages.py_func(w, ctl)
+        stages = ctl[table.STAGES]
         if kind == ROCK:
             degrees = rock4()[: rock.longest + 1]
             most = degrees[-1].reach
@@ -190,22 +192,24 @@ def test_a_large_error_of_rkc2_passes_only_where_the_step_leads_nowhere(monkeypa
     Lanes: errors of 5 and steps of 0.1, 0.1 and 3 tolerances, the second one not among the first after ROCK4.
     """
     errors, moved = np.full(3, 5.0), np.array([0.1, 0.1, 3.0])
-    ctl = np.zeros((stabilized.ROWS, 3))
-    ctl[stabilized.KIND], ctl[stabilized.TRIALS] = RKC, [1.0, 50.0, 1.0]
+    ctl = np.zeros((table.ROWS, 3))
+    ctl[table.KIND], ctl[table.TRIALS] = RKC, [1.0, 50.0, 1.0]
 
     def displacement(w, arena, ctl):
-        ctl[stabilized.T2] = moved
+        ctl[table.MOVED] = moved
 
-    monkeypatch.setattr(stabilized, "displacement", displacement)
-    monkeypatch.setattr(stabilized, "difference_sums", lambda *_: None)
-    monkeypatch.setattr(stabilized, "norm", lambda w, arena, l: stabilized.SHARE2 * errors[l])
-    monkeypatch.setattr(stabilized, "place", lambda w, address: address)
-    monkeypatch.setattr(stabilized, "poke", lambda *_: None)
-    monkeypatch.setattr(stabilized, "cube_root", stabilized.cube_root.py_func)
+    monkeypatch.setattr(error, "displacement", displacement)
+    monkeypatch.setattr(error, "difference_sums", lambda *_: None)
+    monkeypatch.setattr(error, "norm", lambda w, arena, l: error.SHARE2 * errors[l])
+    monkeypatch.setattr(error, "place", lambda w, address: address)
+    monkeypatch.setattr(error, "judged_between", lambda *_: None)
+    monkeypatch.setattr(error, "cube_root", error.cube_root.py_func)
     for fourth, passes in ((True, [True, False, False]), (False, [False, False, False])):
-        w = types.SimpleNamespace(lanes=3, fourth=fourth, sums_at=0, states_at=0, state_at=0, next_at=0)
+        w = types.SimpleNamespace(
+            lanes=3, chebyshev=types.SimpleNamespace(fourth=fourth), at=types.SimpleNamespace(sums=0, state=0, next=0)
+        )
         sums = np.zeros(3)
-        stabilized.judge.py_func(w, sums, ctl, False, True)
+        error.judge.py_func(w, sums, ctl, False, True)
         assert (sums <= 1).tolist() == passes
         # with e^(4/3) as the norm the elementary law of order 3 changes the step by e^(-1/3)
         assert sums[~np.array(passes)] == pytest.approx(5.0 ** (8 / 3))
@@ -219,38 +223,38 @@ def radii(monkeypatch, estimates, wait=1.0):
 
     def iterate(w, arena, ctl, bits):
         assert bits == 1
-        ctl[stabilized.ESTIMATE, 0] = next(estimates)
+        ctl[table.ESTIMATE, 0] = next(estimates)
 
-    monkeypatch.setattr(stabilized, "iterate", iterate)
-    ctl = np.zeros((stabilized.ROWS, 1))
+    monkeypatch.setattr(radius, "iterate", iterate)
+    ctl = np.zeros((table.ROWS, 1))
     first = next(estimates)
-    ctl[ACTIVE], ctl[stabilized.ESTIMATE], ctl[stabilized.RADIUS], ctl[stabilized.WAIT] = 1.0, first, 1.1 * first, wait
+    ctl[ACTIVE], ctl[table.ESTIMATE], ctl[table.RADIUS], ctl[table.WAIT] = 1.0, first, 1.1 * first, wait
     while True:
-        found.append((ctl[stabilized.RADIUS, 0], ctl[stabilized.WAIT, 0]))
-        ctl[stabilized.SINCE] = ctl[stabilized.WAIT]
+        found.append((ctl[table.RADIUS, 0], ctl[table.WAIT, 0]))
+        ctl[table.SINCE] = ctl[table.WAIT]
         try:
-            stabilized.renew_radius.py_func(types.SimpleNamespace(lanes=1), None, ctl)
+            radius.renew_radius.py_func(types.SimpleNamespace(lanes=1), None, ctl)
         except StopIteration:
             return np.array(found).T
-        assert ctl[stabilized.SINCE, 0] == 0.0
+        assert ctl[table.SINCE, 0] == 0.0
 
 
 def test_the_radius_rises_at_once_and_falls_by_a_tenth(monkeypatch):
     """An estimate that falls may be that of a vector that does not know yet where the largest eigenvalue has gone."""
-    radius, wait = radii(monkeypatch, [100.0, 10.0, 10.0, 300.0, 1.0, 250.0])
-    assert radius == pytest.approx([110.0, 99.0, 11.0, 330.0, 297.0, 275.0])
+    found, wait = radii(monkeypatch, [100.0, 10.0, 10.0, 300.0, 1.0, 250.0])
+    assert found == pytest.approx([110.0, 99.0, 11.0, 330.0, 297.0, 275.0])
     assert wait.tolist() == [1, 1, 2, 1, 1, 1]
     estimates = 100 * 0.8 ** np.arange(30.0)
-    radius, _ = radii(monkeypatch, estimates)
-    assert (radius >= 1.1 * estimates).all()
-    assert radius == pytest.approx(110 * 0.9 ** np.arange(30.0))
+    found, _ = radii(monkeypatch, estimates)
+    assert (found >= 1.1 * estimates).all()
+    assert found == pytest.approx(110 * 0.9 ** np.arange(30.0))
 
 
 def test_a_steady_radius_is_estimated_more_and_more_rarely(monkeypatch):
-    radius, wait = radii(monkeypatch, [10.0] * 8 + [10.6, 10.6, 20.0])
+    found, wait = radii(monkeypatch, [10.0] * 8 + [10.6, 10.6, 20.0])
     assert wait.tolist() == [1, 2, 4, 8, 16, 16, 16, 16, 1, 2, 1]
-    assert radius == pytest.approx([11.0] * 8 + [11.66, 11.66, 22.0])
-    ctl = np.zeros((stabilized.ROWS, 1))
-    ctl[ACTIVE], ctl[stabilized.RADIUS], ctl[stabilized.WAIT], ctl[stabilized.SINCE] = 1.0, 5.0, 4.0, 3.0
-    stabilized.renew_radius.py_func(types.SimpleNamespace(lanes=1), None, ctl)
-    assert ctl[stabilized.RADIUS] == 5.0
+    assert found == pytest.approx([11.0] * 8 + [11.66, 11.66, 22.0])
+    ctl = np.zeros((table.ROWS, 1))
+    ctl[ACTIVE], ctl[table.RADIUS], ctl[table.WAIT], ctl[table.SINCE] = 1.0, 5.0, 4.0, 3.0
+    radius.renew_radius.py_func(types.SimpleNamespace(lanes=1), None, ctl)
+    assert ctl[table.RADIUS] == 5.0

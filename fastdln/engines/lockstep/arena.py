@@ -57,8 +57,8 @@ class Arena:
             self._places[name] = at
             at += entries * plan.entry
         for name, dense in (("dense", layout.dense), ("other_dense", layout.other_dense)):
-            self._block(name, dense.size)[:] = dense.reshape(-1, 1)
-        self._block("tolerance", 1)[:] = problem.options.rtol
+            self.block(name, dense.size)[:] = dense.reshape(-1, 1)
+        self.block("tolerance", 1)[:] = problem.options.rtol
         if "general" in layout.states:
             self._fill_general(recipe)
 
@@ -173,7 +173,7 @@ class Arena:
             addresses["certify"], addresses["certificate"] = self._finish.routine, self._finish.task.ctypes.data
         self.tell("routines", addresses)
 
-    def _block(self, name: str, entries: int) -> NDArray[Any]:
+    def block(self, name: str, entries: int) -> NDArray[Any]:
         """The first entries of a block, (entries, lanes)."""
         first = (self._places[name] - self.arena.ctypes.data) // self.arena.itemsize
         return self.arena[first : first + entries * self._lanes].reshape(entries, self._lanes)
@@ -181,7 +181,7 @@ class Arena:
     def _fill_general(self, recipe: Recipe) -> None:
         """A vector that no symmetry of a start contains, zero in the padding: the same for every trajectory."""
         plan, rng = recipe.plan, np.random.default_rng(0)
-        state = self._block("general", plan.entries)
+        state = self.block("general", plan.entries)
         for offset, (rows, columns) in zip(plan.program.layers, plan.problem.network.shapes, strict=False):
             state[offset : offset + rows * columns] = rng.standard_normal((rows * columns, 1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastdln.integrate import law
-from fastdln.kernels.lockstep.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, STEP, STOPPED
+from fastdln.kernels.lockstep.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, SIZE, SPEED, STOPPED
 from fastdln.kernels.lockstep.learning import ask
 from fastdln.kernels.lockstep.places import fill, place, slope_at
 from fastdln.kernels.lockstep.slopes import judged_between, layer_sums, norm, renew, slope, slope_at_end, watch
@@ -26,7 +26,7 @@ def first_step(w, arena, ctl, new):
     fill(w, arena, at.factors, 1.0)
     layer_sums(w, w.method.scale, index, at.factors, 1)
     for l in range(w.lanes):
-        ctl[STEP, l] = norm(w, arena, l)
+        ctl[SIZE, l] = norm(w, arena, l)
     # slopes are scaled by a power of two while they are squared: they may be far above their tolerance
     down = law.DOWN if w.item == 8 else law.DOWN_SINGLE
     fill(w, arena, at.factors, down)
@@ -35,13 +35,12 @@ def first_step(w, arena, ctl, new):
     for l in range(w.lanes):
         arena[factors + l] = 0.0
         if (new >> l) & 1:
-            size, speed = ctl[STEP, l], norm(w, arena, l) / down
-            if not begins(size, speed):
+            ctl[SPEED, l] = norm(w, arena, l) / down
+            if not begins(ctl[SIZE, l], ctl[SPEED, l]):
                 ctl[FAILED, l] = 1.0
                 broken |= 1 << l
                 continue
-            ctl[NEXT_STEP, l] = first_guess(size, speed, w.end)
-            ctl[STEP, l] = speed
+            ctl[NEXT_STEP, l] = first_guess(ctl[SIZE, l], ctl[SPEED, l], w.end)
             arena[factors + l] = ctl[NEXT_STEP, l] * w.direction
     if w.fixed_step > 0.0:
         for l in range(w.lanes):
@@ -55,9 +54,9 @@ def first_step(w, arena, ctl, new):
     layer_sums(w, slopes, index, at.factors, 2)
     for l in range(w.lanes):
         if (new >> l) & 1 and not (broken >> l) & 1:
-            guess, speed = ctl[NEXT_STEP, l], ctl[STEP, l]
+            guess = ctl[NEXT_STEP, l]
             bend = norm(w, arena, l) / down / guess
-            ctl[NEXT_STEP, l] = choose_first(guess, speed, bend, w.method.order, w.end)
+            ctl[NEXT_STEP, l] = choose_first(guess, ctl[SPEED, l], bend, w.method.order, w.end)
     return broken
 
 

@@ -39,8 +39,10 @@ from fastdln.kernels.machine.emit import I64, Emit, Vec, const
     RETRY_FALL,  # descent of the loss from which on a check of the certified finish is worth while
     RETRY_STEP,  # accepted steps after which one comes in any case
     SLOPES,  # right-hand sides taken, by methods that count themselves, and by those that went before
-) = range(23)
-CONTROL_ROWS = 23
+    SIZE,  # error norms of the start and of its slope
+    SPEED,
+) = range(25)
+CONTROL_ROWS = 25
 
 # numbers that hold for all lanes, in this order
 PARAMETERS = (
