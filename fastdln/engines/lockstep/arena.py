@@ -74,22 +74,14 @@ class Arena:
 
     def tell(self, group: str, values: Mapping[str, Any]) -> None:
         """Write a group of the workspace; of an array its address, and it is kept until the group is written anew."""
-        self._write(told.GROUPS[group], self.workspace[group], group, values)
-
-    def _write(self, group: told.Group, fields: NDArray[Any], name: str, values: Mapping[str, Any]) -> None:
-        self._kept[name] = [value for value in values.values() if isinstance(value, np.ndarray)]
-        group.write(fields, {field: _address(value) for field, value in values.items()})
+        self._kept[group] = [value for value in values.values() if isinstance(value, np.ndarray)]
+        told.write(self.workspace, group, {field: _address(value) for field, value in values.items()})
 
     def _tell_shape(self, plan: Plan, layout: MethodLayout) -> None:
         lanes, network = plan.executor.lanes, plan.problem.network
-        within = np.zeros(plan.entries, bool)
-        for first, (rows, columns) in zip(plan.program.layers, network.shapes, strict=False):
-            within[first : first + rows * columns] = True
-        gaps = np.flatnonzero(~within)
+        gaps = _gaps(plan) if debugging() else np.zeros(0, np.int64)
         states = (*COMMON, *(f"slope{s}" for s in range(layout.slopes)), *layout.states)
-        self._write(
-            told.SHAPE,
-            self.workspace,
+        self.tell(
             "shape",
             {
                 "workspace": self.workspace.ctypes.data,
@@ -189,6 +181,14 @@ class Arena:
 def _address(value: Any) -> Any:
     """The address of an array; numbers are as they are."""
     return value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value
+
+
+def _gaps(plan: Plan) -> NDArray[np.int64]:
+    """The entries of a state that belong to no layer."""
+    within = np.zeros(plan.entries, bool)
+    for first, (rows, columns) in zip(plan.program.layers, plan.problem.network.shapes, strict=False):
+        within[first : first + rows * columns] = True
+    return np.flatnonzero(~within)
 
 
 def debugging() -> bool:

@@ -1,7 +1,7 @@
 """What the loop and its routines are told, and tell each other, as one record.
 
 One record is one argument, whatever it holds; so they compile fast.  Its fields are grouped by concern, and every group
-says who writes it, all of it at once (`Group.write`): nothing is left unsaid, and nothing is said that no one reads.
+says who writes it, all of it at once (`write`): nothing is left unsaid, and nothing is said that no one reads.
 
 Addresses are those of arrays in Python's hands, which keep them alive (`arena`, `chunk`).  What is counted in *entries*
 takes `entry` bytes, one number in every lane; what is counted in *numbers* takes `item` bytes, or eight where a comment
@@ -11,9 +11,11 @@ says f64 or int.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdln.kernels.lockstep.control import PARAMETERS
 from fastdln.kernels.lockstep.vectors import KERNELS
@@ -23,15 +25,14 @@ from fastdln.kernels.machine.memory import record
 class Group:
     """Some fields of the workspace with one writer; those named in ``reals`` are f64, all others int."""
 
-    def __init__(self, *names: str, reals: tuple[str, ...] = ()) -> None:
-        self.names = (*names, *reals)  # of eight bytes each
-        self.dtype = np.dtype([(name, np.int64) for name in names] + [(name, np.float64) for name in reals])
+    def __init__(self, *integers: str, reals: tuple[str, ...] = ()) -> None:
+        self.integers, self.reals = integers, reals
+        self.names = (*integers, *reals)  # in this order, of eight bytes each
 
-    def write(self, group: Any, values: Mapping[str, float]) -> None:
-        """Write all fields at once."""
-        if missing := set(self.names) ^ set(values):
-            raise ValueError(f"these fields of the workspace are not told, or not known: {', '.join(sorted(missing))}")
-        group[list(self.names)][...] = tuple(values[name] for name in self.names)
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The fields as those of a record."""
+        return np.dtype([(name, np.int64) for name in self.integers] + [(name, np.float64) for name in self.reals])
 
 
 # ---- written by the arena, for good: what lies in its memory.  The kernels exchange places of states among each other.
@@ -268,11 +269,26 @@ GROUPS = {
 }  # fmt: skip
 WORKSPACE = np.dtype(
     [(name, np.float64) for name in PARAMETERS]  # in one piece, as the vector kernels read them too
-    + [(name, SHAPE.dtype[name]) for name in SHAPE.names]
+    + [(name, np.int64) for name in SHAPE.names]
     + [(name, group.dtype) for name, group in GROUPS.items()]
     + [(body.__name__, np.int64) for body in KERNELS]  # addresses of the vector kernels
 )
 workspace_at = record("workspace", WORKSPACE)
+
+_SIZES = {"shape": len(SHAPE.names), **{name: len(group.names) for name, group in GROUPS.items()}}
+_FIRST = dict(zip(_SIZES, accumulate(_SIZES.values(), initial=len(PARAMETERS)), strict=False))
+
+
+def write(workspace: NDArray[Any], name: str, values: Mapping[str, float]) -> None:
+    """Write all fields of a group of a workspace, an array of one record, at once."""
+    group = SHAPE if name == "shape" else GROUPS[name]
+    if unlike := set(group.names) ^ set(values):
+        raise ValueError(f"these fields of the group {name!r} are not told, or not known: {', '.join(sorted(unlike))}")
+    first, n = _FIRST[name], len(group.integers)
+    workspace.view(np.int64)[first : first + n] = [values[field] for field in group.integers]
+    if group.reals:
+        last = first + n + len(group.reals)
+        workspace.view(np.float64)[first + n : last] = [values[field] for field in group.reals]
 
 # where kernels write in the group `TOLD`, in bytes
 VERDICT, WITHIN_BITS, NEAR_BITS = (8 * TOLD.names.index(name) for name in ("rejected", "within", "near"))

@@ -96,6 +96,7 @@ def emitted(function: Callable[..., Any]) -> Any:
     return _compiled(function, pipeline_class=EmittedCompiler)
 
 
+@functools.cache
 def address_of(function: Callable[..., Any], n_args: int) -> int:
     """Compile ``void f(int64, ...)`` that compiled code calls by its address (`library.invoke`), cached on disk.
 
@@ -104,6 +105,7 @@ def address_of(function: Callable[..., Any], n_args: int) -> int:
     return _address(function, [numba.types.int64] * n_args)
 
 
+@functools.cache
 def routine(function: Callable[..., Any], dtype: DTypeLike) -> int:
     """Compile ``void f(workspace, memory, lanes)``, where memory points to numbers of a type, as `address_of`."""
     memory = numba.types.CPointer(numba.from_dtype(np.dtype(dtype)))
@@ -111,20 +113,18 @@ def routine(function: Callable[..., Any], dtype: DTypeLike) -> int:
 
 
 def _address(function: Callable[..., Any], arguments: list[Any]) -> int:
-    key = function, *map(str, arguments)
-    made: Any = _callbacks.get(key)
-    if made is None:
-        signature = numba.types.void(*arguments)
-        options = {"error_model": "numpy"}
-        made = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
-        _keep(made, function)
-        with _nothing_lost():
-            made.compile()
-        _callbacks[key] = made
+    made: Any = CFunc(
+        function, sigutils.normalize_signature(numba.types.void(*arguments)), locals={},
+        options={"error_model": "numpy"},
+    )  # fmt: skip
+    _keep(made, function)
+    with _nothing_lost():
+        made.compile()
+    _callbacks.append(made)
     return int(made.address)
 
 
-_callbacks: dict[tuple[Any, ...], Any] = {}  # the machine code lives as long as these
+_callbacks: list[Any] = []  # the machine code lives as long as these
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
