@@ -150,7 +150,8 @@ class Arena:
     def _tell_routines(self, recipe: Recipe, problem: Problem, layout: MethodLayout) -> None:
         dtype = recipe.plan.dtype
         execute = int(self.workspace["execute"][0])
-        addresses = dict.fromkeys(("open", "weigh", "within", "all_stages", "search", "certify", "certificate"), 0)
+        none = ("open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
+        addresses = dict.fromkeys(none, 0)
         addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
         self._code = straight_code(recipe.plan, layout)
         if self._code:

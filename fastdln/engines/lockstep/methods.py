@@ -120,6 +120,7 @@ def _stabilized(method: Stabilized, rtol: float, dtype: np.dtype[Any]) -> Method
             "attempt": chebyshev.attempt,
             "dense": chebyshev.dense,
             "within": chebyshev.within,
+            "stages": chebyshev.stages,
             "advance": chebyshev.advance,
         },
         slopes=table.SLOPES_KEPT,

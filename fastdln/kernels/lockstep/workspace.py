@@ -215,6 +215,8 @@ TOLD = Group(
     "learned",  # how many modes were found to have been learned
     "rests",  # whether the state that is recorded holds up to the time reached
     "left",  # lanes with more to record in this step
+    "rock",  # which methods take the step, in some lane
+    "rkc",
     "stiff",  # lanes that another method is to go on with
     "settled",  # whether a certificate ends the trajectory that was checked
     "broken",  # whether padding is not zero any more
@@ -233,6 +235,7 @@ ROUTINES = Group(
     "weigh",  # or 0
     "dense",
     "within",  # or 0
+    "stages",  # of stabilized methods, which `attempt` and `within` share, or 0
     "advance",
     "record",
     "search",  # for learning times, or 0

@@ -58,16 +58,24 @@ def attempt(workspace, memory, opened):
     choose_method(w, ctl)
     invoke(w.begin_step, w.ctl, w.workspace, at.step)
     highest, rock, rkc = count_stages(w, ctl)
-    g, other = recurrence(w, arena, ctl, highest, rkc)
-    if rock:
-        four_stages(w, arena, ctl, g, other)
-    else:
-        fill(w, arena, at.mask, 1.0)
-        invoke(w.blend, at.next, g, at.mask, w.entries)
+    w.told.rock, w.told.rkc = rock, rkc
+    invoke(w.routines.stages, w.workspace, w.arena, highest)
     slope_at_end(w, arena, ctl, at.next, slope_at(w, 5))
     watch(w, arena, ctl, at.next, opened, peek(w.learning.ends, 0))
     judge(w, arena, ctl, rock, rkc)
     invoke(w.end_step, w.ctl, w.workspace, at.sums, w.chebyshev.one, 1, 1, at.mask, address(w.told) + VERDICT)
+
+
+def stages(workspace, memory, highest):
+    """All stages of a step whose highest degree is this, of the methods that are told, into the place of its end."""
+    w = workspace_at(workspace)
+    at, arena, ctl = w.at, numbers(memory), rows_of(w.ctl, w.lanes)
+    g, other = recurrence(w, arena, ctl, highest, w.told.rkc != 0)
+    if w.told.rock:
+        four_stages(w, arena, ctl, g, other)
+    else:
+        fill(w, arena, at.mask, 1.0)
+        invoke(w.blend, at.next, g, at.mask, w.entries)
 
 
 def dense(workspace, memory, due):
@@ -102,8 +110,8 @@ def within(workspace, memory, lanes):
         if inside and ctl[DEGREE, l] > highest:
             highest = int(ctl[DEGREE, l])
     at.next, at.within = at.within, at.next
-    g, other = recurrence(w, arena, ctl, highest, False)
-    four_stages(w, arena, ctl, g, other)
+    w.told.rock, w.told.rkc = 1, 0  # which keeps no stages
+    invoke(w.routines.stages, w.workspace, w.arena, highest)
     at.next, at.within, at.output = at.within, at.output, at.next
     for l in range(w.lanes):
         ctl[STEP, l] = ctl[WHOLE, l]
