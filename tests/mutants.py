@@ -259,11 +259,11 @@ MUTANTS = (
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
     Mutant(
-        "rkc2-damping", "integrate/stabilized.py", "DAMPING = 2 / 13", "DAMPING = 2 / 130",
+        "rkc2-damping", "chebyshev/rkc2.py", "DAMPING = 2 / 13", "DAMPING = 2 / 130",
         ("test_stabilized.py::test_rkc2_is_stable_over_its_interval",),
     ),
     Mutant(
-        "rock4-reach", "integrate/stabilized.py", "0.353 * self.stages**2 - 3", "0.36 * self.stages**2 - 3",
+        "rock4-reach", "chebyshev/rock4.py", "0.353 * self.stages**2 - 3", "0.36 * self.stages**2 - 3",
         ("test_stabilized.py::test_rock4_is_stable_over_its_interval",),
     ),
     # ---- the approximate reduction

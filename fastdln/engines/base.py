@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdln.integrate.chebyshev import Stabilized
 from fastdln.integrate.methods import Method
-from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network

@@ -17,7 +17,7 @@ from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.methods import MethodLayout, lay_out
 from fastdln.engines.lockstep.recipe import Plan, Recipe, plan, recipe
 from fastdln.engines.memory import results_bytes
-from fastdln.integrate.stabilized import Stabilized
+from fastdln.integrate.chebyshev import Stabilized
 from fastdln.kernels.lockstep.loop import integrate
 from fastdln.kernels.lockstep.queue import SAVED
 from fastdln.kernels.lockstep.workspace import BROKEN, CANCEL, DONE, FAILURES
