@@ -32,7 +32,7 @@ from fastdln.scan.reading import read
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, open_store
 
-__all__ = ["open_or_create", "reopen", "resume", "run", "scan"]
+__all__ = ["open_or_create", "reopen", "run", "scan"]
 
 
 def scan(
@@ -94,39 +94,6 @@ def scan(
     store = open_or_create(plan, Path(out), chunk)
     run(store, store.damaged(), threads=threads, progress=progress, allow_mixed=allow_mixed)
     return store.dataset()
-
-
-def resume(
-    path: Path,
-    *,
-    data: Path | None = None,
-    threads: int | None = None,
-    progress: bool = False,
-    allow_mixed: bool = False,
-) -> Store:
-    """Go on with the scan of a store.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of the store.
-    data : Path, optional
-        The folder of the scan's data files, by default where they were, seen from the root or from the store.
-    threads : int, optional
-        Threads, by default one for each core.
-    progress : bool
-        Show how far the scan is, on stderr.
-    allow_mixed : bool
-        As for `scan`.
-
-    Returns
-    -------
-    Store
-        The store, finished.
-    """
-    store = reopen(path, data)
-    run(store, store.damaged(), threads=threads, progress=progress, allow_mixed=allow_mixed)
-    return store
 
 
 def reopen(path: Path, data: Path | None = None) -> Store:

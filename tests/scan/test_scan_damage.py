@@ -16,9 +16,8 @@ import zarr
 
 from fastdln.scan import StoreError, scan
 from fastdln.scan.cell import Cell
-from fastdln.scan.run import resume
 from fastdln.scan.store import open_store
-from tests.support.scans import assert_same_bits, program, tree, words, write_spec
+from tests.support.scans import assert_same_bits, program, resume, tree, words, write_spec
 
 COMMANDS = ("status", "summary", "resume", "scan")
 

@@ -14,9 +14,8 @@ import xarray as xr
 from fastdln.revision import NUMERICS
 from fastdln.scan import StoreError, scan
 from fastdln.scan.cell import Cell
-from fastdln.scan.run import resume
 from fastdln.scan.store import FORMAT, open_store
-from tests.support.scans import assert_same_bits, program, tree, words, write_spec
+from tests.support.scans import assert_same_bits, program, resume, tree, words, write_spec
 
 SPEC = """
 name = "format-1"

@@ -13,9 +13,8 @@ import xarray as xr
 
 from fastdln.scan import SpecError, StoreError, cell, scan
 from fastdln.scan.cell import Cell
-from fastdln.scan.run import resume
 from fastdln.scan.store import open_store
-from tests.support.scans import assert_same_bits, program, tree, words, write_spec
+from tests.support.scans import assert_same_bits, program, resume, tree, words, write_spec
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from fastdln.scan.reading import read
 from fastdln.scan.store import open_store
 from fastdln.theory import itinerary, tangent
 from tests.support.observables import ALL, NUMBERS
-from tests.support.scans import N_CELLS, SPEC, assert_same_bits, tree, write_spec
+from tests.support.scans import N_CELLS, SPEC, assert_same_bits, resume, tree, write_spec
 
 WIDTHS = "[[2, 2], [2, 3, 2], [3, 2, 4, 3]]"
 VALUES = 'kind = "singular_values"\nvalues = [2.0, 1.0]'
@@ -88,7 +88,7 @@ def test_interrupted_scan_goes_on(tmp_path: Path, whole: xr.Dataset, monkeypatch
     assert sorted(open_store(out).units()) == [0, 1, 2, 3]
     unfinished = xr.open_zarr(out)
     assert (unfinished["status"] == -1).sum() == 10 * (N_CELLS - 2)
-    running.resume(out, threads=1)
+    resume(out, threads=1)
     assert_same_bits(xr.open_zarr(out), whole)
 
 
@@ -231,7 +231,7 @@ def test_bits_of_derived_observables_depend_on_no_unit(
         with pytest.raises(KeyboardInterrupt):
             scan(spec, out, chunk=2)
     assert 0 < len(open_store(out).units()) < N_CELLS * 2
-    running.resume(out, threads=1)
+    resume(out, threads=1)
     assert_same_bits(xr.open_zarr(out), whole)
 
 
