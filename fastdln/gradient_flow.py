@@ -79,7 +79,8 @@ def flow(
 ) -> Trajectories:
     """Integrate the gradient flow of a network, or of a batch of them, on a loss.
 
-    Solves  dW_i/dt = -eta_i dL/dW_i - mu W_i  by an explicit or a stabilized method, each trajectory with its own steps.
+    Solves  dW_i/dt = -eta_i dL/dW_i - mu W_i  by an explicit or a stabilized method, each trajectory with its
+    own steps.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def exists(name: str) -> bool:
         except ModuleNotFoundError:
             continue
         for part in parts[k:]:
-            if part in inspect.get_annotations(item):  # a field
+            if inspect.isclass(item) and part in inspect.get_annotations(item):  # a field
                 return part == parts[-1]
             if not hasattr(item, part):
                 return False
