@@ -75,7 +75,7 @@ def test_damaged_unit_is_done_again(
     integrate, done = Cell.integrate, []
 
     def counted(cell: Cell, first: int, size: int, **options: Any) -> Any:
-        done.append((cell.cell.index, first, size))
+        done.append((cell.point.index, first, size))
         return integrate(cell, first, size, **options)
 
     monkeypatch.setattr(Cell, "integrate", counted)
