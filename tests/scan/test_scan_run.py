@@ -273,7 +273,7 @@ def test_weights_that_are_held_make_units_smaller(tmp_path: Path):
 def test_every_start(kind: str, keys: str):
     text = SPEC.replace(WIDTHS, "[2, 2, 2, 2]").replace(INIT, f'kind = "{kind}"\n{keys}')
     cell = Cell.of(Plan(read(text), Path()), 0)
-    assert cell.cell.init.__struct_config__.tag == kind
+    assert cell.point.init.__struct_config__.tag == kind
     for part, whole in zip(cell.start(3, 4), cell.start(0, 10), strict=True):
         assert part.shape == (4, 2, 2)
         np.testing.assert_array_equal(part, whole[3:7])
