@@ -23,7 +23,7 @@ from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
 from fastdln.scan import data, spec
 from fastdln.scan.derived import recorded
-from fastdln.scan.plan import Plan, Point
+from fastdln.scan.plan import GridPoint, Plan
 from fastdln.scan.spec import SpecError
 from fastdln.theory.exact import mode_time
 
@@ -38,7 +38,7 @@ class Cell:
     """One point of the grid as gradient flows."""
 
     network: Network
-    point: Point
+    point: GridPoint
     seed: int
     folder: Path
     files: tuple[tuple[str, str], ...]

@@ -17,7 +17,7 @@ from fastdln.scan.data import digests
 from fastdln.scan.reading import read
 from fastdln.scan.spec import TABLES, Data, Document, Flow, Network, SpecError, Strict
 
-__all__ = ["Axis", "Plan", "Point", "load_plan"]
+__all__ = ["Axis", "GridPoint", "Plan", "load_plan"]
 
 
 LONGEST_FILE = 8 << 20
@@ -46,7 +46,7 @@ class Axis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One point of the grid: what the scan file says there."""
 
     index: int
@@ -124,7 +124,7 @@ class Plan:
         """
         return tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.axes else ()
 
-    def point(self, index: int) -> Point:
+    def point(self, index: int) -> GridPoint:
         """Return one point of the grid.
 
         Parameters
@@ -134,7 +134,7 @@ class Plan:
 
         Returns
         -------
-        Point
+        GridPoint
             The point.
         """
         position = self.position(index)
@@ -145,10 +145,10 @@ class Plan:
                 chosen[key] = values[place]
                 words.append(f"{name} = {label(key, values[place])}")
         tables = {name: _fill(name, table, chosen) for name, table in self.document.tables.items()}
-        return Point(index, position, ", ".join(words) or "the only cell", **tables)
+        return GridPoint(index, position, ", ".join(words) or "the only cell", **tables)
 
     @cached_property
-    def points(self) -> tuple[Point, ...]:
+    def points(self) -> tuple[GridPoint, ...]:
         """Every point, in C order."""
         return tuple(self.point(i) for i in range(self.n_cells))
 
