@@ -31,11 +31,7 @@ def _lyapunov(rng: np.random.Generator) -> Iterator[float]:
         drawn, loss = weights(rng, net), target(rng, net)
         V = rhs(drawn, loss)
         step = 1e-2 / gradient_norm(drawn, loss)
-        rise = [
-            value(shifted(drawn, V, k * step), loss)
-            - value(shifted(drawn, V, -k * step), loss)
-            for k in (1, 2, 3)
-        ]
+        rise = [value(shifted(drawn, V, k * step), loss) - value(shifted(drawn, V, -k * step), loss) for k in (1, 2, 3)]
         slope = (45 * rise[0] - 9 * rise[1] + rise[2]) / (60 * step)
         yield abs(slope / gradient_norm(drawn, loss) ** 2 + 1)
 

@@ -212,6 +212,4 @@ def _balanced(net: Network, U: Floats, strengths: Floats, V: Floats) -> Weights:
     """The balanced weights with product U diag(strengths) V' whose modes are the first coordinates."""
     frames = [V, *(np.eye(d, strengths.shape[-1]) for d in net.widths[1:-1]), U]
     values = strengths ** (1 / net.depth)
-    return tuple(
-        (above * values[..., None, :]) @ transpose(below) for below, above in pairwise(frames)
-    )
+    return tuple((above * values[..., None, :]) @ transpose(below) for below, above in pairwise(frames))
