@@ -20,8 +20,8 @@ import fastdln as dln
 from bench.blocks import block, rate
 from bench.rhs import WIDTHS
 from bench.rounds import cell, keeper, vectors
-from fastdln.engines.lockstep.arena import Arena as Block
-from fastdln.evaluation import Arena
+from fastdln.engines.lockstep.arena import Arena
+from fastdln.evaluation import Block
 from fastdln.kernels.lockstep import blocks
 from fastdln.kernels.machine.lanes import LANES_VARIABLE, lane_count
 from fastdln.kernels.machine.library import invoke
@@ -44,29 +44,29 @@ def repeat_all(task, n, times):  # type: ignore[no-untyped-def]
         blocks.products(task, 0, n)
 
 
-def connected(plan: Evaluation, net: dln.Network, n: int) -> tuple[Arena, tuple[np.ndarray, ...]]:
-    """An arena with a batch of n networks, and the arrays, which must be kept."""
+def connected(plan: Evaluation, net: dln.Network, n: int) -> tuple[Block, tuple[np.ndarray, ...]]:
+    """A block with a batch of n networks, and the arrays, which must be kept."""
     rng = np.random.default_rng(0)
     inputs = [0.3 * rng.standard_normal((n, *shape)) for _ in range(2) for shape in net.shapes]
     inputs.append(rng.standard_normal((1, net.widths[-1], net.widths[0])))
     results = [np.empty((n, *shape)) for shape in net.shapes]
-    arena = Arena(plan, np.dtype(np.float64))
+    memory = Block(plan, np.dtype(np.float64))
     places = (*plan.weights, *plan.directions, *plan.constants.values())
-    arena.connect(list(zip(places, inputs, strict=True)), list(zip(plan.results, results, strict=True)))
-    return arena, (*inputs, *results)
+    memory.connect(list(zip(places, inputs, strict=True)), list(zip(plan.results, results, strict=True)))
+    return memory, (*inputs, *results)
 
 
 def side(widths: tuple[int, ...], size: int, loop: Callable[..., None], seconds: float = 0.05) -> Callable[[], float]:
     """A measurement of the rate of a loop over a batch of ``size`` bytes."""
     plan, net = hessian(widths, False), dln.Network(widths)
     n = -(-size // (24 * net.n_parameters * lane_count())) * lane_count()
-    arena, arrays = connected(plan, net, n)
-    blocks.products(arena.task, 0, n)
+    memory, arrays = connected(plan, net, n)
+    blocks.products(memory.task, 0, n)
 
     def measure(kept: tuple[np.ndarray, ...] = arrays) -> float:
         times = max(1, int(seconds * 2e10 / (plan.flops * n)))
         start = time.process_time()
-        loop(arena.task, n, times)
+        loop(memory.task, n, times)
         return plan.flops * n * times / (time.process_time() - start)
 
     return measure
@@ -87,7 +87,7 @@ def main() -> None:
             side(widths, CACHED, repeat_products), side(widths, CACHED, repeat_all), side(widths, IN_MEMORY, repeat_all)
         ]  # fmt: skip
 
-        def measure(arena: Block = arena, flops: int = flops, sides: list[Callable[[], float]] = sides) -> list[float]:
+        def measure(arena: Arena = arena, flops: int = flops, sides: list[Callable[[], float]] = sides) -> list[float]:
             base = rate(arena, flops, 0.05)
             return [100 * side() / base for side in sides]
 

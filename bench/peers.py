@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from bench import work_precision
 from bench.rounds import Progress, Rounds, keeper, middle, vectors
-from bench.solvers import SOLVERS, Problem, Solve, scipy_loop, solver
+from bench.solvers import SOLVERS, Solve, Task, scipy_loop, solver
 from bench.workloads import COMPARED, WORKLOADS, Workload
 
 REFERENCES = 4  # trajectories whose error is measured
@@ -75,12 +75,12 @@ class Runner:
         }
 
 
-def build(name: str, problem: Problem, starts: np.ndarray, final: np.ndarray, losses: np.ndarray) -> Runner:
+def build(name: str, task: Task, starts: np.ndarray, final: np.ndarray, losses: np.ndarray) -> Runner:
     """Make a solver's runner; the first of ``starts`` have the given final states and losses as reference."""
     how = solver(name)
     starts = starts[: max(REFERENCES, int(len(starts) * how.share))]
     begin = time.perf_counter()
-    solve = how.build(problem)
+    solve = how.build(task)
     found_final, found_losses = solve(starts)
     first_call = time.perf_counter() - begin
     return Runner(
@@ -99,15 +99,15 @@ Comparison = tuple[list[dict[str, float | str]], Rounds[list[tuple[float, float]
 def compare(workload: Workload, rtol: float, names: list[str], rounds: int) -> Comparison:
     """Rows of the table for one workload, fastdln first, and the rounds."""
     progress = Progress()
-    problem = Problem.of(workload, rtol)
-    starts = problem.network.pack(workload.starts())
-    exact = dataclasses.replace(problem, rtol=1e-12, atol=1e-14)
+    task = Task.of(workload, rtol)
+    starts = task.network.pack(workload.starts())
+    exact = dataclasses.replace(task, rtol=1e-12, atol=1e-14)
     final, losses = scipy_loop(exact, "DOP853")(starts[:REFERENCES])
     runners = []
     for name in names:
         progress.say(f"{name}: the first call")
         try:
-            runner = build(name, problem, starts, final, losses)
+            runner = build(name, task, starts, final, losses)
         except ImportError as error:
             progress.clear()
             print(f"{name}: left out ({error})", flush=True)

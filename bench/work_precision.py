@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.rounds import keeper
-from bench.solvers import Problem, Solve, scipy_loop, solver
+from bench.solvers import Solve, Task, scipy_loop, solver
 from bench.workloads import Workload
 
 REFERENCES = 4  # trajectories whose error is measured
@@ -42,27 +42,27 @@ class Point:
         return float(np.median(self.cpu))
 
 
-def reference(problem: Problem, starts: np.ndarray) -> np.ndarray:
+def reference(task: Task, starts: np.ndarray) -> np.ndarray:
     """Final states by DOP853 at 1e-13; of small networks SciPy's must be the same to 1e-9."""
-    exact = dataclasses.replace(problem, rtol=1e-13, atol=1e-16)
+    exact = dataclasses.replace(task, rtol=1e-13, atol=1e-16)
     final, _ = solver("fastdln dop853").build(exact)(starts)
     if starts.shape[1] <= 200:
-        loose = dataclasses.replace(problem, rtol=1e-10, atol=1e-12)
+        loose = dataclasses.replace(task, rtol=1e-10, atol=1e-12)
         other, _ = scipy_loop(loose, "DOP853")(starts[:1])
         np.testing.assert_allclose(final[:1], other, atol=1e-8)
     return final
 
 
 def points(
-    name: str, problem: Problem, starts: np.ndarray, exact: np.ndarray, seconds: float, limit: float
+    name: str, task: Task, starts: np.ndarray, exact: np.ndarray, seconds: float, limit: float
 ) -> list[Point]:
     """A solver's points from loose to tight tolerances, until a run takes more CPU seconds than ``limit``."""
     how = solver(name)
-    if problem.network.n_parameters > how.most_parameters:
+    if task.network.n_parameters > how.most_parameters:
         return []
     found: list[Point] = []
     for rtol in how.tolerances:
-        solve = how.build(dataclasses.replace(problem, rtol=rtol, atol=problem.atol / problem.rtol * rtol))
+        solve = how.build(dataclasses.replace(task, rtol=rtol, atol=task.atol / task.rtol * rtol))
         few = min(max(REFERENCES, how.lanes), len(starts))
         size = few if how.loop else max(few, int(len(starts) * how.share))
         final, _ = solve(starts[:size])  # compiles
@@ -83,14 +83,14 @@ def measure(
     workload: Workload, names: Sequence[str], rounds: int, seconds: float = 0.1, limit: float = 2.0
 ) -> list[Point]:
     """The points of all solvers whose packages are installed, each run once in every round (`bench.rounds`)."""
-    problem = Problem.of(workload, 1e-6)
-    starts = problem.network.pack(workload.starts())
-    exact = reference(problem, starts[:REFERENCES])
+    task = Task.of(workload, 1e-6)
+    starts = task.network.pack(workload.starts())
+    exact = reference(task, starts[:REFERENCES])
     found: list[Point] = []
     for name in names:
         begin = time.perf_counter()
         try:
-            found += points(name, problem, starts, exact, seconds, limit)
+            found += points(name, task, starts, exact, seconds, limit)
             print(f"{name}: ready in {time.perf_counter() - begin:.0f} s", flush=True)
         except (ImportError, ValueError) as error:  # not installed, or not made for this workload
             print(f"{name}: left out ({error})", flush=True)

@@ -1,4 +1,4 @@
-"""Evaluations of a batch: an arena for each thread, and pieces of the batch that threads take in turn."""
+"""Evaluations of a batch: a block of memory for each thread, and pieces of the batch that threads take in turn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = 4096
 PIECE_FLOPS = 2e8  # some hundredths of a second: so soon is Ctrl-C heard, and less does not pay a thread
 
 
-class Arena:
+class Block:
     """One thread's memory, page aligned: the bases of an evaluation, further states, and what drivers are told."""
 
     def __init__(self, evaluation: Evaluation, dtype: np.dtype[Any], further: int = 0) -> None:
@@ -85,9 +85,9 @@ def run(evaluation: Evaluation, inputs: Sequence[Array], results: Sequence[Array
     places = (*evaluation.weights, *evaluation.directions, *evaluation.constants.values())
 
     def worker() -> Work:
-        arena = Arena(evaluation, dtype)
-        arena.connect(list(zip(places, inputs, strict=True)), list(zip(evaluation.results, results, strict=True)))
-        return lambda first, stop: blocks.products(arena.task, first, stop)
+        block = Block(evaluation, dtype)
+        block.connect(list(zip(places, inputs, strict=True)), list(zip(evaluation.results, results, strict=True)))
+        return lambda first, stop: blocks.products(block.task, first, stop)
 
     _share(worker, len(results[0]), evaluation.flops, lane_count(dtype), threads)
 
@@ -109,16 +109,16 @@ def sweep(evaluation: Evaluation, inputs: Sequence[Array], points: Array, values
     places += evaluation.constants.values()
 
     def worker() -> Work:
-        arena = Arena(evaluation, values.dtype, 1 + directions)
-        arena.connect(list(zip(places, inputs, strict=True)), [])
+        block = Block(evaluation, values.dtype, 1 + directions)
+        block.connect(list(zip(places, inputs, strict=True)), [])
         (compared,) = evaluation.results
-        arena.tell(
-            state=int(arena.bases[0]), start=int(arena.bases[start]), table=arena.bases[start + 1 :].copy(),
+        block.tell(
+            state=int(block.bases[0]), start=int(block.bases[start]), table=block.bases[start + 1 :].copy(),
             directions=directions, index=np.arange(directions), points=points, blocks=n_blocks,
-            target=arena.at(evaluation.constants["whitened"]), compared=arena.at(compared), size=compared.size,
+            target=block.at(evaluation.constants["whitened"]), compared=block.at(compared), size=compared.size,
             values=values,
         )  # fmt: skip
-        return lambda first, stop: blocks.sweep(arena.task, first, stop)
+        return lambda first, stop: blocks.sweep(block.task, first, stop)
 
     _share(worker, len(values), evaluation.flops * n_blocks * lanes, 1, threads)
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
+from fastdln.linalg import transpose
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_layer_rates, check_weights
 
@@ -178,7 +179,7 @@ def balance(weights: Sequence[ArrayLike], layer_rates: ArrayLike | None = None) 
     rates = check_layer_rates(layer_rates, net.depth).astype(weights[0].dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         return tuple(
-            _transpose(above) @ above / eta_above - below @ _transpose(below) / eta_below
+            transpose(above) @ above / eta_above - below @ transpose(below) / eta_below
             for (below, above), (eta_below, eta_above) in zip(pairwise(weights), pairwise(rates), strict=True)
         )
 
@@ -195,10 +196,6 @@ def _forces(weights: Weights, loss: Loss) -> Weights:
     pulled = -loss.grad(prefixes[-1])  # W_{>i}' R, from the last layer down
     forces = []
     for W, below in zip(reversed(weights[1:]), reversed(prefixes[:-1]), strict=True):
-        forces.append(pulled @ _transpose(below))
-        pulled = _transpose(W) @ pulled
+        forces.append(pulled @ transpose(below))
+        pulled = transpose(W) @ pulled
     return (pulled, *reversed(forces))
-
-
-def _transpose(matrices: NDArray[Any]) -> NDArray[Any]:
-    return np.swapaxes(matrices, -1, -2)

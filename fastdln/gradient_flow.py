@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,9 @@ from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
 from fastdln.observables import LEARNING_TIMES, OBSERVABLES, Context, Observable, documented, raw_records
-from fastdln.resources import progress_bar, require_memory
+from fastdln.resources import Report, progress_bar, require_memory
 from fastdln.results.derive import derive, derived_bytes
 from fastdln.results.trajectories import Trajectories
-
-Progress = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,12 @@ def flow(
     certify: bool = False,
     engine: str = "auto",
     threads: int | None = None,
-    progress: bool | Progress = False,
+    progress: bool | Report = False,
 ) -> Trajectories:
     """Integrate the gradient flow of a network, or of a batch of them, on a loss.
 
-    Solves  dW_i/dt = -eta_i dL/dW_i - mu W_i  with an adaptive explicit Runge-Kutta pair, each trajectory with its own
-    steps.
+    Solves  dW_i/dt = -eta_i dL/dW_i - mu W_i  by an explicit or a stabilized method, each trajectory with its
+    own steps.
 
     Parameters
     ----------
@@ -260,7 +258,7 @@ def flow(
 def integrate(
     network: Network, loss: Loss, start: NDArray[Any], atol: NDArray[np.float64], t_0: float, t_end: float,
     times: NDArray[np.float64], options: Options, *, origin: NDArray[Any], t_origin: float, single: bool,
-    threads: int, progress: bool | Progress = False,
+    threads: int, progress: bool | Report = False,
 ) -> Trajectories:  # fmt: skip
     """Integrate from checked arguments; conserved quantities are compared with those at ``origin``, ``t_origin``."""
     direction = 1.0 if t_end > t_0 else -1.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Floats", "haar", "one_blas_thread", "reproducible"]
+__all__ = ["Floats", "frobenius", "haar", "one_blas_thread", "reproducible", "spectral", "transpose"]
 
 Floats = NDArray[np.float64]
 
@@ -82,3 +82,51 @@ def haar(gaussian: Floats) -> Floats:
     """
     Q, R = np.linalg.qr(gaussian)
     return np.asarray(Q * np.copysign(1.0, np.diagonal(R, axis1=-2, axis2=-1))[..., None, :])
+
+
+def transpose(matrices: NDArray[Any]) -> NDArray[Any]:
+    """Transpose the last two axes.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (..., n, m)
+        The matrices.
+
+    Returns
+    -------
+    ndarray, shape (..., m, n)
+        A view.
+    """
+    return np.swapaxes(matrices, -1, -2)
+
+
+def frobenius(matrices: NDArray[Any]) -> NDArray[Any]:
+    """Frobenius norms ||M||_F.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (..., n, m)
+        The matrices.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Their norms.
+    """
+    return np.asarray(np.linalg.norm(matrices, axis=(-2, -1)))
+
+
+def spectral(matrices: NDArray[Any]) -> NDArray[Any]:
+    """Spectral norms ||M||_2, the largest singular values.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (..., n, m)
+        The matrices.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Their norms.
+    """
+    return np.asarray(np.linalg.norm(matrices, 2, axis=(-2, -1)))

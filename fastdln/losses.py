@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checks import boolean, integer, real, reals, seed, shown
-from fastdln.linalg import Floats, haar, reproducible
+from fastdln.linalg import Floats, haar, reproducible, transpose
 from fastdln.resources import require_memory
 
 __all__ = ["Loss", "Modes", "Quadratic", "Regression", "check_loss"]
@@ -99,7 +99,7 @@ class Loss:
     def modes(self) -> Modes:
         """The modes of the target, by singular value, the largest first."""
         U, sigma, Vt = np.linalg.svd(self.target, full_matrices=False)
-        V = np.swapaxes(Vt, -1, -2)
+        V = transpose(Vt)
         # A pair (u, v) is determined up to its common sign: fix it, so that modes are the same everywhere.
         largest = np.take_along_axis(V, np.abs(V).argmax(axis=-2, keepdims=True), axis=-2)
         sign = np.where(largest < 0, -1.0, 1.0)
@@ -352,7 +352,7 @@ class Quadratic(Loss):
         else:
             source = np.random.default_rng(seed("rng", rng))
             U, V = (haar(source.standard_normal((*batch, d, k))) for d in shape)
-        return cls((U * sigma[..., None, :]) @ np.swapaxes(V, -1, -2))
+        return cls((U * sigma[..., None, :]) @ transpose(V))
 
     @classmethod
     @reproducible

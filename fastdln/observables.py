@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.linalg import frobenius
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.theory.invariants import balance, imbalance
@@ -179,7 +180,7 @@ def _drift(records: Array, context: Context, times: slice) -> Array:
     now = balance(context.network.unpack(records), context.layer_rates)
     for C, C_0 in zip(now, context.conserved, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):
-            worst = np.maximum(worst, np.linalg.norm(C - shrink * C_0, axis=(-2, -1)))
+            worst = np.maximum(worst, frobenius(C - shrink * C_0))
     return worst
 
 

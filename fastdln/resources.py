@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+Report = Callable[[int, int, int], None]  # hears how many trajectories are done, have failed, and are to do
+
 
 def optional(module: str, extra: str) -> ModuleType:
     """Import an optional package, or say how to install it."""
@@ -57,7 +59,7 @@ def require_memory(
 
 
 @contextlib.contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int, int], None]]:
+def progress_bar(description: str) -> Iterator[Report]:
     """A progress bar on standard error; gives the function that moves it, of what is done, has failed, and all."""
     progress = optional("rich.progress", "scan")
     console = optional("rich.console", "scan").Console(stderr=True)

@@ -189,28 +189,29 @@ MUTANTS = (
          f"{BALL}[dense]"),
     ),
     Mutant(
-        "certificate-without-atol", "lockstep/certificate.py", "peek_real(atol, 0) + w.rtol * norms(w, state)",
+        "certificate-without-atol", "kernels/lockstep/certificate.py", "peek_real(atol, 0) + w.rtol * norms(w, state)",
         "w.rtol * norms(w, state)", (f"{BALL}[dense]",),
     ),
     Mutant(
-        "certificate-largest-layer", "lockstep/certificate.py", "size if size < least",
+        "certificate-largest-layer", "kernels/lockstep/certificate.py", "size if size < least",
         "size if size > least or least > 1e9", (f"{BALL}[dense]",),
     ),
     Mutant(
-        "certificate-equal-rates", "lockstep/certificate.py", "constant(w, tolerance), w.fastest)",
+        "certificate-equal-rates", "kernels/lockstep/certificate.py", "constant(w, tolerance), w.fastest)",
         "constant(w, tolerance), 1.0)", (f"{DECISION}[(3, 3, 3, 3)-rates1]",),
     ),
     Mutant(
-        "certificate-before-the-last-mode", "lockstep/certificate.py", "if unlearned > 0:", "if unlearned > 1:",
+        "certificate-before-the-last-mode", "kernels/lockstep/certificate.py", "if unlearned > 0:", "if unlearned > 1:",
         ("test_certified.py::test_modes_below_the_tolerance_are_waited_for_where_learning_times_are_recorded",),
     ),
     Mutant(
-        "certificate-believes-elimination", "lockstep/certificate.py",
+        "certificate-believes-elimination", "kernels/lockstep/certificate.py",
         "shift - 4.0 * UNIT * (rows + columns + 8) * trace", "shift",
         ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
     ),
     Mutant(
-        "certificate-wide-believes-elimination", "engines/wide/finish.py", "slack = 4.0 * UNIT", "slack = 0.0 * UNIT",
+        "certificate-wide-believes-elimination", "engines/wide/certificate.py",
+        "slack = 4.0 * UNIT", "slack = 0.0 * UNIT",
         ("test_certified.py::test_a_bound_of_a_singular_value_that_is_zero_is_zero",),
     ),
     Mutant(
@@ -218,7 +219,7 @@ MUTANTS = (
         "shift * norm + size * delta", (f"{BALL}[wide]",),
     ),
     Mutant(
-        "certificate-wide-without-atol", "engines/wide/finish.py", "self._atol + self._rtol *", "self._rtol *",
+        "certificate-wide-without-atol", "engines/wide/certificate.py", "self._atol + self._rtol *", "self._rtol *",
         (f"{BALL}[wide]",),
     ),
     # ---- stabilized methods
@@ -258,11 +259,11 @@ MUTANTS = (
         (f"{STABILIZED_LAW}[rkc2-dense]",),
     ),
     Mutant(
-        "rkc2-damping", "integrate/stabilized.py", "DAMPING = 2 / 13", "DAMPING = 2 / 130",
+        "rkc2-damping", "chebyshev/rkc2.py", "DAMPING = 2 / 13", "DAMPING = 2 / 130",
         ("test_stabilized.py::test_rkc2_is_stable_over_its_interval",),
     ),
     Mutant(
-        "rock4-reach", "integrate/stabilized.py", "0.353 * self.stages**2 - 3", "0.36 * self.stages**2 - 3",
+        "rock4-reach", "chebyshev/rock4.py", "0.353 * self.stages**2 - 3", "0.36 * self.stages**2 - 3",
         ("test_stabilized.py::test_rock4_is_stable_over_its_interval",),
     ),
     # ---- the approximate reduction
@@ -320,22 +321,22 @@ MUTANTS = (
     ),
     # ---- scans
     Mutant(
-        "target-from-the-stream-of-starts", "scan/problem.py", "spawn_key=(self.cell.index, 1)",
-        "spawn_key=(self.cell.index,)",
+        "target-from-the-stream-of-starts", "scan/cell.py", "spawn_key=(self.point.index, 1)",
+        "spawn_key=(self.point.index,)",
         ("test_scan_run.py::test_random_targets_know_nothing_of_the_starts",
          "test_scan_run.py::test_a_random_target_of_a_cell_is_no_sample_of_its_starts"),
     ),
     Mutant(
-        "cells-share-their-starts", "scan/problem.py", "SeedSequence(self.seed, spawn_key=(self.cell.index,))",
+        "cells-share-their-starts", "scan/cell.py", "SeedSequence(self.seed, spawn_key=(self.point.index,))",
         "SeedSequence(self.seed)", ("test_scan_run.py::test_random_targets_know_nothing_of_the_starts",),
     ),
     Mutant(
-        "seed-of-the-scan-ignored", "scan/problem.py", "SeedSequence(self.seed, spawn_key=(self.cell.index,))",
-        "SeedSequence(0, spawn_key=(self.cell.index,))",
+        "seed-of-the-scan-ignored", "scan/cell.py", "SeedSequence(self.seed, spawn_key=(self.point.index,))",
+        "SeedSequence(0, spawn_key=(self.point.index,))",
         ("test_scan_run.py::test_the_seed_changes_every_start_and_target",),
     ),
     Mutant(
-        "automatic-end-of-large-starts", "scan/problem.py", "min(scale, 0.1 * s)", "max(scale, 0.1 * s)",
+        "automatic-end-of-large-starts", "scan/cell.py", "min(scale, 0.1 * s)", "max(scale, 0.1 * s)",
         ("test_scan_run.py::test_automatic_end",),
     ),
     Mutant(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,8 @@ import fastdln
 from fastdln.engines.choose import NAMES
 from fastdln.integrate.methods import METHODS
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CHECKS = set(PROJECT["tool"]["numpydoc_validation"]["checks"])
 RETURNED = {"fastdln.Status", "fastdln.Trajectories"}  # nobody calls them: no parameters to explain
 
@@ -47,3 +50,45 @@ def test_flow_names_every_method_and_engine(parameter: str, names: list[str]) ->
     listed = re.search(rf"^ *{parameter} : {{(.*?)}}", fastdln.flow.__doc__ or "", re.MULTILINE)
     assert listed
     assert sorted(re.findall(r'"(\w+)"', listed[1])) == sorted(names)
+
+
+def prose() -> Iterator[tuple[str, str]]:
+    """What the package says in words, by file: strings and comments, and the pages beside them."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "fastdln").rglob("*.md"))):
+        yield str(path.relative_to(ROOT)), path.read_text()
+    for path in sorted((ROOT / "fastdln").rglob("*.py")):
+        with tokenize.open(path) as lines:
+            for token in tokenize.generate_tokens(lines.readline):
+                if token.type in (tokenize.STRING, tokenize.COMMENT):
+                    yield str(path.relative_to(ROOT)), token.string
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is that of a module, or of something in one."""
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        try:
+            item = importlib.import_module(".".join(parts[:k]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[k:]:
+            if inspect.isclass(item) and part in inspect.get_annotations(item):  # a field
+                return part == parts[-1]
+            if not hasattr(item, part):
+                return False
+            item = getattr(item, part)
+        return True
+    return False
+
+
+def test_names_of_the_package_that_it_speaks_of_exist() -> None:
+    spoken = {(file, name) for file, text in prose() for name in re.findall(r"\bfastdln(?:\.[A-Za-z_]\w*)+", text)}
+    assert len(spoken) > 50
+    assert not {(file, name) for file, name in spoken if not exists(name)}
+
+
+def test_what_is_not_there_is_found_out() -> None:
+    assert exists("fastdln.Stop.loss")
+    assert exists("fastdln.kernels.lockstep.learning.of_lane")
+    for name in ("fastdln.kernels.loop", "fastdln.flow.method", "fastdln.Stop.gradient"):
+        assert not exists(name)

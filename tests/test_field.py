@@ -9,24 +9,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fastdln.field import balance, gradient_norm, product, rhs, value
-from fastdln.losses import Quadratic, Regression
+from fastdln.losses import Quadratic
 from fastdln.network import Network
+from tests.support.draws import random_losses, random_weights
 
 WIDTHS = [(3, 2), (1, 1), (2, 1, 2), (3, 5, 2), (4, 2, 6, 3), (1, 3, 3, 1), (5, 4, 3, 2), (2, 3, 2, 3, 2, 3)]
-
-
-def random_weights(net, batch=(), seed=0):
-    rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal((*batch, *shape)) for shape in net.shapes)
-
-
-def random_losses(net, seed=1):
-    rng = np.random.default_rng(seed)
-    d_0, d_h = net.widths[0], net.widths[-1]
-    return [
-        Quadratic(rng.standard_normal((d_h, d_0))),
-        Regression(rng.standard_normal((d_0, 7)), rng.standard_normal((d_h, 7))),
-    ]
 
 
 def chain(matrices, size):

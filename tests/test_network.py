@@ -8,13 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdln.network import Network, check_layer_rates, check_weights
+from tests.support.draws import random_weights
 
 widths = st.lists(st.integers(1, 6), min_size=2, max_size=6).map(tuple)
-
-
-def random_weights(net, batch=(), seed=0):
-    rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal((*batch, *shape)) for shape in net.shapes)
 
 
 def test_sizes_of_a_network():

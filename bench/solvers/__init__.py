@@ -1,4 +1,4 @@
-"""The same problem for every solver: each of `SOLVERS` turns a problem into a function of a batch of starts.
+"""The same task for every solver: each of `SOLVERS` turns a task into a function of a batch of starts.
 
 A start is one flat state, W_1 first, each matrix row by row; what comes back is the states at the end and the
 losses at the recorded times. A solver whose package is not installed raises ImportError when it is built.
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.solvers import compiled, frameworks, python
-from bench.solvers.problem import Problem, Solve
 from bench.solvers.python import scipy_loop
+from bench.solvers.task import Solve, Task
 
-__all__ = ["SOLVERS", "Problem", "Solve", "Solver", "scipy_loop", "solver"]
+__all__ = ["SOLVERS", "Solve", "Solver", "Task", "scipy_loop", "solver"]
 
 TOLERANCES = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 
@@ -23,7 +23,7 @@ TOLERANCES = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 class Solver:
     """How a solver is made, and how much it is given to do."""
 
-    build: Callable[[Problem], Solve]
+    build: Callable[[Task], Solve]
     share: float  # of the workload's trajectories, for a run of about a second
     loop: bool = True  # one trajectory, or ``lanes`` of them, after another: so few of them tell as much as many
     lanes: int = 1

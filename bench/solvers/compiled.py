@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastdln as dln
-from bench.solvers.problem import Problem, Solve
+from bench.solvers.task import Solve, Task
 
 
 def _value(text: str) -> Any:
@@ -18,27 +18,27 @@ def _value(text: str) -> Any:
         return text
 
 
-def fastdln(problem: Problem, method: str = "tsit5") -> Solve:
+def fastdln(task: Task, method: str = "tsit5") -> Solve:
     """fastdln; behind the method may stand options of ``flow``: ``tsit5,engine=wide`` or ``dop853,certify=True``."""
-    workload, network, loss = problem.workload, problem.network, dln.Quadratic(problem.sigma)
+    workload, network, loss = task.workload, task.network, dln.Quadratic(task.sigma)
     method, *rest = method.split(",")
     options = {name: _value(value) for name, value in (option.split("=") for option in rest)}
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sol = workload.run(
-            network.unpack(starts), loss, rtol=problem.rtol, atol=problem.atol, method=method, **options
+            network.unpack(starts), loss, rtol=task.rtol, atol=task.atol, method=method, **options
         )  # fmt: skip
         return network.pack(sol.final), sol.loss
 
     return solve
 
 
-def scalar_loop(problem: Problem) -> Solve:
+def scalar_loop(task: Task) -> Solve:
     from bench import scalar_loop
     from fastdln.integrate.control import gains
     from fastdln.integrate.tableaus import TSIT5
 
-    widths, offsets = problem.layout
+    widths, offsets = task.layout
     a = np.zeros((TSIT5.stages, TSIT5.stages))
     for i, row in enumerate(TSIT5.rows):
         a[i, : len(row)] = row
@@ -46,21 +46,21 @@ def scalar_loop(problem: Problem) -> Solve:
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return scalar_loop.solve(
-            starts, problem.sigma, widths, offsets, a, error_weights, dense, TSIT5.error_order, gains(TSIT5),
-            problem.workload.times, problem.rtol, problem.atol,
+            starts, task.sigma, widths, offsets, a, error_weights, dense, TSIT5.error_order, gains(TSIT5),
+            task.workload.times, task.rtol, task.atol,
         )  # fmt: skip
 
     return solve
 
 
-def _numbalsoda(problem: Problem, integrate: Any) -> Solve:
+def _numbalsoda(task: Task, integrate: Any) -> Solve:
     import numba
     import numbalsoda
 
     from bench import scalar_loop
 
-    widths, offsets = problem.layout
-    sigma, times, rtol, atol = problem.sigma, problem.workload.times, problem.rtol, problem.atol
+    widths, offsets = task.layout
+    sigma, times, rtol, atol = task.sigma, task.workload.times, task.rtol, task.atol
     entries, depth, widest = int(offsets[-1]), len(widths) - 1, int(widths.max())
 
     @numba.cfunc(numbalsoda.lsoda_sig)
@@ -79,7 +79,7 @@ def _numbalsoda(problem: Problem, integrate: Any) -> Solve:
             out[i], _ = integrate(address, starts[i].copy(), times, nothing, rtol, atol, 1_000_000)
         return out
 
-    _, loss = problem.field(np)
+    _, loss = task.field(np)
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         out = paths(starts, times)
@@ -88,28 +88,28 @@ def _numbalsoda(problem: Problem, integrate: Any) -> Solve:
     return solve
 
 
-def numbalsoda_dop853(problem: Problem) -> Solve:
+def numbalsoda_dop853(task: Task) -> Solve:
     import numbalsoda
 
-    return _numbalsoda(problem, numbalsoda.dop853)
+    return _numbalsoda(task, numbalsoda.dop853)
 
 
-def numbalsoda_lsoda(problem: Problem) -> Solve:
+def numbalsoda_lsoda(task: Task) -> Solve:
     import numbalsoda
 
-    return _numbalsoda(problem, numbalsoda.lsoda)
+    return _numbalsoda(task, numbalsoda.lsoda)
 
 
-def _heyoka(problem: Problem) -> Any:
+def _heyoka(task: Task) -> Any:
     """Taylor's method on as many trajectories as a vector of the machine holds."""
     import heyoka
 
-    entries = problem.network.n_parameters
+    entries = task.network.n_parameters
     variables = np.array(heyoka.make_vars(*[f"w{i}" for i in range(entries)]), dtype=object)
-    rhs, _ = problem.field(np)
+    rhs, _ = task.field(np)
     return heyoka.taylor_adaptive_batch(
         list(zip(variables, rhs(variables), strict=True)),
-        state=np.zeros((entries, heyoka.recommended_simd_size())), tol=problem.rtol, compact_mode=True,
+        state=np.zeros((entries, heyoka.recommended_simd_size())), tol=task.rtol, compact_mode=True,
     )  # fmt: skip
 
 
@@ -118,16 +118,16 @@ def _blocks(starts: np.ndarray, lanes: int) -> np.ndarray:
     return np.resize(starts, (-(-len(starts) // lanes), lanes, starts.shape[1]))
 
 
-def _joined(problem: Problem, paths: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
+def _joined(task: Task, paths: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
     """States at the end and losses of n trajectories, from paths (times, entries, lanes) of blocks."""
     whole = np.concatenate([path.transpose(2, 0, 1) for path in paths])[:n]
-    return whole[:, -1], problem.field(np)[1](np.ascontiguousarray(whole))
+    return whole[:, -1], task.field(np)[1](np.ascontiguousarray(whole))
 
 
-def heyoka_batch(problem: Problem) -> Solve:
-    integrator = _heyoka(problem)
+def heyoka_batch(task: Task) -> Solve:
+    integrator = _heyoka(task)
     lanes = integrator.batch_size
-    grid = np.repeat(problem.workload.times[:, None], lanes, axis=1)
+    grid = np.repeat(task.workload.times[:, None], lanes, axis=1)
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         paths = []
@@ -135,15 +135,15 @@ def heyoka_batch(problem: Problem) -> Solve:
             integrator.set_time([0.0] * lanes)
             integrator.state[:] = block.T
             paths.append(integrator.propagate_grid(grid)[-1])
-        return _joined(problem, paths, len(starts))
+        return _joined(task, paths, len(starts))
 
     return solve
 
 
-def heyoka_ensemble(problem: Problem) -> Solve:
+def heyoka_ensemble(task: Task) -> Solve:
     import heyoka
 
-    integrator = _heyoka(problem)
+    integrator = _heyoka(task)
     lanes = integrator.batch_size
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +154,7 @@ def heyoka_ensemble(problem: Problem) -> Solve:
             own.state[:] = blocks[i].T
             return own
 
-        found = heyoka.ensemble_propagate_grid_batch(integrator, problem.workload.times, len(blocks), begin)
-        return _joined(problem, [one[-1] for one in found], len(starts))
+        found = heyoka.ensemble_propagate_grid_batch(integrator, task.workload.times, len(blocks), begin)
+        return _joined(task, [one[-1] for one in found], len(starts))
 
     return solve

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.solvers.problem import Problem, Solve
+from bench.solvers.task import Solve, Task
 from fastdln.integrate.control import gains
 from fastdln.integrate.tableaus import TSIT5
 
 
-def scipy_loop(problem: Problem, method: str = "RK45") -> Solve:
+def scipy_loop(task: Task, method: str = "RK45") -> Solve:
     from scipy.integrate import solve_ivp
 
-    rhs, loss = problem.field(np)
-    times = problem.workload.times
+    rhs, loss = task.field(np)
+    times = task.workload.times
 
     def solve(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         paths = [
             solve_ivp(
                 lambda t, y: rhs(y), (times[0], times[-1]), start, method=method, t_eval=times,
-                rtol=problem.rtol, atol=problem.atol,
+                rtol=task.rtol, atol=task.atol,
             ).y.T
             for start in starts
         ]  # fmt: skip
@@ -28,14 +28,14 @@ def scipy_loop(problem: Problem, method: str = "RK45") -> Solve:
     return solve
 
 
-def batched(problem: Problem) -> Solve:
+def batched(task: Task) -> Solve:
     """Every operation on all trajectories that are not finished yet, each with its own step."""
-    rhs, loss = problem.field(np)
-    times, gain = problem.workload.times, gains(TSIT5)
+    rhs, loss = task.field(np)
+    times, gain = task.workload.times, gains(TSIT5)
     dense, error_weights = np.array(TSIT5.dense), np.array(TSIT5.errors[0])
 
     def scale(y: np.ndarray) -> np.ndarray:
-        return problem.atol + problem.rtol * np.abs(y)
+        return task.atol + task.rtol * np.abs(y)
 
     def norm(x: np.ndarray) -> np.ndarray:
         return np.sqrt(np.mean(x**2, axis=-1))

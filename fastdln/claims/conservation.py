@@ -9,34 +9,20 @@ import numpy as np
 
 from fastdln.claims.instances import networks, target, weights
 from fastdln.claims.losses import LOSSES, forces
+from fastdln.claims.measures import difference, norm, shifted
 from fastdln.claims.registry import claim
 from fastdln.field import balance, product, rhs
 from fastdln.gradient_flow import flow
 from fastdln.integrate.tableaus import EXPLICIT
-from fastdln.linalg import Floats, haar
+from fastdln.linalg import haar
 from fastdln.losses import Quadratic
-from fastdln.network import Network
+from fastdln.network import Network, Weights
 from fastdln.theory import adjacency, invariants
 
-Layers = tuple[Floats, ...]
 
-
-def _norm(matrices: Layers) -> float:
-    return float(np.sqrt(sum(np.square(M).sum() for M in matrices)))
-
-
-def _difference(a: Layers, b: Layers, scale: float) -> float:
-    """The largest entry of a - b, relative to a scale."""
-    return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True)) / scale
-
-
-def _turn(left: Layers, right: Layers) -> Layers:
+def _turn(left: Weights, right: Weights) -> Weights:
     """The matrices X_{i+1}' Y_{i+1} - Y_i X_i' in the hidden layers."""
     return tuple(X.T @ Y - y @ x.T for (x, X), (y, Y) in zip(pairwise(left), pairwise(right), strict=True))
-
-
-def _moved(weights: Layers, direction: Layers, step: float) -> Layers:
-    return tuple(W + step * V for W, V in zip(weights, direction, strict=True))
 
 
 @claim(
@@ -57,17 +43,17 @@ def _(rng: np.random.Generator) -> float:
     net = Network((2, 3, 3, 2))
     drawn = weights(rng, net)
     end = flow(drawn, target(rng, net), (0.0, 3.0), layer_rates=(1.0, 2.0, 3.0)).final
-    return _difference(balance(end), balance(drawn), _norm(drawn) ** 2)
+    return difference(balance(end), balance(drawn), norm(drawn) ** 2)
 
 
 def _drift(
-    start: Layers, loss: Quadratic, weight_decay: float = 0.0, layer_rates: tuple[float, ...] | None = None
+    start: Weights, loss: Quadratic, weight_decay: float = 0.0, layer_rates: tuple[float, ...] | None = None
 ) -> float:
     sol = flow(
         start, loss, (0.0, 3.0), np.linspace(0.0, 3.0, 7), rtol=1e-10, record=("drift",),
         weight_decay=weight_decay, layer_rates=layer_rates,
     )  # fmt: skip
-    return float(np.max(sol.drift)) / _norm(start) ** 2
+    return float(np.max(sol.drift)) / norm(start) ** 2
 
 
 @claim(
@@ -121,9 +107,9 @@ def _(rng: np.random.Generator) -> float:
     return _rate_of_balance(drawn, (first - drawn[0], *others))
 
 
-def _rate_of_balance(drawn: Layers, F: Layers) -> float:
+def _rate_of_balance(drawn: Weights, F: Weights) -> float:
     rates = _turn(drawn, F)
-    return max(float(np.abs(rate).max()) for rate in rates) / (_norm(drawn) * _norm(F) or 1.0)
+    return max(float(np.abs(rate).max()) for rate in rates) / (norm(drawn) * norm(F) or 1.0)
 
 
 @claim(
@@ -166,12 +152,12 @@ def _(rng: np.random.Generator) -> float:
     return _turned(weights(rng, Network((2, 3, 2))), (2 * np.eye(3),))
 
 
-def _turned(drawn: Layers, gauges: Layers) -> float:
+def _turned(drawn: Weights, gauges: Weights) -> float:
     ends = np.eye(drawn[0].shape[1]), np.eye(drawn[-1].shape[0])
     P = (ends[0], *gauges, ends[1])
     turned = tuple(P[i + 1] @ W @ np.linalg.inv(P[i]) for i, W in enumerate(drawn))
     expected = tuple(Q @ C @ Q.T for Q, C in zip(gauges, balance(drawn), strict=True))
-    return _difference(balance(turned), expected, _norm(drawn) ** 2)
+    return difference(balance(turned), expected, norm(drawn) ** 2)
 
 
 @claim(
@@ -189,7 +175,7 @@ def _descent(rng: np.random.Generator) -> Iterator[float]:
         G = tuple(-F for F in rhs(drawn, target(rng, net)))
         stepped = tuple((1 - eta * mu) * W - eta * dL for W, dL in zip(drawn, G, strict=True))
         expected = tuple((1 - eta * mu) ** 2 * C + eta**2 * g for C, g in zip(balance(drawn), balance(G), strict=True))
-        yield _difference(balance(stepped), expected, _norm(drawn) ** 2 + _norm(stepped) ** 2)
+        yield difference(balance(stepped), expected, norm(drawn) ** 2 + norm(stepped) ** 2)
 
 
 @claim(
@@ -210,8 +196,8 @@ def _heavy_ball(rng: np.random.Generator) -> Iterator[float]:
         # both rates by the product rule from W' = V and V' = acceleration
         Q_rate = tuple(Y.T @ Y + X.T @ A - a @ x.T - y @ y.T for (x, X), (y, Y), (a, A) in pairs)
         C_rate = tuple(Y.T @ X + X.T @ Y - y @ x.T - x @ y.T for (x, X), (y, Y), _ in pairs)
-        yield _difference(Q_rate, tuple(-gamma / m * q + b for q, b in zip(Q, balance(V), strict=True)), 1.0)
-        yield _difference(C_rate, tuple(q + q.T for q in Q), 1.0)
+        yield difference(Q_rate, tuple(-gamma / m * q + b for q, b in zip(Q, balance(V), strict=True)))
+        yield difference(C_rate, tuple(q + q.T for q in Q))
 
 
 @claim(
@@ -230,19 +216,19 @@ def _midpoint(rng: np.random.Generator) -> Iterator[float]:
             end = W
             for _ in range(200):
                 middle = tuple((a + b) / 2 for a, b in zip(W, end, strict=True))
-                end, last = _moved(W, rhs(middle, loss), 0.05), end
-                if _difference(end, last, 1.0) < 1e-15:
+                end, last = shifted(W, rhs(middle, loss), 0.05), end
+                if difference(end, last) < 1e-15:
                     break
             W = end
-        yield _difference(balance(W), balance(drawn), _norm(drawn) ** 2)
+        yield difference(balance(W), balance(drawn), norm(drawn) ** 2)
 
 
 @_midpoint.outside("the explicit midpoint rule in a 2-3-2 network")
 def _(rng: np.random.Generator) -> float:
     net = Network((2, 3, 2))
     drawn, loss = weights(rng, net, 0.7), target(rng, net)
-    stepped = _moved(drawn, rhs(_moved(drawn, rhs(drawn, loss), 0.025), loss), 0.05)
-    return _difference(balance(stepped), balance(drawn), _norm(drawn) ** 2)
+    stepped = shifted(drawn, rhs(shifted(drawn, rhs(drawn, loss), 0.025), loss), 0.05)
+    return difference(balance(stepped), balance(drawn), norm(drawn) ** 2)
 
 
 @claim(
@@ -280,9 +266,9 @@ def _order(rng: np.random.Generator) -> Iterator[float]:
 def _projection(rng: np.random.Generator) -> Iterator[float]:
     for net in networks(rng, 20, widths=(2, 5)):
         drawn = weights(rng, net)
-        moved = _moved(drawn, weights(rng, net), 1e-3)
+        moved = shifted(drawn, weights(rng, net), 1e-3)
         found = invariants.project(moved, balance(drawn))
         W, kept = product(moved), product(found.weights)
-        yield _difference(balance(found.weights), balance(drawn), _norm(drawn) ** 2)
+        yield difference(balance(found.weights), balance(drawn), norm(drawn) ** 2)
         yield float(np.linalg.norm(kept - W) / np.linalg.norm(W))
         yield max(0, found.iterations - 5)

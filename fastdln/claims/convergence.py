@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastdln.claims.instances import networks, target, trajectory, weights
+from fastdln.claims.measures import shifted
 from fastdln.claims.registry import claim
 from fastdln.field import gradient_norm, rhs, value
 from fastdln.gradient_flow import flow
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, spectral
 from fastdln.losses import Quadratic
 from fastdln.network import Network, Weights
 from fastdln.theory import hessian, invariants
@@ -30,11 +31,7 @@ def _lyapunov(rng: np.random.Generator) -> Iterator[float]:
         drawn, loss = weights(rng, net), target(rng, net)
         V = rhs(drawn, loss)
         step = 1e-2 / gradient_norm(drawn, loss)
-        rise = [
-            value(tuple(W + k * step * F for W, F in zip(drawn, V, strict=True)), loss)
-            - value(tuple(W - k * step * F for W, F in zip(drawn, V, strict=True)), loss)
-            for k in (1, 2, 3)
-        ]
+        rise = [value(shifted(drawn, V, k * step), loss) - value(shifted(drawn, V, -k * step), loss) for k in (1, 2, 3)]
         slope = (45 * rise[0] - 9 * rise[1] + rise[2]) / (60 * step)
         yield abs(slope / gradient_norm(drawn, loss) ** 2 + 1)
 
@@ -86,7 +83,7 @@ def _(rng: np.random.Generator) -> float:
 
 def _excess_norm(drawn: Weights, loss: Quadratic, t: Floats) -> float:
     path = trajectory(drawn, loss, t, rtol=1e-9)
-    norms = np.stack([np.linalg.norm(W, 2, axis=(-2, -1)) for W in path], axis=-1)
+    norms = np.stack([spectral(W) for W in path], axis=-1)
     return max(0.0, float((norms / invariants.norm_bound(drawn, loss) - 1).max()))
 
 

@@ -8,6 +8,7 @@ from itertools import product as combinations
 import numpy as np
 
 from fastdln.claims.instances import networks, target, weights
+from fastdln.claims.measures import difference, distance, shifted
 from fastdln.claims.registry import claim
 from fastdln.field import balance, product, rhs
 from fastdln.gradient_flow import flow
@@ -21,12 +22,8 @@ def _descend(drawn: Weights, loss: Loss, eta: float, steps: int, momentum: float
     velocity = tuple(np.zeros_like(W) for W in drawn)
     for _ in range(steps):
         velocity = tuple(momentum * v + eta * F for v, F in zip(velocity, rhs(drawn, loss), strict=True))
-        drawn = tuple(W + v for W, v in zip(drawn, velocity, strict=True))
+        drawn = shifted(drawn, velocity)
     return drawn
-
-
-def _distance(a: Weights, b: Weights) -> float:
-    return float(np.sqrt(sum(np.square(x - y).sum() for x, y in zip(a, b, strict=True))))
 
 
 @claim(
@@ -54,7 +51,7 @@ def _growth(rng: np.random.Generator, depth: int, part: float) -> float:
     loss = target(rng, net)
     sigma = loss.modes.sigma
     minimum = decoupled(net, loss, sigma ** (1 / depth), rng=rng)
-    start = tuple(W + 1e-6 * V for W, V in zip(minimum, weights(rng, net), strict=True))
+    start = shifted(minimum, weights(rng, net), 1e-6)
     end = _descend(start, loss, part * 2 / (depth * sigma[0] ** (2 - 2 / depth)), 400)
     before, after = (np.linalg.norm(loss.target - product(W)) for W in (start, end))
     return float(after / before)
@@ -72,7 +69,7 @@ def _first_order(rng: np.random.Generator) -> Iterator[float]:
     for net in networks(rng, 5):
         drawn, loss = weights(rng, net), target(rng, net)
         limit = flow(drawn, loss, (0.0, 1.0), rtol=1e-11).final
-        coarse, fine = (_distance(_descend(drawn, loss, 1 / n, n), limit) for n in (512, 1024))
+        coarse, fine = (distance(_descend(drawn, loss, 1 / n, n), limit) for n in (512, 1024))
         yield abs(np.log2(coarse / fine) - 1)
 
 
@@ -91,7 +88,7 @@ def _second_equation(rng: np.random.Generator) -> Iterator[float]:
         drawn, loss = weights(rng, net), target(rng, net)
         limit = _second_order_flow(drawn, loss, 2.0, 200)
         coarse, fine = (
-            _distance(_descend(drawn, loss, 1 / n**2, n, momentum=1 - 2.0 / n), limit) for n in (256, 512)
+            distance(_descend(drawn, loss, 1 / n**2, n, momentum=1 - 2.0 / n), limit) for n in (256, 512)
         )
         yield abs(np.log2(coarse / fine) - 1)
 
@@ -129,8 +126,8 @@ def _adds_up(rng: np.random.Generator) -> Iterator[float]:
         for _ in range(200):
             G = rhs(W, loss)
             expected = [C + eta**2 * change for C, change in zip(expected, balance(G), strict=True)]
-            W = tuple(w + eta * g for w, g in zip(W, G, strict=True))
-        yield max(float(np.abs(C - E).max()) for C, E in zip(balance(W), expected, strict=True))
+            W = shifted(W, G, eta)
+        yield difference(balance(W), tuple(expected))
 
 
 @claim(

@@ -10,7 +10,7 @@ from fastdln import inits
 from fastdln.claims.instances import distinct_values, networks, target, trajectory, weights
 from fastdln.claims.registry import claim
 from fastdln.field import product, rhs
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, transpose
 from fastdln.losses import Quadratic
 from fastdln.network import Network, Weights
 from fastdln.theory import exact
@@ -45,8 +45,8 @@ def _off_riccati(drawn: Weights, loss: Quadratic, shift: float) -> Iterator[floa
     yield _off_equation(drawn, loss, shift)
     t = np.array([0.0, 0.1, 1.0, 10.0])
     W1, W2 = trajectory(drawn, loss, t)
-    Z = np.concatenate([np.swapaxes(W1, -1, -2), W2], axis=-2)
-    yield float(np.abs(exact.two_layer(t, drawn, loss).gram - Z @ np.swapaxes(Z, -1, -2)).max())
+    Z = np.concatenate([transpose(W1), W2], axis=-2)
+    yield float(np.abs(exact.two_layer(t, drawn, loss).gram - Z @ transpose(Z)).max())
 
 
 def _off_equation(drawn: Weights, loss: Quadratic, shift: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastdln.claims.instances import networks, target, weights
+from fastdln.claims.measures import shifted
 from fastdln.claims.registry import claim
 from fastdln.field import product, rhs, value
 from fastdln.gradient_flow import flow
@@ -82,7 +83,7 @@ def _gradient(rng: np.random.Generator) -> Iterator[float]:
         drawn, direction, loss = weights(rng, net), weights(rng, net), target(rng, net)
 
         def difference(step: float, W: Weights = drawn, V: Weights = direction, loss: Quadratic = loss) -> float:
-            ahead, behind = (value(tuple(w + s * v for w, v in zip(W, V, strict=True)), loss) for s in (step, -step))
+            ahead, behind = (value(shifted(W, V, s), loss) for s in (step, -step))
             return float(ahead - behind) / (2 * step)
 
         expected = -sum(float(np.vdot(F, V)) for F, V in zip(rhs(drawn, loss), direction, strict=True))

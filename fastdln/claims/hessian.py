@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from fastdln.claims.instances import distinct_values, networks, target, weights
+from fastdln.claims.measures import deviation
 from fastdln.claims.registry import claim
 from fastdln.field import rhs, value
 from fastdln.linalg import Floats, haar
@@ -43,13 +44,9 @@ def _canonical(rng: np.random.Generator, net: Network, loss: Loss, learned: list
     return tuple((above * s) @ below.T for below, above in pairwise(frames))
 
 
-def _moved(rng: np.random.Generator, net: Network, point: Weights) -> Weights:
+def _regauged(rng: np.random.Generator, net: Network, point: Weights) -> Weights:
     """The point after a random gauge, not orthogonal and not too ill-conditioned."""
     return quotient.transform(point, quotient.random_gauges(net, rng, condition=3.0))
-
-
-def _distance(found: Floats, expected: Floats) -> float:
-    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 
 @claim(
@@ -69,7 +66,7 @@ def _products(rng: np.random.Generator) -> Iterator[float]:
             x = _nodes(2 * net.depth - 1)
             gradient = -net.pack(rhs(_line(point, direction, x), loss))
             expected = _coefficients(gradient, x, 2 * net.depth - 1)[1]
-            yield _distance(net.pack(h_.apply(point, loss, direction)), expected)
+            yield deviation(net.pack(h_.apply(point, loss, direction)), expected)
 
 
 @claim(
@@ -92,7 +89,7 @@ def _in_adjacency(rng: np.random.Generator) -> Iterator[float]:
         HV = sum(down[h - 1 - k] @ D @ down[k] for k in range(h))
         for a, b, c in _triples(h - 2):
             HV = HV - down[a] @ K.T @ down[b] @ R @ down[c] - down[a] @ R @ down[b] @ K.T @ down[c]
-        yield _distance(adjacency.matrix(h_.apply(point, loss, direction)), HV)
+        yield deviation(adjacency.matrix(h_.apply(point, loss, direction)), HV)
 
 
 @claim(
@@ -147,7 +144,7 @@ def _one_layer(rng: np.random.Generator) -> Iterator[float]:
         for loss in (target(rng, net), _regression(rng, net)):
             gram = np.eye(net.widths[0]) if loss.input_gram is None else loss.input_gram
             expected = np.asarray(np.kron(np.eye(net.widths[1]), gram), np.float64)
-            yield _distance(h_.matrix(weights(rng, net), loss), expected)
+            yield deviation(h_.matrix(weights(rng, net), loss), expected)
 
 
 @claim(
@@ -165,8 +162,8 @@ def _minima(rng: np.random.Generator) -> Iterator[float]:
         rank = int(rng.integers(0, net.rank, endpoint=True))
         loss = target(rng, net, distinct_values(rng, rank) if rank else np.zeros(1))
         point = _canonical(rng, net, loss, list(range(rank)))
-        yield _distance(h_.spectrum(point, loss), _formula_at_minima(net, loss, rank))
-        yield _distance(h_.minimum_spectrum(net, loss), _formula_at_minima(net, loss, rank))
+        yield deviation(h_.spectrum(point, loss), _formula_at_minima(net, loss, rank))
+        yield deviation(h_.minimum_spectrum(net, loss), _formula_at_minima(net, loss, rank))
 
 
 @_minima.outside("a minimum that a gauge diag(3, 1/3) has unbalanced: widths 2, 2, 2")
@@ -175,7 +172,7 @@ def _unbalanced(rng: np.random.Generator) -> float:
     loss = target(rng, net)
     W1, W2 = _canonical(rng, net, loss, [0, 1])
     P = np.diag([3.0, 1 / 3])
-    return _distance(h_.spectrum((P @ W1, W2 @ np.linalg.inv(P)), loss), h_.minimum_spectrum(net, loss))
+    return deviation(h_.spectrum((P @ W1, W2 @ np.linalg.inv(P)), loss), h_.minimum_spectrum(net, loss))
 
 
 def _formula_at_minima(net: Network, loss: Loss, rank: int) -> Floats:
@@ -208,7 +205,7 @@ def _canonical_spectra(rng: np.random.Generator) -> Iterator[float]:
         for count in range(min(net.rank, int(loss.rank)) + 1):
             for learned in combinations(range(int(loss.rank)), count):
                 point = _canonical(rng, net, loss, list(learned))
-                yield _distance(h_.spectrum(point, loss), h_.canonical_spectrum(net, loss, learned))
+                yield deviation(h_.spectrum(point, loss), h_.canonical_spectrum(net, loss, learned))
 
 
 @claim(
@@ -228,7 +225,7 @@ def _sharpness(rng: np.random.Generator) -> Iterator[float]:
         balanced = _canonical(rng, net, loss, list(range(net.rank)))
         yield abs(h_.spectrum(balanced, loss)[-1] / least - 1)
         for _ in range(5):
-            yield max(0.0, 1 - h_.spectrum(_moved(rng, net, balanced), loss)[-1] / least)
+            yield max(0.0, 1 - h_.spectrum(_regauged(rng, net, balanced), loss)[-1] / least)
 
 
 @_sharpness.outside("a saddle: widths 2, 2, 2 with the second mode learned only")
@@ -254,7 +251,7 @@ def _inertia(rng: np.random.Generator) -> Iterator[float]:
         count = int(rng.integers(0, net.rank, endpoint=True))
         learned = rng.choice(min(loss.shape), count, replace=False)
         for point in (_canonical(rng, net, loss, learned.tolist()), weights(rng, net)):
-            before, after = h_.index(point, loss), h_.index(_moved(rng, net, point), loss)
+            before, after = h_.index(point, loss), h_.index(_regauged(rng, net, point), loss)
             yield abs(before.negative - after.negative) + abs(before.positive - after.positive)
 
 

@@ -10,6 +10,7 @@ import scipy.linalg
 
 from fastdln.claims.critical import critical_point, critical_points
 from fastdln.claims.instances import networks, target, weights
+from fastdln.claims.measures import largest, relative, shifted
 from fastdln.claims.registry import claim
 from fastdln.field import balance, product, rhs
 from fastdln.gradient_flow import flow
@@ -17,15 +18,6 @@ from fastdln.linalg import Floats
 from fastdln.network import Network, Weights
 from fastdln.theory import quotient
 from fastdln.theory.invariants import ranks
-
-
-def _difference(a: Weights, b: Weights) -> float:
-    """The largest entry of a - b relative to the largest of b."""
-    return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True)) / _largest(b)
-
-
-def _largest(layers: Weights) -> float:
-    return max(float(np.abs(W).max()) for W in layers) or 1.0
 
 
 def _square(layers: Weights) -> float:
@@ -63,7 +55,7 @@ def _covariance(rng: np.random.Generator, net: Network, outer: bool) -> float:
         for F, (below, above) in zip(rhs(drawn, loss), pairwise(frames), strict=True)
     )
     W = product(drawn)
-    return max(_difference((product(moved),), (W,)), _difference(rhs(moved, loss), expected))
+    return max(relative((product(moved),), (W,)), relative(rhs(moved, loss), expected))
 
 
 @claim(
@@ -90,7 +82,7 @@ def _equivariance(rng: np.random.Generator, net: Network, condition: float) -> f
     end, moved = (
         flow(start, loss, (0.0, 2.0), rtol=1e-10).final for start in (drawn, quotient.transform(drawn, gauges))
     )
-    return _difference(moved, quotient.transform(end, gauges))
+    return relative(moved, quotient.transform(end, gauges))
 
 
 @claim(
@@ -119,7 +111,7 @@ def _slope_error(rng: np.random.Generator, net: Network, sign: int) -> float:
     motion = quotient.gauge_motion(drawn, X)
 
     def potential(step: float) -> float:
-        along = tuple(W + step * V for W, V in zip(drawn, moved, strict=True))
+        along = shifted(drawn, moved, step)
         return float(sum((x * C).sum() for x, C in zip(X, balance(along), strict=True)))
 
     # The potential is quadratic: its central difference is its derivative.
@@ -178,7 +170,7 @@ def _normal_forms(rng: np.random.Generator) -> Iterator[float]:
         chain = form.residual[0]
         for Z in form.residual[1:]:
             chain = Z @ chain
-        yield max(_difference(form.weights, expected), float(np.abs(chain).max()) / _largest(point) ** net.depth)
+        yield max(relative(form.weights, expected), float(np.abs(chain).max()) / largest(point) ** net.depth)
 
 
 @claim(
@@ -212,7 +204,7 @@ def _one_each(rng: np.random.Generator) -> Iterator[float]:
         loss = target(rng, net)
         learned = sorted(rng.choice(net.rank, rng.integers(0, net.rank, endpoint=True), replace=False).tolist())
         one, other = (quotient.canonical(critical_point(rng, net, loss, learned), loss)[0] for _ in range(2))
-        yield _difference(one, other)
+        yield relative(one, other)
 
 
 @_one_each.outside("two learned modes of three with equal sigma, whose subspaces differ, in a 3-2-3 network")
@@ -220,7 +212,7 @@ def _(rng: np.random.Generator) -> float:
     net = Network((3, 2, 3))
     loss = target(rng, net, np.ones(3))
     one, other = (quotient.canonical(critical_point(rng, net, loss, S), loss)[0] for S in ((0, 1), (1, 2)))
-    return _difference(one, other)
+    return relative(one, other)
 
 
 @claim(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdln.claims.instances import networks, target, weights
+from fastdln.claims.measures import difference
 from fastdln.claims.registry import claim
 from fastdln.field import balance, value
 from fastdln.gradient_flow import flow
@@ -62,10 +63,6 @@ def _path(start: Weights, loss: Loss, **options: Any) -> Weights:
     return sol.weights
 
 
-def _apart(a: Sequence[Floats], b: Sequence[Floats]) -> float:
-    return max(float(np.abs(V - W).max()) for V, W in zip(a, b, strict=True))
-
-
 def _size(matrices: Sequence[Floats]) -> float:
     return max(float(np.abs(W).max()) for W in matrices)
 
@@ -75,7 +72,7 @@ def _error(small: Reduction, **options: Any) -> float:
     narrow = _path(small.weights, small.loss, **options)
     lifted = small.lift(narrow, _TIMES, options.get("weight_decay", 0.0))
     wide = _path(small.start, small.whole, **options)
-    return _apart(lifted, wide) / _size(wide)
+    return difference(lifted, wide) / _size(wide)
 
 
 @claim(
@@ -122,7 +119,7 @@ def _(rng: np.random.Generator) -> float:
     small = reduce(*_orthogonal_hidden(rng))
     narrow = _path(small.weights, small.loss, weight_decay=0.3)
     wide = _path(small.start, small.whole, weight_decay=0.3)
-    return _apart(small.lift(narrow), wide) / _size(wide)
+    return difference(small.lift(narrow), wide) / _size(wide)
 
 
 @claim(
@@ -254,7 +251,7 @@ def _observables(rng: np.random.Generator) -> Iterator[float]:
         lifted = small.lift(narrow)
         wide = value(lifted, small.whole)
         yield float(np.abs(value(narrow, small.loss) - wide).max() / wide[0])
-        yield _apart(balance(lifted), balance(small.start)) / _size(small.start) ** 2
+        yield difference(balance(lifted), balance(small.start)) / _size(small.start) ** 2
 
 
 @_observables.outside("B_i V_i B_{i-1}' without what stands still; widths 3-12-12-12-2, orthogonal hidden layers")
@@ -263,4 +260,4 @@ def _(rng: np.random.Generator) -> float:
     moving = tuple(
         above @ V @ below.T for V, (below, above) in zip(small.weights, pairwise(small.bases), strict=True)
     )
-    return _apart(balance(moving), balance(small.start)) / _size(small.start) ** 2
+    return difference(balance(moving), balance(small.start)) / _size(small.start) ** 2

@@ -45,7 +45,7 @@ class Claim:
     name : str
         Its name.
     item : str
-        The section of the survey's theory that it belongs to, T1 to T19.
+        The item of the theory that it belongs to, T1 to T19.
     statement : str
         The statement in words.
     hypotheses : str

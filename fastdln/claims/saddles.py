@@ -11,10 +11,11 @@ import numpy as np
 from fastdln import inits
 from fastdln.claims.critical import critical_point, critical_points
 from fastdln.claims.instances import networks, target
+from fastdln.claims.measures import shifted
 from fastdln.claims.registry import claim
 from fastdln.field import product, value
 from fastdln.gradient_flow import flow
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, transpose
 from fastdln.losses import Quadratic
 from fastdln.network import Network, Weights
 from fastdln.theory import exact, hessian, quotient, saddles
@@ -145,7 +146,7 @@ def _above(rng: np.random.Generator) -> Iterator[float]:
     radius = rng.uniform(0.05, 0.2, (20000, 1))
     steps = radius * directions / np.linalg.norm(directions, axis=1, keepdims=True)
     layers = Network((2, 1, 1, 2)).unpack(steps)
-    moved = tuple(W + V for W, V in zip(point, layers, strict=True))
+    moved = shifted(point, layers)
     alpha = radius[:, 0]
     drop = -(value(moved, loss) - value(point, loss)) / alpha**4
     yield float(np.max(drop - (1 + alpha) / 8, initial=0.0))
@@ -180,8 +181,8 @@ def _origin(net: Network) -> Weights:
 
 def _asymmetry(loss: Quadratic, start: Weights, sign: float) -> float:
     sol = flow(start, loss, (0.0, 2.0), np.linspace(0.0, 2.0, 6), rtol=1e-8, record=("weights",))
-    S: Floats = np.swapaxes(loss.modes.U, -1, -2) @ product(sol.weights or ()) @ loss.modes.V
-    transposed = np.swapaxes(S, -1, -2)
+    S: Floats = transpose(loss.modes.U) @ product(sol.weights or ()) @ loss.modes.V
+    transposed = transpose(S)
     wrong = np.maximum(0.0, -sign * np.linalg.eigvalsh((S + transposed) / 2))
     return float(max(np.abs(S - transposed).max(), wrong.max()) / np.abs(S).max())
 
@@ -238,7 +239,7 @@ def _tangent(rng: np.random.Generator) -> Iterator[float]:
 
 def _displacement(net: Network, loss: Quadratic, point: Weights, direction: Weights, curvature: float) -> float:
     size = 1e-6
-    start = tuple(W + size * V for W, V in zip(point, direction, strict=True))
+    start = shifted(point, direction, size)
     t = 0.5 / abs(curvature)
     end = flow(start, loss, (0.0, t), rtol=1e-12).final
     moved = net.pack(tuple(W - A for W, A in zip(end, point, strict=True))) / (size * np.exp(-curvature * t))

@@ -11,7 +11,7 @@ from fastdln import inits
 from fastdln.claims.instances import networks, target, trajectory, weights
 from fastdln.claims.registry import claim
 from fastdln.field import balance, product, rhs
-from fastdln.linalg import Floats, haar
+from fastdln.linalg import Floats, frobenius, haar, spectral, transpose
 from fastdln.losses import Quadratic
 from fastdln.network import Network, Weights
 from fastdln.theory import exact, invariants
@@ -19,8 +19,8 @@ from fastdln.theory import exact, invariants
 TIMES = np.linspace(0.0, 3.0, 7)
 
 
-def _norm(drawn: Weights) -> float:
-    return float(max(np.linalg.norm(W, 2, axis=(-2, -1)).max() for W in drawn))
+def _largest_value(drawn: Weights) -> float:
+    return float(max(spectral(W).max() for W in drawn))
 
 
 def _unequal_values(path: Weights, rank: int) -> float:
@@ -28,16 +28,16 @@ def _unequal_values(path: Weights, rank: int) -> float:
     values = [np.linalg.svd(W, compute_uv=False) ** 2 for W in path]
     differences = [a[..., :rank] - b[..., :rank] for a, b in pairwise(values)]
     beyond = [v[..., rank:] for v in values if v.shape[-1] > rank]
-    return float(max(np.abs(d).max() for d in (*differences, *beyond))) / _norm(path) ** 2
+    return float(max(np.abs(d).max() for d in (*differences, *beyond))) / _largest_value(path) ** 2
 
 
 def _misalignment(path: Weights) -> float:
     """The commutators of the Gram matrices that meet in the hidden layers, relative to the largest layer."""
     worst = 0.0
     for below, above in pairwise(path):
-        inner, outer = below @ np.swapaxes(below, -1, -2), np.swapaxes(above, -1, -2) @ above
-        worst = max(worst, float(np.linalg.norm(inner @ outer - outer @ inner, axis=(-2, -1)).max()))
-    return worst / _norm(path) ** 4
+        inner, outer = below @ transpose(below), transpose(above) @ above
+        worst = max(worst, float(frobenius(inner @ outer - outer @ inner).max()))
+    return worst / _largest_value(path) ** 4
 
 
 @claim(
@@ -56,7 +56,7 @@ def _common(rng: np.random.Generator) -> Iterator[float]:
         s = rng.uniform(0.1, 2, net.rank)
         O = [haar(rng.standard_normal((d, net.rank))) for d in net.widths]
         made = tuple((above * s) @ below.T for below, above in pairwise(O))
-        yield max(float(np.abs(C).max()) for C in balance(made)) / _norm(made) ** 2
+        yield max(float(np.abs(C).max()) for C in balance(made)) / _largest_value(made) ** 2
         yield _not_balanced_form(inits.balanced(net, rng=rng), net)
 
 

@@ -93,8 +93,8 @@ def scan(
     """Run a scan, or what is missing of it."""
     plan = load_plan(spec)
     if dry_run:
-        layout, problems = prepare(plan, chunk)
-        out.print(tables.plan(plan, estimate(layout, problems, threads)))
+        layout, cells = prepare(plan, chunk)
+        out.print(tables.plan(plan, estimate(layout, cells, threads)))
         return
     if store is None:
         raise SpecError("--out is missing: where is the store to be made? (or --dry-run)")

@@ -130,15 +130,15 @@ def cells(store: Store) -> Table:
     names = [name for axis in grid.axes for name in axis.names]
     for name in [*names, "done", "failed", "t_end", "steps", *_MEASURES]:
         table.add_column(name, justify="right", no_wrap=True)
-    for cell in grid.cells:
-        points = results.isel({axis.name: i for axis, i in zip(grid.axes, cell.position, strict=True)})
+    for point in grid.points:
+        own = results.isel({axis.name: i for axis, i in zip(grid.axes, point.position, strict=True)})
         values = [
             Text(plain(label(key, axis.values[k][place])))
-            for axis, place in zip(grid.axes, cell.position, strict=True)
+            for axis, place in zip(grid.axes, point.position, strict=True)
             for k, key in enumerate(axis.keys)
         ]
-        done, failures = tally[cell.index]
-        table.add_row(*values, f"{done:,}", f"{failures:,}", *_medians(points))
+        done, failures = tally[point.index]
+        table.add_row(*values, f"{done:,}", f"{failures:,}", *_medians(own))
     return table
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdln.integrate.chebyshev import Stabilized
 from fastdln.integrate.methods import Method
-from fastdln.integrate.stabilized import Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.observables import RAW
+from fastdln.resources import Report
 
 LINE = 64  # bytes of a cache line
 
@@ -174,5 +175,5 @@ class Engine(Protocol):
     def memory(self, problem: Problem) -> int:
         """Bytes that the engine takes at most at a time, its results included."""
 
-    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
+    def run(self, problem: Problem, progress: Report | None = None) -> Iterator[Results]:
         """Integrate the trajectories some at a time; ``progress`` hears how many are done and failed, and of all."""

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastdln.checked import checked
-from fastdln.inits.streams import Rng, batch_size, draw, trajectories, transpose, unbatch
-from fastdln.linalg import Floats, haar, reproducible
+from fastdln.inits.streams import Rng, batch_size, draw, trajectories, unbatch
+from fastdln.linalg import Floats, haar, reproducible, transpose
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 

@@ -17,8 +17,8 @@ from fastdln.checked import checked
 from fastdln.field import balance, product
 from fastdln.inits.alignment import along
 from fastdln.inits.plain import gaussian
-from fastdln.inits.streams import Rng, check_scale, draw, trajectories, transpose, unbatch
-from fastdln.linalg import Floats, haar, reproducible
+from fastdln.inits.streams import Rng, check_scale, draw, trajectories, unbatch
+from fastdln.linalg import Floats, haar, reproducible, spectral, transpose
 from fastdln.network import Network, Weights
 
 __all__ = ["balanced", "delta_balanced", "lambda_balanced"]
@@ -109,7 +109,7 @@ def delta_balanced(
             f"{net} has one layer and no balance matrix: expected a network of two layers or more"
         )
     weights = gaussian(net, size=trajectories(size, first), rng=rng, first=first)
-    largest = np.max([np.linalg.norm(C, 2, axis=(-2, -1)) for C in balance(weights)], axis=0)
+    largest = np.max([spectral(C) for C in balance(weights)], axis=0)
     factor = np.sqrt(delta / largest)[:, None, None]
     return unbatch((factor * W for W in weights), size)
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastdln.checked import checked
-from fastdln.inits.streams import Rng, batch_size, check_scale, draw, trajectories, transpose, unbatch
-from fastdln.linalg import haar, reproducible
+from fastdln.inits.streams import Rng, batch_size, check_scale, draw, trajectories, unbatch
+from fastdln.linalg import haar, reproducible, transpose
 from fastdln.network import Network, Weights, check_weights
 
 __all__ = ["gaussian", "identity", "near", "orthogonal", "uniform"]

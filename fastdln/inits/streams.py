@@ -16,7 +16,7 @@ from fastdln.linalg import Floats
 from fastdln.network import Weights
 from fastdln.resources import require_memory
 
-__all__ = ["Rng", "batch_size", "check_scale", "draw", "trajectories", "transpose", "unbatch"]
+__all__ = ["Rng", "batch_size", "check_scale", "draw", "trajectories", "unbatch"]
 
 Rng = np.random.Generator | np.random.SeedSequence | int | None
 
@@ -156,22 +156,6 @@ def check_scale(name: str, value: float) -> None:
     """
     if not 0 <= value < np.inf:
         raise ValueError(f"{name} must be at least 0 and finite, not {shown(value)}")
-
-
-def transpose(matrices: Floats) -> Floats:
-    """Transpose the last two axes.
-
-    Parameters
-    ----------
-    matrices : ndarray, shape (..., n, m)
-        The matrices.
-
-    Returns
-    -------
-    ndarray, shape (..., m, n)
-        A view.
-    """
-    return np.swapaxes(matrices, -1, -2)
 
 
 def _key(rng: Rng) -> NDArray[Any]:

@@ -76,6 +76,11 @@ def followed(coefficients: Floats, order: int, rtol: float) -> float:
     return math.ldexp(math.floor(mantissa * 1024), exponent - 10)
 
 
+def times_z(series: Floats) -> Floats:
+    """Coefficients of z times a polynomial, as many as before."""
+    return np.append(0.0, series[:-1])
+
+
 def stability_polynomial(tableau: Tableau) -> Floats:
     """Coefficients of R(z), what a step of length z makes of y' = y."""
     A = np.zeros((tableau.stages, tableau.stages))

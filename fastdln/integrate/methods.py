@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from fastdln.integrate import control, stabilized
+from fastdln.integrate import chebyshev, control
+from fastdln.integrate.chebyshev import STABILIZED, Stabilized
 from fastdln.integrate.control import Gains
-from fastdln.integrate.stabilized import STABILIZED, Stabilized
 from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.tableaus import EXPLICIT
 
@@ -17,12 +17,12 @@ METHODS: dict[str, Method] = {**EXPLICIT, **STABILIZED}
 
 def gains(method: Method) -> Gains:
     """The constants of the step-size control."""
-    return stabilized.GAINS if isinstance(method, Stabilized) else control.gains(method)
+    return chebyshev.GAINS if isinstance(method, Stabilized) else control.gains(method)
 
 
 @functools.lru_cache(maxsize=64)
 def growth_limits(method: Method, rtol: float) -> tuple[float, float]:
     """Largest steps times the rate of growth that no error norm sees; the second for the steps of RKC2."""
     if isinstance(method, Stabilized):
-        return stabilized.growth_limits(method, rtol)
+        return chebyshev.growth_limits(method, rtol)
     return control.followed(control.stability_polynomial(method), method.order, rtol), 0.0

@@ -16,8 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdln import arguments
 from fastdln.engines.base import Options
+from fastdln.integrate.chebyshev import STABILIZED
 from fastdln.integrate.methods import Method
-from fastdln.integrate.stabilized import STABILIZED
 from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss, Quadratic, Regression

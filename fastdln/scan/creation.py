@@ -18,19 +18,19 @@ from fastdln import __version__
 from fastdln.integrate.status import Status
 from fastdln.revision import NUMERICS
 from fastdln.scan.attributes import FORMAT, METADATA
+from fastdln.scan.cell import Cell
 from fastdln.scan.chunks import mark
 from fastdln.scan.derived import FLAGS
 from fastdln.scan.disk import sync
 from fastdln.scan.errors import StoreError
 from fastdln.scan.layout import NOT_RUN, Layout, Variable
 from fastdln.scan.plan import Plan, canonical_json, label
-from fastdln.scan.problem import Problem
 from fastdln.scan.store import JOURNAL, LOCK
 
 __all__ = ["create"]
 
 
-def create(path: Path, layout: Layout, problems: list[Problem]) -> None:
+def create(path: Path, layout: Layout, cells: list[Cell]) -> None:
     """Create a store, whole or not at all; nothing is done if another process was quicker.
 
     Parameters
@@ -39,8 +39,8 @@ def create(path: Path, layout: Layout, problems: list[Problem]) -> None:
         Its folder.
     layout : Layout
         Its arrays and units.
-    problems : list of Problem
-        Those of the cells.
+    cells : list of Cell
+        Its cells.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def create(path: Path, layout: Layout, problems: list[Problem]) -> None:
             try:
                 if not path.exists():
                     _empty(draft)
-                    _build(draft, layout, problems)
+                    _build(draft, layout, cells)
                     for folder, _, files in os.walk(draft):
                         for file in files:
                             sync(Path(folder, file))
@@ -81,11 +81,11 @@ def _empty(draft: Path) -> None:
             left.unlink()
 
 
-def _build(folder: Path, layout: Layout, problems: list[Problem]) -> None:
+def _build(folder: Path, layout: Layout, cells: list[Cell]) -> None:
     plan = layout.plan
     group = zarr.create_group(folder, zarr_format=3)
     _write_coordinates(group, plan)
-    _write_cells(group, layout, problems)
+    _write_cells(group, layout, cells)
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in (METADATA, LOCK)]
     spec_folder = plan.folder.resolve()
     attributes: dict[str, Any] = {
@@ -151,14 +151,14 @@ def _write_coordinates(group: zarr.Group, plan: Plan) -> None:
             _write(group, name, coordinate, (axis.name,), key)
 
 
-def _write_cells(group: zarr.Group, layout: Layout, problems: list[Problem]) -> None:
+def _write_cells(group: zarr.Group, layout: Layout, cells: list[Cell]) -> None:
     """Write what is known of every cell before it is run."""
     shape, dims = layout.plan.shape, tuple(axis.name for axis in layout.plan.axes)
-    times = np.array([problem.times for problem in problems])
-    sigma = np.full((len(problems), layout.n_modes), np.nan)
-    modes = np.empty(len(problems), np.int64)
-    for i, problem in enumerate(problems):
-        loss = problem.loss(0, 1)
+    times = np.array([cell.times for cell in cells])
+    sigma = np.full((len(cells), layout.n_modes), np.nan)
+    modes = np.empty(len(cells), np.int64)
+    for i, cell in enumerate(cells):
+        loss = cell.loss(0, 1)
         modes[i] = min(loss.shape)
         if not loss.batch_shape:
             sigma[i, : modes[i]] = loss.modes.sigma

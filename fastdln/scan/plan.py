@@ -17,7 +17,7 @@ from fastdln.scan.data import digests
 from fastdln.scan.reading import read
 from fastdln.scan.spec import TABLES, Data, Document, Flow, Network, SpecError, Strict
 
-__all__ = ["Axis", "Cell", "Plan", "load_plan"]
+__all__ = ["Axis", "GridPoint", "Plan", "load_plan"]
 
 
 LONGEST_FILE = 8 << 20
@@ -46,8 +46,8 @@ class Axis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One point of the grid."""
+class GridPoint:
+    """One point of the grid: what the scan file says there."""
 
     index: int
     """Its number in C order; its random streams are those of ``SeedSequence(seed, spawn_key=(index,))``."""
@@ -124,8 +124,8 @@ class Plan:
         """
         return tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.axes else ()
 
-    def cell(self, index: int) -> Cell:
-        """Return one cell of the grid.
+    def point(self, index: int) -> GridPoint:
+        """Return one point of the grid.
 
         Parameters
         ----------
@@ -134,8 +134,8 @@ class Plan:
 
         Returns
         -------
-        Cell
-            The cell.
+        GridPoint
+            The point.
         """
         position = self.position(index)
         chosen: dict[str, Any] = {}
@@ -145,19 +145,19 @@ class Plan:
                 chosen[key] = values[place]
                 words.append(f"{name} = {label(key, values[place])}")
         tables = {name: _fill(name, table, chosen) for name, table in self.document.tables.items()}
-        return Cell(index, position, ", ".join(words) or "the only cell", **tables)
+        return GridPoint(index, position, ", ".join(words) or "the only cell", **tables)
 
     @cached_property
-    def cells(self) -> tuple[Cell, ...]:
-        """Every cell, in C order."""
-        return tuple(self.cell(i) for i in range(self.n_cells))
+    def points(self) -> tuple[GridPoint, ...]:
+        """Every point, in C order."""
+        return tuple(self.point(i) for i in range(self.n_cells))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What makes two scans the same one: the scan file in its normal form, and the data it refers to."""
         files: dict[str, str] = {}
         if "data" in np.atleast_1d(self.document.tables["target"]["kind"]):
-            for target in {cell.target for cell in self.cells}:
+            for target in {point.target for point in self.points}:
                 if isinstance(target, Data):
                     files |= digests(target, self.folder)
         return {"spec": self.document.normalised(), "files": dict(sorted(files.items()))}

@@ -12,19 +12,19 @@ import numpy as np
 from fastdln import arguments
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.resources import require_memory
+from fastdln.scan.cell import Cell
 from fastdln.scan.derived import arrays, extra_bytes
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan
-from fastdln.scan.problem import Problem, problem
 from fastdln.scan.spec import Data, SpecError
 
 __all__ = ["Estimate", "estimate", "prepare"]
 
-_BYTES_PER_CELL = 4096  # of its problem, as Python objects
+_BYTES_PER_CELL = 4096  # as Python objects
 _MOST_TRIED = 200  # cells of which some trajectories are integrated for an estimate
 
 
-def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]]:
+def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Cell]]:
     """Check all that can be checked before anything is written.
 
     Parameters
@@ -38,8 +38,8 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
     -------
     layout : Layout
         The arrays and units of the scan.
-    problems : list of Problem
-        The problems of its cells.
+    cells : list of Cell
+        Its cells.
 
     Raises
     ------
@@ -52,23 +52,23 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
     require_memory(_unit_bytes(layout, 0) + 8 * layout.largest_target, "one unit of this scan")
     known = 8 * (record.times.count + layout.n_modes) + _BYTES_PER_CELL
     require_memory(plan.n_cells * known, f"the grid of {plan.n_cells:,} cells", "give fewer values, or record less")
-    problems = _checked(plan)
+    cells = _checked(plan)
     extra = max(
         extra_bytes(record.observables, cell.loss(0, 1), cell.network, record.times.count)
-        for cell in {(cell.network, type(cell.cell.target), cell.cell.target): cell for cell in problems}.values()
+        for cell in {(cell.network, type(cell.point.target), cell.point.target): cell for cell in cells}.values()
     )
     require_memory(_unit_bytes(layout, extra), "one unit of this scan")
     # What is left is for `flow` to judge, and for what is derived from it: by one step of a trajectory of every kind of
     # cell.
     tried = set()
-    for cell in problems:
-        target = cell.cell.target
-        kind = (cell.cell.network, cell.cell.flow, type(target), target if isinstance(target, Data) else None)
+    for cell in cells:
+        target = cell.point.target
+        kind = (cell.point.network, cell.point.flow, type(target), target if isinstance(target, Data) else None)
         if kind not in tried:
             tried.add(kind)
-            with _named(plan, cell.cell.index):
+            with _named(plan, cell.point.index):
                 arrays(record.observables, cell.integrate(0, 1, max_steps=1))
-    return layout, problems
+    return layout, cells
 
 
 def _unit_bytes(layout: Layout, extra: int) -> int:
@@ -86,15 +86,15 @@ class Estimate:
     seconds: float
 
 
-def estimate(layout: Layout, problems: list[Problem], threads: int | None = None) -> Estimate:
+def estimate(layout: Layout, cells: list[Cell], threads: int | None = None) -> Estimate:
     """Integrate a few trajectories of each cell, or of cells all over a large grid, and scale up.
 
     Parameters
     ----------
     layout : Layout
         The arrays and units of the scan.
-    problems : list of Problem
-        The problems of its cells.
+    cells : list of Cell
+        Its cells.
     threads : int, optional
         Threads, by default one for each core.
 
@@ -105,24 +105,24 @@ def estimate(layout: Layout, problems: list[Problem], threads: int | None = None
     """
     n = layout.plan.document.trajectories
     few = min(n, lane_count(np.float64) * arguments.threads(threads))
-    some = [problems[i] for i in np.unique(np.linspace(0, len(problems) - 1, _MOST_TRIED).round().astype(int))]
+    some = [cells[i] for i in np.unique(np.linspace(0, len(cells) - 1, _MOST_TRIED).round().astype(int))]
     seconds = 0.0
     for cell in some:
         began = time.perf_counter()
         cell.integrate(0, few, threads=threads)
-        seconds += (time.perf_counter() - began) * (n / few) * (len(problems) / len(some))
-    return Estimate(len(problems), n * len(problems), layout.n_bytes, seconds)
+        seconds += (time.perf_counter() - began) * (n / few) * (len(cells) / len(some))
+    return Estimate(len(cells), n * len(cells), layout.n_bytes, seconds)
 
 
-def _checked(plan: Plan) -> list[Problem]:
-    """The problems of all cells; what several cells share is checked in the first of them."""
-    problems: list[Problem] = []
+def _checked(plan: Plan) -> list[Cell]:
+    """All cells; what several cells share is checked in the first of them."""
+    cells: list[Cell] = []
     starts: set[Hashable] = set()
     spans: set[Hashable] = set()
     for index in range(plan.n_cells):
         with _named(plan, index):
-            cell = problem(plan, index)
-            network, target, init = cell.network, cell.cell.target, cell.cell.init
+            cell = Cell.of(plan, index)
+            network, target, init = cell.network, cell.point.target, cell.point.init
             start = (network, type(target), target, type(init), init)  # equal numbers in tables of two kinds are equal
             if start not in starts:
                 starts.add(start)
@@ -130,12 +130,12 @@ def _checked(plan: Plan) -> list[Problem]:
                 if (shape := cell.loss(0, 1).shape) != expected:
                     raise SpecError(f"the target has shape {shape}, but the widths make products of shape {expected}")
                 cell.start(0, 1)
-            span = (cell.cell.flow.t_end, start if cell.cell.flow.t_end == "auto" else None)
+            span = (cell.point.flow.t_end, start if cell.point.flow.t_end == "auto" else None)
             if span not in spans:
                 spans.add(span)
                 cell.times  # noqa: B018  (they may not exist)
-        problems.append(cell)
-    return problems
+        cells.append(cell)
+    return cells
 
 
 @contextmanager
@@ -144,5 +144,5 @@ def _named(plan: Plan, index: int) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        where = f" (cell {index}: {plan.cell(index).label})" if plan.n_cells > 1 else ""
+        where = f" (cell {index}: {plan.point(index).label})" if plan.n_cells > 1 else ""
         raise SpecError(f"{error}{where}") from error

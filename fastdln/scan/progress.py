@@ -71,7 +71,7 @@ class Progress:
         """
         self._bar.update(self._task, completed=self._done + done, failures=self._failed + failed)
 
-    def finish(self, unit: Unit, failed: int) -> None:
+    def done(self, unit: Unit, failed: int) -> None:
         """Count a unit that has been integrated.
 
         Parameters

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from fastdln.integrate.status import Status
 from fastdln.results import dataset
 from fastdln.results.trajectories import Trajectories
+from fastdln.scan.cell import Cell
 from fastdln.scan.creation import create
 from fastdln.scan.derived import arrays
 from fastdln.scan.disk import check_room
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan, load_plan
 from fastdln.scan.prepare import prepare
-from fastdln.scan.problem import problem
 from fastdln.scan.progress import Progress
 from fastdln.scan.reading import read
 from fastdln.scan.spec import SpecError
 from fastdln.scan.store import Store, open_store
 
-__all__ = ["open_or_create", "reopen", "resume", "run", "scan"]
+__all__ = ["open_or_create", "reopen", "run", "scan"]
 
 
 def scan(
@@ -96,39 +96,6 @@ def scan(
     return store.dataset()
 
 
-def resume(
-    path: Path,
-    *,
-    data: Path | None = None,
-    threads: int | None = None,
-    progress: bool = False,
-    allow_mixed: bool = False,
-) -> Store:
-    """Go on with the scan of a store.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of the store.
-    data : Path, optional
-        The folder of the scan's data files, by default where they were, seen from the root or from the store.
-    threads : int, optional
-        Threads, by default one for each core.
-    progress : bool
-        Show how far the scan is, on stderr.
-    allow_mixed : bool
-        As for `scan`.
-
-    Returns
-    -------
-    Store
-        The store, finished.
-    """
-    store = reopen(path, data)
-    run(store, store.damaged(), threads=threads, progress=progress, allow_mixed=allow_mixed)
-    return store
-
-
 def reopen(path: Path, data: Path | None = None) -> Store:
     """Open the store of a scan to go on with it.
 
@@ -179,11 +146,11 @@ def open_or_create(plan: Plan, path: Path, chunk: int | None = None) -> Store:
         The store.
     """
     if not path.exists():
-        layout, problems = prepare(plan, chunk)
+        layout, cells = prepare(plan, chunk)
         if not path.parent.is_dir():
             raise SpecError(f"{path} cannot be made: there is no folder {path.parent}")
         check_room(path.parent, layout.n_bytes)
-        create(path, layout, problems)
+        create(path, layout, cells)
     store = open_store(path)
     store.check_same(plan)
     if chunk is not None and Layout.of(plan, chunk).chunk != store.layout.chunk:
@@ -228,7 +195,7 @@ def run(
         written: Future[None] | None = None
         for unit in writer.missing(damaged):
             began = time.perf_counter()
-            sol = problem(layout.plan, unit.cell).integrate(
+            sol = Cell.of(layout.plan, unit.cell).integrate(
                 unit.first, unit.size, threads=threads, progress=shown.within
             )
             failures = Counter(Status(code).name for code in sol.status[~sol.success].tolist())
@@ -237,7 +204,7 @@ def run(
             if written is not None:
                 written.result()
             written = background.submit(writer.write, unit, results(sol, layout), record)
-            shown.finish(unit, failures.total())
+            shown.done(unit, failures.total())
         if written is not None:
             written.result()
 

@@ -18,6 +18,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
+from fastdln.linalg import transpose
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 
@@ -267,7 +268,7 @@ def flow_field(A: ArrayLike, net: Network, loss: Loss) -> NDArray[Any]:
     ((rows, columns),) = _blocks(net, net.depth)
     corner = -loss.grad(np.linalg.matrix_power(A, net.depth)[..., rows, columns])
     E = embedding(corner, net)
-    T = np.swapaxes(A, -1, -2)
+    T = transpose(A)
     field, right = E, E
     for _ in range(net.depth - 1):
         right = right @ T

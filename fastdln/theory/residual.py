@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastdln.field import product, rhs
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, frobenius, spectral
 from fastdln.losses import Loss, Quadratic
 from fastdln.network import Network, Weights
 from fastdln.theory.whitening import Whitened, whiten
@@ -196,8 +196,8 @@ def relative_gradient(weights: Weights, loss: Quadratic) -> Floats:
     The weights are in whitened inputs, and may have batch axes. Where Sigma = 0, the product of all ||W_k||_2 takes
     the place of its norm.
     """
-    gradient = np.stack([np.linalg.norm(G, axis=(-2, -1)) for G in rhs(weights, loss)], axis=-1)
-    norms = np.stack([np.linalg.norm(W, 2, axis=(-2, -1)) for W in weights], axis=-1)
+    gradient = np.stack([frobenius(G) for G in rhs(weights, loss)], axis=-1)
+    norms = np.stack([spectral(W) for W in weights], axis=-1)
     sigma = np.linalg.norm(loss.target, 2)
     sizes = np.maximum(norms, sigma ** (1 / len(weights)))
     others = [np.delete(sizes, i, axis=-1).prod(axis=-1) for i in range(len(weights))]

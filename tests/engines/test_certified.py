@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastdln as dln
-from fastdln.engines.wide.finish import least_value as wide_least_value
+from fastdln.engines.wide.certificate import least_value as wide_least_value
 from fastdln.kernels.lockstep import certificate
 from fastdln.kernels.machine.lanes import LANES_VARIABLE
 from fastdln.network import Network

@@ -14,7 +14,7 @@ from fastdln.engines.lockstep.batch import Batch
 from fastdln.engines.reduced import Reduced
 from fastdln.engines.reduced.worth import pays
 from fastdln.engines.wide import Wide
-from fastdln.integrate.stabilized import ROCK
+from fastdln.integrate.chebyshev import ROCK
 from fastdln.integrate.tableaus import BS3, DOP853, TSIT5
 from tests.support.problems import posed
 

@@ -14,9 +14,9 @@ from numpy.testing import assert_allclose
 import fastdln as dln
 from fastdln import theory as th
 from fastdln.field import product
+from fastdln.integrate.chebyshev import RKC2, ROCK, rkc2, rock4
 from fastdln.integrate.control import FOLLOWED, followed, stability_polynomial
 from fastdln.integrate.methods import growth_limits
-from fastdln.integrate.stabilized import RKC2, ROCK, rkc2, rock4
 from fastdln.integrate.tableaus import EXPLICIT
 from fastdln.kernels.lockstep import control
 from fastdln.kernels.lockstep.growth import TRACE, general, growth
@@ -168,7 +168,7 @@ def test_growth_is_followed_up_to_the_limit(method, rtol):
 def test_stabilized_methods_follow_growth_in_every_degree():
     rtol = 1e-6
     z, second = growth_limits(ROCK, rtol)
-    for method in rock4()[::5]:
+    for method in rock4.degrees()[::5]:
         g = [1.0, 1.0 + z * method.mu[0]]
         for mu, kappa in zip(method.mu[1:], method.kappa[1:], strict=True):
             g.append(z * mu * g[-1] + (1 + kappa) * g[-1] - kappa * g[-2])
@@ -180,7 +180,7 @@ def test_stabilized_methods_follow_growth_in_every_degree():
         assert abs(math.log(end) / z - 1) <= FOLLOWED[4] * rtol * 1.01
     assert growth_limits(RKC2, rtol) == (second, second)
     for s in (4, 7, 30, 111):
-        w0, w1, *_ = rkc2(s)
+        w0, w1, *_ = rkc2.coefficients(s)
         T = np.polynomial.Chebyshev.basis(s)
         b = T.deriv(2)(w0) / T.deriv()(w0) ** 2
         end = 1 - b * T(w0) + b * T(w0 + w1 * second)

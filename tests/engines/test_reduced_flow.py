@@ -17,7 +17,7 @@ from fastdln.engines.lockstep import batch
 from fastdln.engines.lockstep.batch import Batch
 from fastdln.engines.reduced.worth import pays
 from fastdln.scan import scan
-from fastdln.scan.problem import Problem
+from fastdln.scan.cell import Cell
 from fastdln.theory.reduction import reduce, widths
 from tests.engines.test_invariance import contents, part
 from tests.support.observables import ALL, NUMBERS
@@ -444,7 +444,7 @@ def test_a_scan_that_was_interrupted_has_the_same_bits(tmp_path, monkeypatch):
     for folder in folders:
         folder.mkdir()
     whole = scan(write_spec(folders[0], *changes), folders[0] / "x.zarr").load()
-    integrate, calls = Problem.integrate, []
+    integrate, calls = Cell.integrate, []
 
     def impatient(cell, first, size, **options):
         calls.append(size)
@@ -453,7 +453,7 @@ def test_a_scan_that_was_interrupted_has_the_same_bits(tmp_path, monkeypatch):
         return integrate(cell, first, size, **options)
 
     spec = write_spec(folders[1], *changes)
-    monkeypatch.setattr(Problem, "integrate", impatient)
+    monkeypatch.setattr(Cell, "integrate", impatient)
     with pytest.raises(KeyboardInterrupt):
         scan(spec, folders[1] / "x.zarr", chunk=3, threads=2)
     monkeypatch.undo()

@@ -13,8 +13,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fastdln as dln
-from fastdln.integrate import control, stabilized
-from fastdln.integrate.columns import LEAST2, REACH2
+from fastdln.integrate import chebyshev, control
+from fastdln.integrate.chebyshev import rkc2, rock4
+from fastdln.integrate.chebyshev.rkc2 import LEAST2, REACH2
 from fastdln.integrate.tableaus import DP5, EXPLICIT
 from tests.support.stabilized import rkc2_step, rock4_step
 
@@ -106,14 +107,14 @@ def test_steps_of_stabilized_methods_are_those_of_the_elementary_law(method, eng
     rtol, atol, t_end = 1e-5, 1e-8, 8.0
     sol = dln.flow((w0,), loss, (0.0, t_end), [], method, rtol, atol, engine=engine, history=True)
     if method == "rock":
-        table = stabilized.rock4()[0]
+        table = rock4.degrees()[0]
         reach, share, alpha = table.reach, 1.0, 1 / 4
         step = lambda y, slope, h: rock4_step(field, y, slope, h, table)  # noqa: E731
     else:
         reach, share, alpha = (LEAST2**2 - 1) / REACH2, 0.2, 1 / 3
 
         def step(y, slope, h):
-            stages, error = rkc2_step(field, y, slope, h, LEAST2, stabilized.rkc2(LEAST2))
+            stages, error = rkc2_step(field, y, slope, h, LEAST2, rkc2.coefficients(LEAST2))
             return stages[-1], field(stages[-1]), error
 
     for i, start in enumerate(w0):
@@ -137,5 +138,5 @@ def test_the_constants_are_those_of_dopri5():
 
 def test_the_constants_of_stabilized_methods_are_those_of_rock4():
     """fac = min(5, max(0.1, 0.8 err^(-1/4))): the elementary law (A. Abdulle, rock4.f)."""
-    safety, least, most, alpha, beta = stabilized.GAINS
+    safety, least, most, alpha, beta = chebyshev.GAINS
     assert (2**safety, least, most, alpha, beta) == pytest.approx((0.8, 0.1, 5.0, 1 / 4, 0.0))

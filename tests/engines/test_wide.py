@@ -16,8 +16,8 @@ from fastdln import resources
 from fastdln.engines.base import Options
 from fastdln.engines.wide import Wide
 from fastdln.engines.wide import field as field_module
+from fastdln.engines.wide.certificate import least_value
 from fastdln.engines.wide.field import Field, factored, meeting
-from fastdln.engines.wide.finish import least_value
 from fastdln.engines.wide.layers import Factored, Formed
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Terms

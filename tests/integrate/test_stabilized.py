@@ -9,8 +9,9 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import fastdln as dln
-from fastdln.integrate.columns import LEAST2, MOST2, REACH2
-from fastdln.integrate.stabilized import GAINS, rkc2, rock4, tables
+from fastdln.integrate.chebyshev import GAINS, rkc2, rock4
+from fastdln.integrate.chebyshev.rkc2 import LEAST2, MOST2, REACH2
+from fastdln.integrate.chebyshev.tables import tables
 from fastdln.kernels.lockstep.chebyshev import choice, error, radius, table
 from fastdln.kernels.lockstep.control import ACTIVE, STEP
 from fastdln.kernels.lockstep.workspace import RKC, ROCK
@@ -46,7 +47,7 @@ def order(step, end, counts):
     return slopes[0], slopes[1]
 
 
-@pytest.mark.parametrize("method", rock4()[::6], ids=lambda m: m.stages)
+@pytest.mark.parametrize("method", rock4.degrees()[::6], ids=lambda m: m.stages)
 def test_order_of_rock4_and_of_its_estimate(method, end):
     def step(y, h):
         z, _, error = rock4_step(field, y, field(y), h, method)
@@ -60,7 +61,7 @@ def test_order_of_rock4_and_of_its_estimate(method, end):
 @pytest.mark.parametrize("s", STAGES2)
 def test_order_of_rkc2_and_of_its_estimate(s, end):
     def step(y, h):
-        stages, error = rkc2_step(field, y, field(y), h, s, rkc2(s))
+        stages, error = rkc2_step(field, y, field(y), h, s, rkc2.coefficients(s))
         return stages[-1], error
 
     solution, estimate = order(step, end, (12, 16, 24, 32))
@@ -70,7 +71,7 @@ def test_order_of_rkc2_and_of_its_estimate(s, end):
 
 @pytest.mark.parametrize("s", STAGES2)
 def test_the_inner_stages_of_rkc2_are_of_order_two_where_they_say(s, end):
-    method = rkc2(s)
+    method = rkc2.coefficients(s)
     errors = []
     for h in (0.1, 0.05):
         stages, _ = rkc2_step(field, START, field(START), h, s, method)
@@ -81,7 +82,7 @@ def test_the_inner_stages_of_rkc2_are_of_order_two_where_they_say(s, end):
     assert (np.log2(np.divide(*errors)) > 2.7).all()
 
 
-@pytest.mark.parametrize("method", rock4(), ids=lambda m: m.stages)
+@pytest.mark.parametrize("method", rock4.degrees(), ids=lambda m: m.stages)
 def test_rock4_is_stable_over_its_interval(method):
     z = -np.linspace(0, method.reach, 4_001)
     R, _, error = rock4_step(lambda y: z * y, np.ones_like(z), z, 1.0, method)
@@ -96,17 +97,17 @@ def test_rock4_is_stable_over_its_interval(method):
 @pytest.mark.parametrize("s", STAGES2)
 def test_rkc2_is_stable_over_its_interval(s):
     z = -np.linspace(0, (s**2 - 1) / REACH2, 4_001)
-    stages, error = rkc2_step(lambda y: z * y, np.ones_like(z), z, 1.0, s, rkc2(s))
+    stages, error = rkc2_step(lambda y: z * y, np.ones_like(z), z, 1.0, s, rkc2.coefficients(s))
     assert max(np.abs(g).max() for g in stages) <= 1 + 1e-12
     damped = z < -0.1 * s**2
     assert np.abs(stages[-1][damped]).max() < 0.96
     assert np.abs(error[damped]).max() < 9
     small = z[1:40] / z[40] * -0.1
-    stages, error = rkc2_step(lambda y: small * y, np.ones_like(small), small, 1.0, s, rkc2(s))
+    stages, error = rkc2_step(lambda y: small * y, np.ones_like(small), small, 1.0, s, rkc2.coefficients(s))
     np.testing.assert_allclose(error, np.exp(small) - stages[-1], rtol=0.04, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", rock4()[::4], ids=lambda m: m.stages)
+@pytest.mark.parametrize("method", rock4.degrees()[::4], ids=lambda m: m.stages)
 def test_rounding_of_the_slopes_comes_to_the_noise_that_is_told(method):
     """Slopes with a relative error of eps of their parts, at the rest point of a diagonal problem."""
     rng = np.random.default_rng(0)
@@ -123,7 +124,7 @@ def test_rows_of_the_table_are_those_of_single_methods():
     table = tables(1e-6, np.dtype(np.float64)).rkc
     assert len(table) == MOST2 + 1
     for s in (LEAST2, 31, MOST2):
-        method = rkc2(s)
+        method = rkc2.coefficients(s)
         row = (method.w0, method.w1, *method.nodes, *method.c, *method.weights)
         np.testing.assert_array_equal(table[s], row)
         np.testing.assert_allclose(method.c, (1 / 3, 2 / 3), atol=0.01 + 1 / s)
@@ -172,7 +173,7 @@ def test_stages_are_as_few_as_are_stable(monkeypatch):
         choice.count_stages.py_func(w, ctl)
         stages = ctl[table.STAGES]
         if kind == ROCK:
-            degrees = rock4()[: rock.longest + 1]
+            degrees = rock4.degrees()[: rock.longest + 1]
             most = degrees[-1].reach
             least = [next((m.stages for m in degrees if m.reach >= x), degrees[-1].stages) for x in z]
             assert np.array_equal(stages, least)

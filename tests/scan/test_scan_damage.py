@@ -15,10 +15,9 @@ import xarray as xr
 import zarr
 
 from fastdln.scan import StoreError, scan
-from fastdln.scan.problem import Problem
-from fastdln.scan.run import resume
+from fastdln.scan.cell import Cell
 from fastdln.scan.store import open_store
-from tests.support.scans import assert_same_bits, program, tree, words, write_spec
+from tests.support.scans import assert_same_bits, program, resume, tree, words, write_spec
 
 COMMANDS = ("status", "summary", "resume", "scan")
 
@@ -73,13 +72,13 @@ def test_damaged_unit_is_done_again(
     assert list(found) == [10]  # cell 3 of units 9, 10, 11
     assert re.search(message, found[10])
     assert found[10].startswith("loss/c.1.1.1.0 ")
-    integrate, done = Problem.integrate, []
+    integrate, done = Cell.integrate, []
 
-    def counted(cell: Problem, first: int, size: int, **options: Any) -> Any:
-        done.append((cell.cell.index, first, size))
+    def counted(cell: Cell, first: int, size: int, **options: Any) -> Any:
+        done.append((cell.point.index, first, size))
         return integrate(cell, first, size, **options)
 
-    monkeypatch.setattr(Problem, "integrate", counted)
+    monkeypatch.setattr(Cell, "integrate", counted)
     resume(store)
     assert done == [(3, 4, 4)]
     assert not open_store(store).damaged()

@@ -13,10 +13,9 @@ import xarray as xr
 
 from fastdln.revision import NUMERICS
 from fastdln.scan import StoreError, scan
-from fastdln.scan.problem import Problem
-from fastdln.scan.run import resume
+from fastdln.scan.cell import Cell
 from fastdln.scan.store import FORMAT, open_store
-from tests.support.scans import assert_same_bits, program, tree, words, write_spec
+from tests.support.scans import assert_same_bits, program, resume, tree, words, write_spec
 
 SPEC = """
 name = "format-1"
@@ -132,7 +131,7 @@ def test_what_was_allowed_once_need_not_be_asked_again(old: Path, monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Problem, "integrate", interrupt)
+        patch.setattr(Cell, "integrate", interrupt)
         with pytest.raises(KeyboardInterrupt):
             resume(store, allow_mixed=True)
     assert len(open_store(store).units()) == 1

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fastdln.scan import SpecError, StoreError, problem, scan
-from fastdln.scan.problem import Problem
-from fastdln.scan.run import resume
+from fastdln.scan import SpecError, StoreError, cell, scan
+from fastdln.scan.cell import Cell
 from fastdln.scan.store import open_store
-from tests.support.scans import assert_same_bits, program, tree, words, write_spec
+from tests.support.scans import assert_same_bits, program, resume, tree, words, write_spec
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +26,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], unit: int = 4) -> None:
     """Let something happen while a unit is integrated (and the one before may still be written)."""
-    integrate, calls = Problem.integrate, []
+    integrate, calls = Cell.integrate, []
 
-    def acting(cell: Problem, first: int, size: int, **options: Any) -> Any:
+    def acting(cell: Cell, first: int, size: int, **options: Any) -> Any:
         sol = integrate(cell, first, size, **options)
         if size > 1:  # the trials before a scan are of one trajectory
             calls.append(size)
@@ -37,7 +36,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], unit: int
                 act()
         return sol
 
-    monkeypatch.setattr(Problem, "integrate", acting)
+    monkeypatch.setattr(Cell, "integrate", acting)
 
 
 def copied_anew(file: Path) -> None:
@@ -127,7 +126,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         with pytest.raises(KeyboardInterrupt):
             scan(write_spec(folder, DATA, SQUARE), folder / "x.zarr")
     assert len(open_store(folder / "x.zarr").units()) == 1
-    problem._data_loss.cache_clear()  # as in a process of its own
+    cell._data_loss.cache_clear()  # as in a process of its own
     return folder
 
 
@@ -158,7 +157,7 @@ def test_data_that_are_replaced_meanwhile_are_not_taken(tmp_path: Path, monkeypa
 
     def replace() -> None:
         data_scan(tmp_path, 1)
-        problem._data_loss.cache_clear()  # as if another scan's data had taken its place
+        cell._data_loss.cache_clear()  # as if another scan's data had taken its place
 
     with monkeypatch.context() as patch:
         meanwhile(patch, replace, 1)

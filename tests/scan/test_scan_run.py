@@ -20,15 +20,15 @@ import fastdln as dln
 from fastdln import resources
 from fastdln.scan import SpecError, disk, scan
 from fastdln.scan import run as running
+from fastdln.scan.cell import Cell
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan, load_plan
 from fastdln.scan.prepare import estimate, prepare
-from fastdln.scan.problem import Problem, problem
 from fastdln.scan.reading import read
 from fastdln.scan.store import open_store
 from fastdln.theory import itinerary, tangent
 from tests.support.observables import ALL, NUMBERS
-from tests.support.scans import N_CELLS, SPEC, assert_same_bits, tree, write_spec
+from tests.support.scans import N_CELLS, SPEC, assert_same_bits, resume, tree, write_spec
 
 WIDTHS = "[[2, 2], [2, 3, 2], [3, 2, 4, 3]]"
 VALUES = 'kind = "singular_values"\nvalues = [2.0, 1.0]'
@@ -73,22 +73,22 @@ def test_trajectories_do_not_depend_on_their_number(tmp_path: Path, whole: xr.Da
 
 def test_interrupted_scan_goes_on(tmp_path: Path, whole: xr.Dataset, monkeypatch: pytest.MonkeyPatch):
     spec, out = write_spec(tmp_path), tmp_path / "x.zarr"
-    integrate, calls = Problem.integrate, []
+    integrate, calls = Cell.integrate, []
 
-    def impatient(cell: Problem, first: int, size: int, **options: Any) -> Any:
+    def impatient(cell: Cell, first: int, size: int, **options: Any) -> Any:
         calls.append(size > 1)
         if sum(calls) == 5:
             raise KeyboardInterrupt
         return integrate(cell, first, size, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Problem, "integrate", impatient)
+        patch.setattr(Cell, "integrate", impatient)
         with pytest.raises(KeyboardInterrupt):
             scan(spec, out, chunk=6)
     assert sorted(open_store(out).units()) == [0, 1, 2, 3]
     unfinished = xr.open_zarr(out)
     assert (unfinished["status"] == -1).sum() == 10 * (N_CELLS - 2)
-    running.resume(out, threads=1)
+    resume(out, threads=1)
     assert_same_bits(xr.open_zarr(out), whole)
 
 
@@ -231,7 +231,7 @@ def test_bits_of_derived_observables_depend_on_no_unit(
         with pytest.raises(KeyboardInterrupt):
             scan(spec, out, chunk=2)
     assert 0 < len(open_store(out).units()) < N_CELLS * 2
-    running.resume(out, threads=1)
+    resume(out, threads=1)
     assert_same_bits(xr.open_zarr(out), whole)
 
 
@@ -272,8 +272,8 @@ def test_weights_that_are_held_make_units_smaller(tmp_path: Path):
 )
 def test_every_start(kind: str, keys: str):
     text = SPEC.replace(WIDTHS, "[2, 2, 2, 2]").replace(INIT, f'kind = "{kind}"\n{keys}')
-    cell = problem(Plan(read(text), Path()), 0)
-    assert cell.cell.init.__struct_config__.tag == kind
+    cell = Cell.of(Plan(read(text), Path()), 0)
+    assert cell.point.init.__struct_config__.tag == kind
     for part, whole in zip(cell.start(3, 4), cell.start(0, 10), strict=True):
         assert part.shape == (4, 2, 2)
         np.testing.assert_array_equal(part, whole[3:7])
@@ -284,7 +284,7 @@ def test_layer_values_reach_the_start():
     text = SPEC.replace(WIDTHS, "[2, 2, 2]").replace(
         INIT, 'kind = "decoupled"\nlayer_values = [[[0.1, 0.2], [0.3, 0.4]]]'
     )
-    cell = problem(Plan(read(text), Path()), 0)
+    cell = Cell.of(Plan(read(text), Path()), 0)
     W1, W2 = cell.start(0, 1)
     np.testing.assert_allclose(np.linalg.svd(W1[0], compute_uv=False), [0.2, 0.1])
     np.testing.assert_allclose(dln.product((W1, W2))[0], np.diag([0.03, 0.08]), atol=1e-15)
@@ -294,15 +294,15 @@ def test_random_targets():
     for per, differ in (("trajectory", True), ("cell", False)):
         text = SPEC.replace(VALUES, f'kind = "random"\nper = "{per}"\nscale = 2.0')
         plan = Plan(read(text), Path())
-        targets = np.broadcast_to(problem(plan, 4).loss(0, 10).target, (10, 3, 3))
+        targets = np.broadcast_to(Cell.of(plan, 4).loss(0, 10).target, (10, 3, 3))
         assert (targets[0] != targets[1]).all() == differ
-        np.testing.assert_array_equal(np.broadcast_to(problem(plan, 4).loss(6, 4).target, (4, 3, 3)), targets[6:])
-        assert (problem(plan, 5).loss(0, 1).target != targets[0]).all()
-    many = problem(Plan(read(text.replace('"cell"', '"trajectory"')), Path()), 4).loss(0, 4000).target
+        np.testing.assert_array_equal(np.broadcast_to(Cell.of(plan, 4).loss(6, 4).target, (4, 3, 3)), targets[6:])
+        assert (Cell.of(plan, 5).loss(0, 1).target != targets[0]).all()
+    many = Cell.of(Plan(read(text.replace('"cell"', '"trajectory"')), Path()), 4).loss(0, 4000).target
     assert abs(many.std() / (2 / np.sqrt(3)) - 1) < 0.02
 
 
-def draws_of(cell: Problem, n: int) -> tuple[np.ndarray, np.ndarray]:
+def draws_of(cell: Cell, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Targets and starts of a cell, one row a trajectory."""
     weights = np.concatenate([W.reshape(n, -1) for W in cell.start(0, n)], axis=1)
     return np.broadcast_to(cell.loss(0, n).target, (n, 3, 3)).reshape(n, -1), weights
@@ -313,8 +313,8 @@ def test_random_targets_know_nothing_of_the_starts():
     n = 4000
     text = SPEC.replace(VALUES, 'kind = "random"\nper = "trajectory"')
     plan = Plan(read(text), Path())
-    assert {problem(plan, k).network.widths for k in (4, 5)} == {(3, 2, 4, 3)}
-    samples = np.concatenate([x for k in (4, 5) for x in draws_of(problem(plan, k), n)], axis=1)
+    assert {Cell.of(plan, k).network.widths for k in (4, 5)} == {(3, 2, 4, 3)}
+    samples = np.concatenate([x for k in (4, 5) for x in draws_of(Cell.of(plan, k), n)], axis=1)
     samples /= np.sqrt(np.mean(samples**2, axis=0))
     for shift in (0, 1, 2):  # and those of a trajectory of those of the ones before
         found = samples.T @ np.roll(samples, shift, axis=0) / n - (np.eye(samples.shape[1]) if shift == 0 else 0.0)
@@ -324,7 +324,7 @@ def test_random_targets_know_nothing_of_the_starts():
 def test_a_random_target_of_a_cell_is_no_sample_of_its_starts():
     text = SPEC.replace(VALUES, 'kind = "random"\nper = "cell"')
     for index in (4, 5):
-        (target, *_), weights = draws_of(problem(Plan(read(text), Path()), index), 50)
+        (target, *_), weights = draws_of(Cell.of(Plan(read(text), Path()), index), 50)
         # proportional to the first numbers of a trajectory it would be, were it drawn as the starts are
         cosine = weights[:, :9] @ target / np.linalg.norm(weights[:, :9], axis=1) / np.linalg.norm(target)
         assert np.abs(cosine).max() < 0.99
@@ -342,7 +342,7 @@ def test_random_targets_stay_when_the_starts_change():
     ]
     for same in (plans[:3], plans[3:]):
         for index in range(3):
-            targets = [problem(plan, index).loss(0, 7).target for plan in same]
+            targets = [Cell.of(plan, index).loss(0, 7).target for plan in same]
             for target in targets[1:]:
                 np.testing.assert_array_equal(target, targets[0])
 
@@ -353,7 +353,7 @@ def test_the_seed_changes_every_start_and_target():
         text = SPEC.replace(VALUES, 'kind = "random"').replace(INIT, init)
         plans = [Plan(read(text.replace("seed = 3", f"seed = {seed}")), Path()) for seed in (3, 4)]
         for index in range(3):
-            one, other = (problem(plan, index) for plan in plans)
+            one, other = (Cell.of(plan, index) for plan in plans)
             assert (one.loss(0, 5).target != other.loss(0, 5).target).all()
             for W, V in zip(one.start(0, 5), other.start(0, 5), strict=True):
                 assert (W != V).all()
@@ -375,7 +375,7 @@ def test_targets_from_data(tmp_path: Path, form: str, whiten: bool | None):
     np.savez(tmp_path / "d.npz", X=X.T, Y=Y.T)
     data = f'kind = "data"\npath = "d.npz"\nform = "{form}"\ncenter = true\nsamples = "rows"'
     spec = write_spec(tmp_path, (VALUES, data), (WIDTHS, "[3, 2]"))
-    loss = problem(load_plan(spec), 0).loss(0, 1)
+    loss = Cell.of(load_plan(spec), 0).loss(0, 1)
     X, Y = (A - A.mean(axis=1, keepdims=True) for A in (X, Y))
     expected = dln.Regression(X, Y) if whiten is None else dln.Quadratic.from_data(X, Y, whiten=whiten)
     np.testing.assert_allclose(loss.target, expected.target, rtol=1e-10, atol=1e-12)
@@ -385,7 +385,7 @@ def test_targets_from_data(tmp_path: Path, form: str, whiten: bool | None):
 
 
 def times(text: str) -> np.ndarray:
-    return problem(Plan(read(SPEC.replace("times = 4", f"times = {text}")), Path()), 0).times
+    return Cell.of(Plan(read(SPEC.replace("times = 4", f"times = {text}")), Path()), 0).times
 
 
 def test_times():
@@ -404,7 +404,7 @@ def automatic(changes: list[tuple[str, str]], index: int = 0) -> float:
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return problem(Plan(read(text), Path()), index).t_end
+    return Cell.of(Plan(read(text), Path()), index).t_end
 
 
 @pytest.mark.parametrize(("index", "depth", "scale"), [(0, 1, 0.1), (2, 2, 0.1), (3, 2, 0.5), (4, 3, 0.1)])
@@ -512,7 +512,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, str]], what: str
 ):
     monkeypatch.setattr(resources, "free_memory", lambda: 10**9)
-    monkeypatch.setattr("fastdln.scan.prepare.problem", lambda *_: pytest.fail("a cell was built"))
+    monkeypatch.setattr(Cell, "of", lambda *_: pytest.fail("a cell was built"))
     with pytest.raises(MemoryError, match=f"{what} would take"):
         prepare(load_plan(write_spec(tmp_path, *changes)))
 
@@ -549,8 +549,8 @@ def test_a_mapping_is_a_scan_file_too(tmp_path: Path, whole: xr.Dataset):
 
 
 def test_estimate(tmp_path: Path):
-    layout, problems = prepare(load_plan(write_spec(tmp_path)), chunk=4)
-    cost = estimate(layout, problems)
+    layout, cells = prepare(load_plan(write_spec(tmp_path)), chunk=4)
+    cost = estimate(layout, cells)
     assert (cost.cells, cost.trajectories) == (6, 60)
     assert 0 < cost.seconds < 60
     # loss and strengths at 4 times, t_final, learning times, three counts, status; three modes at most

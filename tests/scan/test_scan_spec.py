@@ -50,9 +50,9 @@ def test_grid_is_c_ordered():
     grid = plan()
     assert grid.shape == (2, 2)
     assert [axis.name for axis in grid.axes] == ["widths", "scale"]
-    cells = [(c.network.widths, c.init.scale) for c in grid.cells]
+    cells = [(c.network.widths, c.init.scale) for c in grid.points]
     assert cells == list(itertools.product([(4, 4, 4), (4, 8, 8, 4)], [0.01, 1.0]))
-    assert grid.cell(1).label == "widths = 4-4-4, scale = 1"
+    assert grid.point(1).label == "widths = 4-4-4, scale = 1"
 
 
 def test_order_of_the_file_does_not_matter():
@@ -99,7 +99,7 @@ def test_lists_that_are_values_need_lists_of_lists_for_an_axis():
     single = plan(replace("[[4, 4, 4], [4, 8, 8, 4]]", "[4, 4, 4]").replace("[0.01, 1]", "1"))
     assert single.shape == ()
     assert single.n_cells == 1
-    assert single.cell(0).label == "the only cell"
+    assert single.point(0).label == "the only cell"
 
 
 def test_tied_axes_advance_together():
@@ -108,7 +108,7 @@ def test_tied_axes_advance_together():
     (axis,) = grid.axes
     assert axis.name == "widths"
     assert axis.names == ("widths", "scale")
-    assert [(c.network.widths, c.init.scale) for c in grid.cells] == [((4, 4, 4), 0.01), ((4, 8, 8, 4), 1.0)]
+    assert [(c.network.widths, c.init.scale) for c in grid.points] == [((4, 4, 4), 0.01), ((4, 8, 8, 4), 1.0)]
 
 
 def test_kinds_as_an_axis_take_the_keys_they_know():
@@ -117,8 +117,8 @@ def test_kinds_as_an_axis_take_the_keys_they_know():
             "scale = [0.01, 1]", "scale = 0.1\ngain = 0.2"
         )
     )
-    assert [type(c.init).__name__ for c in grid.cells] == ["Gaussian", "Orthogonal"] * 2
-    assert grid.cell(1).init.gain == 0.2
+    assert [type(c.init).__name__ for c in grid.points] == ["Gaussian", "Orthogonal"] * 2
+    assert grid.point(1).init.gain == 0.2
 
 
 def test_axes_of_the_same_key_are_named_with_their_table():

@@ -15,9 +15,9 @@ import xarray as xr
 from fastdln.scan import SpecError, StoreError, run, scan
 from fastdln.scan.journal import Journal, JournalError, read_journal
 from fastdln.scan.plan import load_plan
-from fastdln.scan.run import open_or_create, resume
+from fastdln.scan.run import open_or_create
 from fastdln.scan.store import FORMAT, open_store
-from tests.support.scans import N_CELLS, assert_same_bits, tree, write_spec
+from tests.support.scans import N_CELLS, assert_same_bits, resume, tree, write_spec
 
 ONE_CELL = (("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", "[2, 3, 2]"), ("[0.1, 0.5]", "0.1"))
 

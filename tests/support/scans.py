@@ -6,12 +6,13 @@ import contextlib
 import io
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import xarray as xr
 
 from fastdln import cli
+from fastdln.scan.run import reopen, run
 
 SPEC = """
 name = "small"
@@ -43,6 +44,12 @@ def write_spec(folder: Path, *changes: tuple[str, str]) -> Path:
     path = folder / "spec.toml"
     path.write_text(text)
     return path
+
+
+def resume(path: Path, **options: Any) -> None:
+    """Go on with the scan of a store, as the program does, but in silence."""
+    store = reopen(path)
+    run(store, store.damaged(), **options)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -15,13 +15,9 @@ from fastdln.field import product, rhs
 from fastdln.losses import Quadratic, Regression
 from fastdln.network import Network
 from fastdln.theory import adjacency
+from tests.support.draws import random_weights
 
 networks = st.lists(st.integers(1, 5), min_size=2, max_size=6).map(lambda widths: Network(tuple(widths)))
-
-
-def random_weights(net, batch=(), seed=0):
-    rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal((*batch, *shape)) for shape in net.shapes)
 
 
 def block(A, net, i, j):

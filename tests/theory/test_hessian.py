@@ -11,30 +11,17 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from fastdln.field import rhs
-from fastdln.losses import Quadratic, Regression
+from fastdln.losses import Quadratic
 from fastdln.network import Network
 from fastdln.theory import hessian
 from fastdln.theory.hessian.fiber import Fiber
 from fastdln.theory.hessian.krylov import extreme_eigenvalues
 from fastdln.theory.hessian.products import Point
+from tests.support.draws import random_losses, random_weights
 
 networks = st.lists(st.integers(1, 4), min_size=2, max_size=6).map(lambda widths: Network(tuple(widths)))
 deep = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(lambda widths: Network(tuple(widths)))
 WIDTHS = [(3, 2), (2, 1, 2), (3, 5, 2), (4, 2, 5, 3), (1, 3, 3, 1), (2, 3, 2, 3, 2)]
-
-
-def random_weights(net, batch=(), seed=0, scale=1.0):
-    rng = np.random.default_rng(seed)
-    return tuple(scale * rng.standard_normal((*batch, *shape)) for shape in net.shapes)
-
-
-def random_losses(net, seed=1):
-    rng = np.random.default_rng(seed)
-    d_0, d_h = net.widths[0], net.widths[-1]
-    return [
-        Quadratic(rng.standard_normal((d_h, d_0))),
-        Regression(rng.standard_normal((d_0, 9)), rng.standard_normal((d_h, 9))),
-    ]
 
 
 def exact_derivative(net, weights, loss, direction):

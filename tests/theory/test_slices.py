@@ -7,26 +7,18 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fastdln.field import value
-from fastdln.losses import Quadratic, Regression
+from fastdln.losses import Quadratic
 from fastdln.network import Network
 from fastdln.theory import hessian, landscape
 from fastdln.theory.landscape import slices
+from tests.support.draws import random_losses
 
 WIDTHS = [(3, 2), (2, 1, 2), (4, 2, 5, 3), (60, 70, 60)]
 
 
-def random_weights(net, batch=(), seed=0):
+def scaled_weights(net, batch=(), seed=0):
     rng = np.random.default_rng(seed)
     return tuple(rng.standard_normal((*batch, *shape)) / np.sqrt(shape[1]) for shape in net.shapes)
-
-
-def random_losses(net, seed=1):
-    rng = np.random.default_rng(seed)
-    d_0, d_h = net.widths[0], net.widths[-1]
-    return [
-        Quadratic(rng.standard_normal((d_h, d_0))),
-        Regression(rng.standard_normal((d_0, 9)), rng.standard_normal((d_h, 9))),
-    ]
 
 
 def points(weights, directions, grids):
@@ -40,7 +32,7 @@ def points(weights, directions, grids):
 @pytest.mark.parametrize("axes", [1, 2])
 def test_a_slice_holds_the_loss_at_every_point(widths, axes):
     net = Network(widths)
-    weights, directions = random_weights(net), [random_weights(net, seed=2 + j) for j in range(axes)]
+    weights, directions = scaled_weights(net), [scaled_weights(net, seed=2 + j) for j in range(axes)]
     grids = [np.linspace(-1, 2, 13), np.geomspace(0.1, 1, 6)][:axes]
     for loss in random_losses(net):
         expected = value(points(weights, directions, grids), loss)
@@ -50,7 +42,7 @@ def test_a_slice_holds_the_loss_at_every_point(widths, axes):
 def test_batches_of_weights_directions_and_targets_broadcast():
     net = Network((3, 4, 2))
     rng = np.random.default_rng(0)
-    weights, direction = random_weights(net, (4, 1)), random_weights(net, (3,), seed=1)
+    weights, direction = scaled_weights(net, (4, 1)), scaled_weights(net, (3,), seed=1)
     loss = Quadratic(rng.standard_normal((3, 2, 3)))
     grid = np.linspace(-1, 1, 5)
     found = landscape.slice(weights, [direction], loss, [grid])
@@ -58,13 +50,13 @@ def test_batches_of_weights_directions_and_targets_broadcast():
     for i, j in np.ndindex(4, 3):
         one, along = tuple(W[i, 0] for W in weights), tuple(V[j] for V in direction)
         assert_allclose(found[i, j], value(points(one, [along], [grid]), loss[j]), rtol=1e-13)
-    assert landscape.slice(random_weights(net, (0,)), [random_weights(net)], loss[0], [grid]).shape == (0, 5)
+    assert landscape.slice(scaled_weights(net, (0,)), [scaled_weights(net)], loss[0], [grid]).shape == (0, 5)
 
 
 @pytest.mark.parametrize("widths", [(3, 4, 2), (60, 70, 60)])
 def test_values_do_not_depend_on_how_points_are_cut_up(widths, monkeypatch):
     net = Network(widths)
-    weights, directions = random_weights(net, (3,)), [random_weights(net, seed=s) for s in (1, 2)]
+    weights, directions = scaled_weights(net, (3,)), [scaled_weights(net, seed=s) for s in (1, 2)]
     grids = [np.linspace(-1, 1, 7), np.linspace(0, 1, 5)]
     loss = random_losses(net)[0]
     whole = landscape.slice(weights, directions, loss, grids)
@@ -75,7 +67,7 @@ def test_values_do_not_depend_on_how_points_are_cut_up(widths, monkeypatch):
 
 def test_curvature_in_the_origin_of_a_line_is_that_of_the_hessian():
     net = Network((3, 4, 2, 3))
-    weights, direction = random_weights(net), random_weights(net, seed=1)
+    weights, direction = scaled_weights(net), scaled_weights(net, seed=1)
     x = np.cos(np.pi * np.arange(7) / 6)
     for loss in random_losses(net):
         coefficients = np.polynomial.polynomial.polyfit(x, landscape.slice(weights, [direction], loss, [x]), 6)
@@ -85,12 +77,12 @@ def test_curvature_in_the_origin_of_a_line_is_that_of_the_hessian():
 
 def test_single_precision_and_overflow():
     net = Network((3, 4, 2))
-    single = tuple(W.astype(np.float32) for W in random_weights(net))
+    single = tuple(W.astype(np.float32) for W in scaled_weights(net))
     loss = random_losses(net)[0]
     found = landscape.slice(single, [single], loss, [[0.0, 1.0]])
     assert found.dtype == np.float32
     assert_allclose(found[0], value(single, loss), rtol=1e-6)
-    assert np.isinf(landscape.slice(random_weights(net), [random_weights(net)], loss, [[0.0, 1e200]])[1])
+    assert np.isinf(landscape.slice(scaled_weights(net), [scaled_weights(net)], loss, [[0.0, 1e200]])[1])
 
 
 REFUSED = [
@@ -108,4 +100,4 @@ REFUSED = [
 def test_bad_arguments_are_refused_by_name(call, error, message):
     net = Network((3, 4, 2))
     with pytest.raises(error, match=message):
-        call(random_weights(net), random_losses(net)[0])
+        call(scaled_weights(net), random_losses(net)[0])

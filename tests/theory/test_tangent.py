@@ -12,14 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastdln as dln
 from fastdln.theory import hessian, tangent
+from tests.support.draws import random_weights
 
 networks = st.lists(st.integers(1, 4), min_size=2, max_size=5).map(lambda widths: dln.Network(tuple(widths)))
 WIDTHS = [(3, 2), (2, 1, 2), (3, 5, 2), (4, 2, 5, 3), (2, 3, 2, 3, 2)]
-
-
-def random_weights(net, batch=(), seed=0, scale=1.0):
-    rng = np.random.default_rng(seed)
-    return tuple(scale * rng.standard_normal((*batch, *shape)) for shape in net.shapes)
 
 
 def losses(net, seed=1):

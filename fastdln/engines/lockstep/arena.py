@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.lockstep.finish import finish
+from fastdln.engines.lockstep.certificate import certificate
 from fastdln.engines.lockstep.hidden import attempts_between
 from fastdln.engines.lockstep.methods import MethodLayout
 from fastdln.engines.lockstep.recipe import Plan, Recipe, parameters, straight_code
@@ -161,9 +161,10 @@ class Arena:
         addresses["padding"] = routine(padding.check, dtype) if debugging() else 0
         if problem.learning:
             addresses["search"] = address_of(learning.search, learning.SEARCH_ARGUMENTS)
-        self._finish = finish(recipe.plan, problem)
-        if self._finish:
-            addresses["certify"], addresses["certificate"] = self._finish.routine, self._finish.task.ctypes.data
+        self._certificate = certificate(recipe.plan, problem)
+        if self._certificate:
+            addresses["certify"] = self._certificate.routine
+            addresses["certificate"] = self._certificate.task.ctypes.data
         self.tell("routines", addresses)
 
     def block(self, name: str, entries: int) -> NDArray[Any]:

@@ -17,10 +17,11 @@ from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.methods import MethodLayout, lay_out
 from fastdln.engines.lockstep.recipe import Plan, Recipe, plan, recipe
 from fastdln.engines.memory import results_bytes
-from fastdln.integrate.stabilized import Stabilized
+from fastdln.integrate.chebyshev import Stabilized
 from fastdln.kernels.lockstep.loop import integrate
 from fastdln.kernels.lockstep.queue import SAVED
 from fastdln.kernels.lockstep.workspace import BROKEN, CANCEL, DONE, FAILURES
+from fastdln.resources import Report
 from fastdln.threads import run_in_threads
 
 CHUNK_BYTES = 64 << 20  # of records held at a time
@@ -43,7 +44,7 @@ class Batch:
         # target_row, queue, saved
         return results_bytes(problem, n) + 8 * n * (2 + saved) + threads * working + _constants_bytes(planned)
 
-    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Chunk]:
+    def run(self, problem: Problem, progress: Report | None = None) -> Iterator[Chunk]:
         """Integrate the batch chunk by chunk; yields each with its results.
 
         ``progress`` is called now and then with the numbers of trajectories done and failed, and of all.

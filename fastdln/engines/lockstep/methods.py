@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.lockstep.schedule import schedule
-from fastdln.integrate import stabilized
+from fastdln.integrate.chebyshev import Stabilized
+from fastdln.integrate.chebyshev.tables import tables
 from fastdln.integrate.methods import Method
 from fastdln.integrate.output import outputs, tried
-from fastdln.integrate.stabilized import Stabilized
 from fastdln.kernels.lockstep import explicit, stiffness
 from fastdln.kernels.lockstep.chebyshev import method as chebyshev
 from fastdln.kernels.lockstep.chebyshev import table
@@ -112,7 +112,7 @@ def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool, l
 
 
 def _stabilized(method: Stabilized, rtol: float, dtype: np.dtype[Any]) -> MethodLayout:
-    plan = stabilized.tables(rtol, dtype)
+    plan = tables(rtol, dtype)
     unused = ("stages", "schedule", "index", "weights", "n_weights", "joins", "error_terms", "error_index")
     return MethodLayout(
         routines={

@@ -15,7 +15,7 @@ and so do those that cannot be narrowed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from fastdln.integrate.status import Status
 from fastdln.linalg import reproducible
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
+from fastdln.resources import Report
 from fastdln.theory.reduction.closure import close
 from fastdln.theory.reduction.krylov import Krylov
 from fastdln.theory.reduction.network import Reduction, default_rtol
@@ -77,7 +78,7 @@ class Reduced:
         """Bytes that the engine takes at most at a time: a block on its way, or one trajectory and its subspaces."""
         return (memory.approximate_bytes if self.approximate else memory.exact_bytes)(problem)
 
-    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
+    def run(self, problem: Problem, progress: Report | None = None) -> Iterator[Results]:
         """Integrate the batch block by block; yields parts of it with their results, in no order."""
         done = failed = 0
 

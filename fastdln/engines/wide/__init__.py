@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 
@@ -25,6 +25,7 @@ from fastdln.engines.wide.trajectory import Trajectory
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.status import Status
 from fastdln.linalg import one_blas_thread
+from fastdln.resources import Report
 
 
 class Wide:
@@ -34,7 +35,7 @@ class Wide:
         """Bytes that the engine takes at most at a time: results, and factors of the trajectories side by side."""
         return wide_bytes(problem)
 
-    def run(self, problem: Problem, progress: Callable[[int, int, int], None] | None = None) -> Iterator[Results]:
+    def run(self, problem: Problem, progress: Report | None = None) -> Iterator[Results]:
         """Integrate the trajectories, in their order."""
         failed = 0
         for k, results in enumerate(_results(problem)):

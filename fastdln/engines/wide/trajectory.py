@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem, Results
 from fastdln.engines.limits import goals, hides_growth, timing
+from fastdln.engines.wide.certificate import Certificate
 from fastdln.engines.wide.control import Control
 from fastdln.engines.wide.field import Field
-from fastdln.engines.wide.finish import Finish
 from fastdln.engines.wide.growth import Growth, due
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
@@ -49,7 +49,8 @@ class Trajectory:
         self._goals = goals(problem)[self._target].astype(np.float64)
         modes = self._loss[k].modes if self._loss.batch_shape else self._loss.modes
         self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
-        self._finish = Finish(problem, self._target, problem.atol[k], self._field) if problem.options.certify else None
+        certify = problem.options.certify
+        self._certificate = Certificate(problem, self._target, problem.atol[k], self._field) if certify else None
         self._timing = timing(problem)
         self._ends: list[NDArray[np.floating]] = []  # strengths at the ends of the last steps, the latest first
         self._lengths: list[float] = []  # of the last steps
@@ -169,9 +170,9 @@ class Trajectory:
         """Whether a certificate ends it here; what is still to be recorded is the state then."""
         control, results = self._control, self._results
         accepted = int(control.attempts - control.rejections)
-        if self._finish is None or accepted % EVERY:
+        if self._certificate is None or accepted % EVERY:
             return False
-        settled, tight = self._finish.check(accepted, int(np.count_nonzero(self._goals < np.inf)))
+        settled, tight = self._certificate.check(accepted, int(np.count_nonzero(self._goals < np.inf)))
         for layer in self._field.layers:
             layer.tight = tight
         if settled:

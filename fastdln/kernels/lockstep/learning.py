@@ -206,8 +206,8 @@ def write(w, address, i, x):
 
 
 @part
-def control(w, row, l):
-    """Number of the control of lane l."""
+def of_lane(w, row, l):
+    """Number of lane l in a row of control."""
     return peek_real(w.ctl, row * w.lanes + l)
 
 
@@ -232,7 +232,7 @@ def begin(w, l):
     for j in range(w.modes):
         e = j * w.lanes + l
         if read(w, strengths, e) >= read(w, w.at.thresholds, e):
-            poke_real(w.batch.learned, peek(w.trajectory, l) * w.modes + j, control(w, REACHED, l))
+            poke_real(w.batch.learned, peek(w.trajectory, l) * w.modes + j, of_lane(w, REACHED, l))
             write(w, w.at.thresholds, e, np.inf)
             found += 1
     return found
@@ -263,7 +263,7 @@ def aim(w, l, passes):
             poke_real(table, VALUE + p, (read(w, strengths, e) - goal) / goal)
         theta, settled = seek(table, first, last)
         if settled:
-            moment = control(w, TIME, l) + theta * control(w, STEP, l)
+            moment = of_lane(w, TIME, l) + theta * of_lane(w, STEP, l)
             poke_real(w.batch.learned, peek(w.trajectory, l) * w.modes + j, moment)
             write(w, w.at.thresholds, e, np.inf)
             found += 1
@@ -327,10 +327,10 @@ def turn(w, rejected):
         for i in range(1, KNOWN):
             invoke(w.blend, peek(w.learning.ends, i), peek(w.learning.ends, (i + 1) % KNOWN), w.at.mask, w.modes)
     for l in range(w.lanes):
-        if control(w, DUE_LIMIT, l) >= 0.0:
+        if of_lane(w, DUE_LIMIT, l) >= 0.0:
             for i in range(LENGTHS - 1, 0, -1):
                 poke_real(table_of(w, l), LENGTH + i, peek_real(table_of(w, l), LENGTH + i - 1))
-            poke_real(table_of(w, l), LENGTH, control(w, STEP, l))
+            poke_real(table_of(w, l), LENGTH, of_lane(w, STEP, l))
 
 
 SEARCH_ARGUMENTS = 3
@@ -360,7 +360,7 @@ def search(workspace, question, bits):
             invoke(w.passed, address(w.told) + NEAR_BITS, peek(w.learning.ends, 1), w.at.thresholds, w.modes)
             bits = w.told.near
             for l in range(w.lanes):
-                if not control(w, DUE_LIMIT, l) >= 0.0:
+                if not of_lane(w, DUE_LIMIT, l) >= 0.0:
                     bits &= ~(1 << l)
             w.learning.passes = 0
         else:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from llvmlite import ir
 from numba.core import cgutils
 
-I64, I32, I8, I1 = ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.IntType(1)
+I64, I32, I8 = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 F64 = ir.DoubleType()
 PTR, VOID = ir.PointerType(), ir.VoidType()
 

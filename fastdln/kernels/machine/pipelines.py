@@ -5,8 +5,8 @@ is done again: at every level of calls.  A *part* goes into its callers as it wa
 once, in the entry point.  A library of *emitted* kernels is what it should be already: of all the passes of LLVM it
 takes those alone that turn local memory into registers and merge what is the same.
 
-This rests on Numba's own classes, which it does not promise to keep: `CompilerBase`, `DefaultPassBuilder`,
-`JITCodeLibrary` and its methods overridden here.
+This rests on Numba's own classes, which it does not promise to keep: `CompilerBase` and its passes, `JITCodeLibrary`,
+its methods overridden here, and what its code generator keeps for itself.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.special import exprel
 
 from fastdln.checked import checked
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, transpose
 from fastdln.losses import Loss
 from fastdln.theory.exact.arguments import finite_weights, real_numbers, times, whitened_target
 from fastdln.theory.exact.graded import graded_basis
@@ -90,13 +90,13 @@ def two_layer(t: ArrayLike, weights: Sequence[ArrayLike], loss: Loss) -> TwoLaye
     net, (W1, W2) = finite_weights(weights, loss, depth=2)
     shift = _common_balance(weights)
     t = times(t)
-    Z = np.concatenate([np.swapaxes(W1, -1, -2), W2], axis=-2).reshape(-1, sum(target.shape), net.widths[1])
+    Z = np.concatenate([transpose(W1), W2], axis=-2).reshape(-1, sum(target.shape), net.widths[1])
     Q, b = _eigenvectors(target, shift.ravel())
-    Y = np.swapaxes(Q, -1, -2) @ Z
+    Y = transpose(Q) @ Z
     # What cancels in Y is rounding, which must not grow.
-    Y[np.abs(Y) <= 4 * len(Q[0]) * np.finfo(float).eps * (np.abs(np.swapaxes(Q, -1, -2)) @ np.abs(Z))] = 0
+    Y[np.abs(Y) <= 4 * len(Q[0]) * np.finfo(float).eps * (np.abs(transpose(Q)) @ np.abs(Z))] = 0
     factors = np.stack([_factor(time, Q, b, Y) if time else Z for time in t.ravel().tolist()], axis=1)
-    gram = factors @ np.swapaxes(factors, -1, -2)
+    gram = factors @ transpose(factors)
     gram = gram.reshape(W1.shape[:-2] + t.shape + gram.shape[-2:])
     return TwoLayer(gram[..., target.shape[1] :, : target.shape[1]].copy(), gram)
 

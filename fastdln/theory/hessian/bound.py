@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
+from fastdln.linalg import spectral, transpose
 from fastdln.losses import Loss
 from fastdln.theory.hessian.products import Point
 
@@ -51,13 +52,9 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
     T = np.zeros((*point.batch, h, h), point.dtype)
     total = np.zeros(point.batch, point.dtype)
     for i in range(h):
-        total = total + (_norm(suffixes[i]) * _norm(point.whitened(prefixes[i]))) ** 2
+        total = total + (spectral(suffixes[i]) * spectral(point.whitened(prefixes[i]))) ** 2
         between = np.eye(point.net.widths[i], dtype=point.dtype)  # W_{i-1} ... W_{j+1}
         for j in range(i - 1, -1, -1):
-            T[..., i, j] = _norm(point.pulled[i] @ np.swapaxes(prefixes[j], -1, -2)) * _norm(between)
+            T[..., i, j] = spectral(point.pulled[i] @ transpose(prefixes[j])) * spectral(between)
             between = between @ point.weights[j]
     return np.asarray(total + np.linalg.eigvalsh(T)[..., -1])
-
-
-def _norm(matrices: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(np.linalg.norm(matrices, 2, axis=(-2, -1)))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
+from fastdln.linalg import transpose
 from fastdln.losses import Loss
 from fastdln.resources import require_memory
 from fastdln.theory.hessian.products import Point
@@ -65,21 +66,17 @@ def matrix(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
             for j in range(i, -1, -1):
                 block = H[..., ends[i] : ends[i + 1], ends[j] : ends[j + 1]]
                 entries = block.reshape(*point.batch, *net.shapes[i], *net.shapes[j])  # a view
-                outer, inner = _transpose(suffixes[i]) @ suffixes[j], roots[i] @ _transpose(roots[j])
+                outer, inner = transpose(suffixes[i]) @ suffixes[j], roots[i] @ transpose(roots[j])
                 if i == j:
                     outer, inner = _symmetric(outer), _symmetric(inner)
                 np.multiply(outer[..., :, None, :, None], inner[..., None, :, None, :], out=entries)
                 if i > j:
-                    pulled = point.pulled[i] @ _transpose(prefixes[j])
+                    pulled = point.pulled[i] @ transpose(prefixes[j])
                     entries -= pulled[..., :, None, None, :] * between[..., None, :, :, None]
-                    H[..., ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = _transpose(block)
+                    H[..., ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = transpose(block)
                     between = between @ point.weights[j]
     return H
 
 
 def _symmetric(S: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray((S + _transpose(S)) / 2)
-
-
-def _transpose(matrices: NDArray[Any]) -> NDArray[Any]:
-    return np.swapaxes(matrices, -1, -2)
+    return np.asarray((S + transpose(S)) / 2)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln.checked import checked
 from fastdln.evaluation import run
 from fastdln.kernels.products.tangent import hessian
+from fastdln.linalg import transpose
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 from fastdln.resources import cores
@@ -131,7 +132,7 @@ class Point:
             self.prefixes = list(accumulate(self.weights, lambda below, W: W @ below))
             pulled = [-loss.grad(self.prefixes[-1])]
             for W in reversed(self.weights[1:]):
-                pulled.append(_transpose(W) @ pulled[-1])
+                pulled.append(transpose(W) @ pulled[-1])
         self.pulled = pulled[::-1]  # W_{>i}' R, i = 1..h
         self.batch = self.pulled[-1].shape[:-2]
 
@@ -163,8 +164,8 @@ class Point:
             images = []
             for i in range(self.net.depth - 1, 0, -1):
                 W, V, pulled = self.weights[i], directions[i], self.pulled[i]
-                images.append(change @ _transpose(self.prefixes[i - 1]) - pulled @ _transpose(changes[i - 1]))
-                change = _transpose(W) @ change - _transpose(V) @ pulled
+                images.append(change @ transpose(self.prefixes[i - 1]) - pulled @ transpose(changes[i - 1]))
+                change = transpose(W) @ change - transpose(V) @ pulled
             return (change, *reversed(images))
 
 
@@ -183,7 +184,3 @@ def _check_batch(net: Network, weights: Weights, directions: Weights, loss: Loss
         return np.broadcast_shapes(*batches)
     except ValueError:
         raise ValueError(f"the batches of weights, directions and targets do not broadcast: {batches}") from None
-
-
-def _transpose(matrices: NDArray[Any]) -> NDArray[Any]:
-    return np.swapaxes(matrices, -1, -2)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import null_space
 
 from fastdln.checked import checked
+from fastdln.linalg import spectral
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_weights
 from fastdln.theory.hessian.bound import norm_bound
@@ -226,10 +227,10 @@ def index(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-8) -> Inerti
 
 def _size_of_terms(point: Point) -> NDArray[Any]:
     """What the norms of the factors alone allow ||H||_2 to be: rounding is relative to it, also where terms cancel."""
-    norms = np.stack([np.linalg.norm(W, 2, axis=(-2, -1)) for W in point.weights])
+    norms = np.stack([spectral(W) for W in point.weights])
     h = point.net.depth
     gram = 1.0 if point.loss.input_gram is None else np.linalg.norm(point.loss.input_gram, 2)
-    R = np.linalg.norm(point.pulled[-1], 2, axis=(-2, -1))
+    R = spectral(point.pulled[-1])
     total = np.zeros(point.batch)
     for i in range(h):
         others = np.delete(norms, i, axis=0)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
 from fastdln.field import balance, product
+from fastdln.linalg import spectral
 from fastdln.losses import Loss
 from fastdln.network import check_weights
 
@@ -60,7 +61,7 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
 def _product_bound(W: NDArray[Any], loss: Loss) -> NDArray[np.float64]:
     """The bound nu of ||W(t)||_2 for all matrices at which the loss is at most that of W."""
     residual = np.sqrt(2 * loss.excess(W))
-    nu = np.asarray(np.linalg.norm(loss.whitened, 2, axis=(-2, -1)) + residual)
+    nu = np.asarray(spectral(loss.whitened) + residual)
     if loss.input_root is None:
         return nu
     if loss.rank < loss.shape[1]:

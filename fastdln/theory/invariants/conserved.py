@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
 from fastdln.field import balance, product
+from fastdln.linalg import spectral, transpose
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_layer_rates, check_weights
 
@@ -133,14 +134,14 @@ def corner_rates(weights: Sequence[ArrayLike], loss: Loss) -> tuple[NDArray[Any]
     """
     W = product(weights)
     R = -loss.grad(W)
-    inner = np.swapaxes(W, -1, -2) @ R
-    outer = R @ np.swapaxes(W, -1, -2)
-    return inner + np.swapaxes(inner, -1, -2), -(outer + np.swapaxes(outer, -1, -2))
+    inner = transpose(W) @ R
+    outer = R @ transpose(W)
+    return inner + transpose(inner), -(outer + transpose(outer))
 
 
 def _spectral_norm(matrices: NDArray[Any]) -> NDArray[Any]:
     """||C||_2 of each matrix; NaN for one that is not finite, which a singular value decomposition refuses."""
     norms = np.full(matrices.shape[:-2], np.nan, dtype=matrices.dtype)
     finite = np.isfinite(matrices).all(axis=(-2, -1))
-    norms[finite] = np.linalg.norm(matrices[finite], 2, axis=(-2, -1))
+    norms[finite] = spectral(matrices[finite])
     return norms

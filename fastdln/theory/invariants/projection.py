@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastdln.checked import checked
 from fastdln.checks import reals
 from fastdln.field import balance as balance_matrices
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, frobenius, transpose
 from fastdln.network import Weights, check_layer_rates, check_weights
 
 __all__ = ["Projection", "project"]
@@ -114,7 +114,7 @@ def _targets(balance: Sequence[ArrayLike], widths: Sequence[int]) -> list[Floats
     for i, (C, d) in enumerate(zip(targets, widths, strict=True), start=1):
         if C.shape[-2:] != (d, d):
             raise ValueError(f"C_{i} has shape {C.shape}; expected (..., {d}, {d})")
-        if not (np.abs(C - np.swapaxes(C, -1, -2)) <= 1e-6 * np.abs(C).max(initial=0.0)).all():
+        if not (np.abs(C - transpose(C)) <= 1e-6 * np.abs(C).max(initial=0.0)).all():
             raise ValueError(f"C_{i} must be symmetric and finite")
     return targets
 
@@ -123,7 +123,7 @@ def _residual(layers: Weights, targets: list[Floats], size: Floats) -> Floats:
     """max_i ||C_i - target||_F / size; 0 where all layers are zero and so are the targets."""
     residual = np.zeros_like(size)
     for C, wanted in zip(balance_matrices(layers), targets, strict=True):
-        norm = np.linalg.norm(C - wanted, axis=(-2, -1))
+        norm = frobenius(C - wanted)
         with np.errstate(invalid="ignore", divide="ignore"):
             residual = np.maximum(residual, np.where(norm > 0, norm / size, 0.0))
     return residual
@@ -139,21 +139,21 @@ def _newton_step(layers: Weights, targets: list[Floats]) -> Weights:
     H = np.zeros((*batch, ends[-1], ends[-1]))
     for i, (d, here) in enumerate(zip(widths, blocks, strict=True)):
         below, above = layers[i], layers[i + 1]
-        S = np.swapaxes(above, -1, -2) @ above + below @ np.swapaxes(below, -1, -2)
+        S = transpose(above) @ above + below @ transpose(below)
         H[..., here, here] = -_kron(S, np.eye(d)) - _kron(np.eye(d), S)
         if i + 1 < len(widths):
-            up = np.swapaxes(above, -1, -2)
+            up = transpose(above)
             H[..., here, blocks[i + 1]] = 2 * _kron(up, up)
-            H[..., blocks[i + 1], here] = np.swapaxes(H[..., here, blocks[i + 1]], -1, -2)
+            H[..., blocks[i + 1], here] = transpose(H[..., here, blocks[i + 1]])
     flat = [np.broadcast_to(C, (*batch, d, d)).reshape(*batch, d * d, 1) for C, d in zip(wanted, widths, strict=True)]
     solution = np.linalg.pinv(H, hermitian=True) @ np.concatenate(flat, axis=-2)
     gauges, inverses = [np.eye(layers[0].shape[-1])], [np.eye(layers[0].shape[-1])]
     for here, d in zip(blocks, widths, strict=True):
         X = solution[..., here, 0].reshape(*batch, d, d)
-        values, vectors = np.linalg.eigh((X + np.swapaxes(X, -1, -2)) / 2)
+        values, vectors = np.linalg.eigh((X + transpose(X)) / 2)
         for found, sign in ((gauges, 1), (inverses, -1)):
             stretch = np.exp(sign * np.clip(values, -_LONGEST, _LONGEST))
-            found.append((vectors * stretch[..., None, :]) @ np.swapaxes(vectors, -1, -2))
+            found.append((vectors * stretch[..., None, :]) @ transpose(vectors))
     gauges.append(np.eye(layers[-1].shape[-2]))
     return tuple(P @ W @ Q for P, W, Q in zip(gauges[1:], layers, inverses, strict=True))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
+from fastdln.linalg import spectral
 from fastdln.network import check_weights
 
 __all__ = ["chains", "jordan_blocks", "nilpotency", "ranks"]
@@ -41,7 +42,7 @@ def ranks(weights: Sequence[ArrayLike], rtol: float | None = None) -> NDArray[np
     h = net.depth
     if rtol is None:
         rtol = h * max(net.widths) * float(np.finfo(arrays[0].dtype).eps)
-    norms = [np.linalg.norm(W, 2, axis=(-2, -1)) for W in arrays]
+    norms = [spectral(W) for W in arrays]
     rho = np.zeros((*arrays[0].shape[:-2], h + 1, h + 1), dtype=np.intp)
     for a in range(h + 1):
         rho[..., a, a] = net.widths[a]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
 from fastdln.field import gradient_norm, product, value
-from fastdln.linalg import Floats, reproducible
+from fastdln.linalg import Floats, reproducible, transpose
 from fastdln.losses import Loss, Quadratic
 from fastdln.network import Network, Weights, check_weights
 from fastdln.theory.landscape.parts import Parts, decide, split
@@ -228,8 +228,8 @@ def _unlearned(layers: Weights, rank: NDArray[np.intp], Sigma: Floats) -> Floats
     A, w, Bt = np.linalg.svd(product(layers), full_matrices=False)
     kept = np.arange(w.shape[-1]) < rank[:, None]
     A, Bt = A * kept[:, None, :], Bt * kept[:, :, None]
-    R = Sigma - A @ (np.swapaxes(A, -1, -2) @ Sigma)
-    return np.asarray(R - (R @ np.swapaxes(Bt, -1, -2)) @ Bt)
+    R = Sigma - A @ (transpose(A) @ Sigma)
+    return np.asarray(R - (R @ transpose(Bt)) @ Bt)
 
 
 def _ranks(net: Network, parts: Parts, rank: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, transpose
 
 __all__ = ["Parts", "decide", "size", "split"]
 
@@ -50,7 +50,7 @@ class Parts:
     def unseen(self, j: int, i: int, R: Floats, tol: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether W_{<j} R' W_{>i} = 0, and whether that is uncertain; i, j count layers from 1."""
         h = self.sizes.shape[-1]
-        N = np.swapaxes(R, -1, -2)
+        N = transpose(R)
         if j > 1:
             N = self.chains[0, j - 1] @ N
         if i < h:
@@ -73,8 +73,8 @@ def split(layers: Sequence[Floats], rank: NDArray[np.intp], tol: float) -> Parts
     A, w, Bt = np.linalg.svd(prefixes[-1], full_matrices=False)
     kept = np.arange(w.shape[-1]) < rank[:, None]
     inverse = np.where(kept, 1 / np.where(kept, w, 1), 0)
-    root = np.swapaxes(Bt, -1, -2) * inverse[:, None, :]  # W^+ = root A'
-    K = [W - (P @ root) @ (np.swapaxes(A, -1, -2) @ S) for W, P, S in zip(layers, prefixes, suffixes, strict=True)]
+    root = transpose(Bt) * inverse[:, None, :]  # W^+ = root A'
+    K = [W - (P @ root) @ (transpose(A) @ S) for W, P, S in zip(layers, prefixes, suffixes, strict=True)]
     slack = tol * np.maximum(np.column_stack([size(W) for W in layers]), 1)
     sizes = np.maximum(np.column_stack([size(part) for part in K]), slack)
     chains, thresholds = {}, {}

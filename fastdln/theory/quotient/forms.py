@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastdln.checked import checked
 from fastdln.field import product
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, spectral, transpose
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 from fastdln.theory.quotient.gauges import transform
@@ -190,8 +190,8 @@ def minimal_norm(weights: Sequence[ArrayLike]) -> Weights:
     net, arrays = check_weights(weights)
     layers = tuple(W.astype(np.float64, copy=False) for W in arrays)
     U, s, Vt = np.linalg.svd(product(layers), full_matrices=False)
-    U, s, V = U[..., : net.rank], s[..., : net.rank], np.swapaxes(Vt, -1, -2)[..., : net.rank]
-    sizes = np.prod([np.linalg.norm(W, 2, axis=(-2, -1)) for W in layers], axis=0)
+    U, s, V = U[..., : net.rank], s[..., : net.rank], transpose(Vt)[..., : net.rank]
+    sizes = np.prod([spectral(W) for W in layers], axis=0)
     rounding = net.depth * max(net.widths) * np.finfo(float).eps * sizes
     point = _balanced(net, U, np.where(s > rounding[..., None], s, 0.0), V)
     return tuple(W.astype(arrays[0].dtype, copy=False) for W in point)
@@ -212,6 +212,4 @@ def _balanced(net: Network, U: Floats, strengths: Floats, V: Floats) -> Weights:
     """The balanced weights with product U diag(strengths) V' whose modes are the first coordinates."""
     frames = [V, *(np.eye(d, strengths.shape[-1]) for d in net.widths[1:-1]), U]
     values = strengths ** (1 / net.depth)
-    return tuple(
-        (above * values[..., None, :]) @ np.swapaxes(below, -1, -2) for below, above in pairwise(frames)
-    )
+    return tuple((above * values[..., None, :]) @ transpose(below) for below, above in pairwise(frames))

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from fastdln.checked import checked
 from fastdln.checks import reals
-from fastdln.linalg import Floats, haar, reproducible
+from fastdln.linalg import Floats, haar, reproducible, transpose
 from fastdln.network import Network, Weights, check_weights
 
 __all__ = ["along_fiber", "fiber_directions", "gauge_motion", "random_gauges", "transform"]
@@ -64,7 +64,7 @@ def transform(weights: Sequence[ArrayLike], gauges: Sequence[ArrayLike]) -> Weig
     moved = [W.astype(np.float64, copy=False) for W in arrays]
     for i, P in enumerate(gauges):
         moved[i] = P @ moved[i]
-        moved[i + 1] = _transpose(np.linalg.solve(_transpose(P), _transpose(moved[i + 1])))
+        moved[i + 1] = transpose(np.linalg.solve(transpose(P), transpose(moved[i + 1])))
     return check_weights([W.astype(dtype, copy=False) for W in moved])[1]
 
 
@@ -121,7 +121,7 @@ def random_gauges(
         part = np.ascontiguousarray(draws[:, start:stop])
         O, Q = (haar(G) for G in part[:, d:].reshape(count, 2, d, d).swapaxes(0, 1))
         s = condition ** (ndtr(part[:, :d]) - 0.5)
-        P = (O * s[:, None, :]) @ _transpose(Q)
+        P = (O * s[:, None, :]) @ transpose(Q)
         gauges.append(P[0] if size is None else P)
     return tuple(gauges)
 
@@ -266,7 +266,3 @@ def _check_gauges(name: str, gauges: Sequence[ArrayLike], net: Network) -> tuple
             raise ValueError(f"{letter}_{i} must be finite")
         checked.append(array.astype(np.float64, copy=False))
     return tuple(checked)
-
-
-def _transpose(matrices: NDArray[Any]) -> NDArray[Any]:
-    return np.swapaxes(matrices, -1, -2)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastdln.checked import checked
 from fastdln.field import product
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, frobenius
 from fastdln.network import Network, Weights, check_weights
 from fastdln.theory.invariants import ranks
 from fastdln.theory.quotient.gauges import transform
@@ -50,9 +50,9 @@ def same_fiber(a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9
     eps = max(float(np.finfo(W[0].dtype).eps) for W in (first, second))
     products = [product([W.astype(np.float64, copy=False) for W in layers]) for layers in (first, second)]
     with np.errstate(over="ignore", invalid="ignore"):
-        size = np.maximum(*(np.linalg.norm(W, axis=(-2, -1)) for W in products))
+        size = np.maximum(*(frobenius(W) for W in products))
         rounding = np.maximum(*(_size(layers) for layers in (first, second))) * eps * net.depth * max(net.widths)
-        distance = np.linalg.norm(products[0] - products[1], axis=(-2, -1))
+        distance = frobenius(products[0] - products[1])
         same = distance <= tol * size + rounding
         return same & np.isfinite(distance)
 
@@ -198,4 +198,4 @@ def _one(name: str, weights: Sequence[ArrayLike], network: Network | None = None
 
 def _size(weights: Weights) -> Floats:
     """The product of the norms of the layers."""
-    return np.asarray(np.prod([np.linalg.norm(W, axis=(-2, -1)) for W in weights], axis=0))
+    return np.asarray(np.prod([frobenius(W) for W in weights], axis=0))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.linalg import Floats, reproducible
+from fastdln.linalg import Floats, reproducible, transpose
 from fastdln.losses import Loss
 from fastdln.network import Weights
 
@@ -137,7 +137,7 @@ class _Growing:
         if i > 0:
             images.append(_Images.of(self.weights[i - 1], self.bases[i - 1][..., self.used_above[i - 1] :]))
         if i < h:
-            images.append(_Images.of(_transpose(self.weights[i]), self.bases[i + 1][..., self.used_below[i + 1] :]))
+            images.append(_Images.of(transpose(self.weights[i]), self.bases[i + 1][..., self.used_below[i + 1] :]))
         if i == 0 and self.gram is not None:
             images.append(_Images.of(self.gram, self.bases[0][..., self.used_gram :]))
         if i == h and self.product:
@@ -258,7 +258,3 @@ def _at(values: tuple[int, ...], place: int, value: Callable[[int], int]) -> tup
     if not 0 <= place < len(values):
         return values
     return (*values[:place], value(place), *values[place + 1 :])
-
-
-def _transpose(matrices: Floats) -> Floats:
-    return np.swapaxes(matrices, -1, -2)

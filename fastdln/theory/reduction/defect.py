@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastdln.field import rhs
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, spectral, transpose
 from fastdln.losses import Loss
 from fastdln.network import Weights
 
@@ -167,10 +167,10 @@ def growth(weights: Weights, norms: Sequence[float], loss: Loss, layer_rates: tu
     for i in range(h):
         for j in range(i + 1, h):
             left, right = above[h - 1 - j], below[i]
-            seen = residual if left is None else np.swapaxes(left, -1, -2) @ residual
-            seen = seen if right is None else seen @ np.swapaxes(right, -1, -2)
+            seen = residual if left is None else transpose(left) @ residual
+            seen = seen if right is None else seen @ transpose(right)
             between = np.prod(norms[i + 1 : j]) if j > i + 1 else 1.0
-            pairs[..., i, j] = pairs[..., j, i] = np.linalg.norm(seen, 2, axis=(-2, -1)) * between
+            pairs[..., i, j] = pairs[..., j, i] = spectral(seen) * between
     return np.asarray(np.linalg.eigvalsh(pairs)[..., -1] * max(layer_rates or (1.0,)))
 
 

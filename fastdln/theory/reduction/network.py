@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
-from fastdln.linalg import Floats, reproducible
+from fastdln.linalg import Floats, frobenius, reproducible, transpose
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 from fastdln.theory.reduction.closure import ROUNDINGS, Decision, close
@@ -68,7 +68,7 @@ class Reduction:
     def weights(self) -> Weights:
         """The weights B_i' W_i B_{i-1} of the narrow network."""
         return tuple(
-            (_transpose(above) @ W @ below).astype(W.dtype)
+            (transpose(above) @ W @ below).astype(W.dtype)
             for W, (below, above) in zip(self.start, pairwise(self.bases), strict=True)
         )
 
@@ -101,17 +101,17 @@ class Reduction:
         moved = [
             pair
             for W, (below, above) in zip(self.start, pairwise(self.bases), strict=True)
-            for pair in ((W, _outside(W @ below, above)), (W, _outside(_transpose(W) @ above, below)))
+            for pair in ((W, _outside(W @ below, above)), (W, _outside(transpose(W) @ above, below)))
         ]
         whole = self.whole
         if whole.input_gram is not None:
             moved.append((whole.input_gram, _outside(whole.input_gram @ first, first)))
-        moved.append((whole.cross, whole.cross - last @ (_transpose(last) @ whole.cross @ first) @ _transpose(first)))
-        found = [_norm(part) / np.where(_norm(matrix) > 0, _norm(matrix), 1.0) for matrix, part in moved]
-        rest = np.eye(first.shape[-2]) - first @ _transpose(first)
+        moved.append((whole.cross, whole.cross - last @ (transpose(last) @ whole.cross @ first) @ transpose(first)))
+        found = [frobenius(part) / np.where(frobenius(matrix) > 0, frobenius(matrix), 1.0) for matrix, part in moved]
+        rest = np.eye(first.shape[-2]) - first @ transpose(first)
         for W in self.start:
-            rest = W @ rest / np.where(_norm(W) > 0, _norm(W), 1.0)[..., None, None]
-        return float(np.max([np.max(error) for error in (*found, _norm(_outside(rest, last)))]))
+            rest = W @ rest / np.where(frobenius(W) > 0, frobenius(W), 1.0)[..., None, None]
+        return float(np.max([np.max(error) for error in (*found, frobenius(_outside(rest, last)))]))
 
     @reproducible
     def lift(self, weights: Sequence[ArrayLike], elapsed: ArrayLike = 0.0, weight_decay: float = 0.0) -> Weights:
@@ -142,7 +142,7 @@ class Reduction:
             for V, V_0, W_0, (below, above) in zip(small, self.weights, self.start, pairwise(self.bases), strict=True):
                 more = V.ndim - V_0.ndim
                 V_0, W_0, below, above = (_inner_axes(matrix, more) for matrix in (V_0, W_0, below, above))
-                lifted = shrink * W_0 + above @ (V - shrink * V_0) @ _transpose(below)
+                lifted = shrink * W_0 + above @ (V - shrink * V_0) @ transpose(below)
                 wide.append(lifted.astype(W_0.dtype))
         return tuple(wide)
 
@@ -161,7 +161,8 @@ class Reduction:
         """
         first, last = (_inner_axes(B, products.ndim - B.ndim) for B in (self.bases[0], self.bases[-1]))
         with np.errstate(over="ignore", invalid="ignore"):
-            return (last @ products @ _transpose(first)).astype(products.dtype)
+            lifted: Floats = last @ products @ transpose(first)
+            return lifted.astype(products.dtype)
 
     def take(self, rows: slice | NDArray[np.intp]) -> Reduction:
         """Select networks of a batch that was reduced together.
@@ -267,17 +268,9 @@ def default_rtol(weights: Weights) -> float:
 
 def _outside(vectors: Floats, basis: Floats) -> Floats:
     """What of the vectors is orthogonal to the subspace."""
-    return vectors - basis @ (_transpose(basis) @ vectors)
-
-
-def _norm(matrices: Floats) -> Floats:
-    return np.asarray(np.linalg.norm(matrices, axis=(-2, -1)))
+    return vectors - basis @ (transpose(basis) @ vectors)
 
 
 def _inner_axes(matrix: Floats, count: int) -> Floats:
     """The matrices with so many axes of length one before the last two."""
     return matrix.reshape(*matrix.shape[:-2], *(1,) * count, *matrix.shape[-2:])
-
-
-def _transpose(matrices: Floats) -> Floats:
-    return np.swapaxes(matrices, -1, -2)

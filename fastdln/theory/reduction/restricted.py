@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, transpose
 from fastdln.losses import Loss, Modes
 
 __all__ = ["Restricted"]
@@ -30,7 +30,7 @@ class Restricted(Loss):
     """
 
     def __init__(self, whole: Loss, left: Floats, right: Floats) -> None:
-        outer, inner = np.swapaxes(left, -1, -2), np.swapaxes(right, -1, -2)
+        outer, inner = transpose(left), transpose(right)
         gram, root = (
             None if matrix is None else inner @ matrix @ right for matrix in (whole.input_gram, whole.input_root)
         )

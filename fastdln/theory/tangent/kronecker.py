@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, transpose
 from fastdln.network import Network, Weights, check_weights
 
 __all__ = ["Kronecker", "dense", "eigenvalues", "grams", "linear_operator", "norm", "partial", "read"]
@@ -45,7 +45,7 @@ def grams(weights: Weights, root: Floats | None = None) -> list[Kronecker]:
     """The summands (W_{<i}' W_{<i}) (x) (W_{>i} W_{>i}') of K."""
     with np.errstate(over="ignore", invalid="ignore"):
         pairs = zip(*partial(weights, root), strict=True)
-        return [Kronecker(np.swapaxes(W, -1, -2) @ W, V @ np.swapaxes(V, -1, -2)) for W, V in pairs]
+        return [Kronecker(transpose(W) @ W, V @ transpose(V)) for W, V in pairs]
 
 
 def dense(terms: list[Kronecker]) -> Floats:

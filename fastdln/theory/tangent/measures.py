@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastdln.checked import checked
 from fastdln.field import product
-from fastdln.linalg import Floats, reproducible
+from fastdln.linalg import Floats, reproducible, spectral, transpose
 from fastdln.losses import Loss
 from fastdln.network import Weights
 from fastdln.theory.tangent.kronecker import Kronecker, eigenvalues, grams, norm, partial, read
@@ -102,7 +102,7 @@ def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
         size = np.abs(R).max(axis=(-2, -1), keepdims=True)
         R = R / size
         pairs = zip(*partial(arrays, loss.input_root), strict=True)
-        forces = [np.swapaxes(above, -1, -2) @ R @ np.swapaxes(below, -1, -2) for below, above in pairs]
+        forces = [transpose(above) @ R @ transpose(below) for below, above in pairs]
         return (sum(map(_square, forces)) / (norm(grams(arrays, loss.input_root)) * _square(R)))[()]
 
 
@@ -143,7 +143,7 @@ def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     for j in range(h):
         chain = np.eye(arrays[j].shape[-2])
         for i in range(j + 1, h):
-            norms = (np.linalg.norm(X, 2, axis=(-2, -1)) for X in (above[i], chain, below[j]))
+            norms = (spectral(X) for X in (above[i], chain, below[j]))
             bound[..., i, j] = bound[..., j, i] = np.prod(np.broadcast_arrays(*norms), axis=0)
             chain = arrays[i] @ chain
     with np.errstate(divide="ignore", invalid="ignore"):

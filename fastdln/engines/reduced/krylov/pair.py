@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem, Results
 from fastdln.engines.direct import alone
 from fastdln.integrate.status import Status
-from fastdln.linalg import Floats
+from fastdln.linalg import Floats, frobenius, spectral
 from fastdln.network import Network, Weights
 from fastdln.theory.reduction.defect import accumulate, decay, defect, embed, growth, needed, within
 from fastdln.theory.reduction.krylov import Krylov
@@ -203,12 +203,12 @@ def _compared(part: Problem, reached: float) -> NDArray[np.intp]:
 def _product_error(weights: list[Floats], products: Floats, allowed: list[float], rtol: float) -> float:
     """The largest error of some products, relative to what errors of the weights within the tolerance make of them."""
     below, above = weights[0], weights[-1]
-    tolerance = allowed[0] * _spectral(_chain(weights[1:])) + allowed[-1] * _spectral(_chain(weights[:-1]))
+    tolerance = allowed[0] * spectral(_chain(weights[1:])) + allowed[-1] * spectral(_chain(weights[:-1]))
     for i in range(1, len(weights) - 1):
         below, above = _chain(weights[:i]), _chain(weights[i + 1 :])
-        tolerance = tolerance + _spectral(above) * allowed[i] * _spectral(below)
-    tolerance = tolerance + rtol * np.linalg.norm(products, axis=(-2, -1))
-    found = np.linalg.norm(_chain(weights) - products, axis=(-2, -1))
+        tolerance = tolerance + spectral(above) * allowed[i] * spectral(below)
+    tolerance = tolerance + rtol * frobenius(products)
+    found = frobenius(_chain(weights) - products)
     return float(np.max(found / np.where(tolerance > 0, tolerance, 1.0)))
 
 
@@ -218,10 +218,6 @@ def _chain(weights: list[Floats]) -> Floats:
     for W in weights[1:]:
         product = W @ product
     return product
-
-
-def _spectral(matrices: Floats) -> Floats:
-    return np.asarray(np.linalg.norm(matrices, 2, axis=(-2, -1)))
 
 
 def _norm(matrix: Floats) -> float:

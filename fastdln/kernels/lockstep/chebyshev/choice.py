@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from fastdln.integrate.columns import LEAST2, MOST2, REACH2, REACHED_BY, ROCK_COLUMNS
+from fastdln.integrate.chebyshev.rkc2 import LEAST2, MOST2, REACH2
+from fastdln.integrate.chebyshev.tables import REACHED_BY, ROCK_COLUMNS
 from fastdln.kernels.lockstep.chebyshev.table import (
     AT_LIMIT,
     DEGREE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastdln.integrate.columns import ERRORS, RKC_COLUMNS, THIRD
+from fastdln.integrate.chebyshev.tables import ERRORS, RKC_COLUMNS, THIRD
 from fastdln.kernels.lockstep.chebyshev.stages import finishing_factors
 from fastdln.kernels.lockstep.chebyshev.table import ERROR, F_END, KIND, MOVED, ROW, TRIALS
 from fastdln.kernels.lockstep.places import place

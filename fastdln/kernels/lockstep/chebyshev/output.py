@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastdln.integrate.columns import PLACE_A, PLACE_B, RKC_COLUMNS
+from fastdln.integrate.chebyshev.tables import PLACE_A, PLACE_B, RKC_COLUMNS
 from fastdln.kernels.lockstep.chebyshev.table import (
     BEFORE,
     EARLIER,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastdln.integrate.columns import (
+from fastdln.integrate.chebyshev.tables import (
     NODE_A,
     NODE_B,
     RECURRENCE,

@@ -22,7 +22,7 @@ from fastdln.integrate.certificate import BELOW, REACH, SMALL, UNIT
 NARROW, PER_RANK = 64, 8  # an end is narrow up to this width, or so many times that of the other end
 
 
-class Finish:
+class Certificate:
     """Checks of one trajectory at the beginning of a step."""
 
     def __init__(self, problem: Problem, target: int, atol: float, field: Field) -> None:

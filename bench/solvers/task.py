@@ -16,7 +16,7 @@ Solve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Problem:
+class Task:
     """A workload with what every solver needs of it: the target and explicit tolerances."""
 
     workload: Workload
@@ -25,8 +25,8 @@ class Problem:
     atol: float
 
     @classmethod
-    def of(cls, workload: Workload, rtol: float) -> Problem:
-        """The problem with an atol that any solver can be given: about fastdln's default for such starts."""
+    def of(cls, workload: Workload, rtol: float) -> Task:
+        """The task with an atol that any solver can be given: about fastdln's default for such starts."""
         smallest = min(np.sqrt(np.mean(W**2)) for W in workload.starts(100))
         return cls(
             workload, np.ascontiguousarray(workload.loss().target), rtol, 1e-3 * rtol * float(smallest)

@@ -11,11 +11,11 @@ from fastdln.engines.base import Problem
 from fastdln.engines.limits import reachable, tightest
 from fastdln.engines.lockstep.recipe import Plan
 from fastdln.integrate.certificate import REACH, UNIT
-from fastdln.kernels.lockstep import certificate
+from fastdln.kernels.lockstep.certificate import ARGUMENTS, TASK, check
 from fastdln.kernels.machine.compile import address_of
 
 
-class Finish:
+class Certificate:
     """A task, the memory that it points to, and the address of the routine that works on it.
 
     The arrays are attributes: the task holds addresses only, and an array must live as long as its address does.
@@ -44,7 +44,7 @@ class Finish:
         }
         eps = float(np.finfo(plan.dtype).eps)
         inner = sum(widths) + 2 * h
-        self.task = np.zeros(1, certificate.TASK)
+        self.task = np.zeros(1, TASK)
         for name, value in {
             "rtol": problem.options.rtol,
             "fastest": rates.max(),
@@ -58,15 +58,15 @@ class Finish:
             **{name: table.ctypes.data for name, table in self._tables.items()},
         }.items():
             self.task[name] = value
-        self.routine = address_of(certificate.check, certificate.ARGUMENTS)
+        self.routine = address_of(check, ARGUMENTS)
 
 
-def finish(plan: Plan, problem: Problem) -> Finish | None:
-    """The certified finish, where it is wanted and the widths do not rule it out."""
+def certificate(plan: Plan, problem: Problem) -> Certificate | None:
+    """The certificate, where it is wanted and the widths do not rule it out."""
     if not problem.options.certify:
         return None
     usable = reachable(problem.network.widths)
-    return Finish(plan, problem, usable) if usable.any() else None
+    return Certificate(plan, problem, usable) if usable.any() else None
 
 
 def _addresses(arrays: list[NDArray[np.float64]]) -> NDArray[np.int64]:

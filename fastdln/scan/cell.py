@@ -6,10 +6,10 @@ cell is asked for; a random target from the stream beside it, ``spawn_key=(c, 1)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -19,30 +19,51 @@ from fastdln import inits
 from fastdln.gradient_flow import flow
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
+from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
 from fastdln.scan import data, spec
 from fastdln.scan.derived import recorded
-from fastdln.scan.plan import Cell, Plan
+from fastdln.scan.plan import GridPoint, Plan
 from fastdln.scan.spec import SpecError
 from fastdln.theory.exact import mode_time
 
-__all__ = ["Problem", "problem"]
+__all__ = ["Cell"]
 
 # Modes below this part of the largest are noise of the target: t_end = "auto" does not wait for them.
 NEGLIGIBLE = 1e-8
 
 
 @dataclass(frozen=True)
-class Problem:
-    """The gradient flows of one cell."""
+class Cell:
+    """One point of the grid as gradient flows."""
 
     network: Network
-    cell: Cell
+    point: GridPoint
     seed: int
     folder: Path
     files: tuple[tuple[str, str], ...]
     """The SHA-256 of each data file of the scan, by its name."""
     record: spec.Record
+
+    @classmethod
+    def of(cls, plan: Plan, index: int) -> Self:
+        """Make one cell of a scan.
+
+        Parameters
+        ----------
+        plan : Plan
+            The scan.
+        index : int
+            Its number in C order.
+
+        Returns
+        -------
+        Cell
+            The cell.
+        """
+        point, document = plan.point(index), plan.document
+        files = tuple(plan.identity["files"].items())
+        return cls(Network(point.network.widths), point, document.seed, plan.folder, files, document.record)
 
     def loss(self, first: int, size: int) -> Loss:
         """Return the loss of the trajectories first, ..., first + size - 1.
@@ -59,7 +80,7 @@ class Problem:
         Loss
             One target, or `size` of them.
         """
-        target, shape = self.cell.target, (self.network.widths[-1], self.network.widths[0])
+        target, shape = self.point.target, (self.network.widths[-1], self.network.widths[0])
         match target:
             case spec.SingularValues():
                 return Quadratic.from_singular_values(target.values, shape, rng=target.rng)
@@ -70,7 +91,7 @@ class Problem:
             case spec.Random():
                 # A target with entries of deviation scale/sqrt(d_0) is a Gaussian network of one layer.
                 teacher = Network((shape[1], shape[0]))
-                stream = np.random.SeedSequence(self.seed, spawn_key=(self.cell.index, 1))
+                stream = np.random.SeedSequence(self.seed, spawn_key=(self.point.index, 1))
                 if target.per == "cell":
                     return Quadratic(*inits.gaussian(teacher, target.scale, rng=stream))
                 return Quadratic(*inits.gaussian(teacher, target.scale, size=size, rng=stream, first=first))
@@ -92,11 +113,11 @@ class Problem:
         tuple of h ndarrays, shape (size, d_i, d_{i-1})
             The weights.
         """
-        keys = msgspec.to_builtins(self.cell.init)
+        keys = msgspec.to_builtins(self.point.init)
         kind = keys.pop("kind")
         if kind == "decoupled":
             keys["loss"] = self.loss(first, size)
-        stream = np.random.SeedSequence(self.seed, spawn_key=(self.cell.index,))
+        stream = np.random.SeedSequence(self.seed, spawn_key=(self.point.index,))
         weights: Weights = getattr(inits, kind)(self.network, **keys, size=size, rng=stream, first=first)
         return weights
 
@@ -107,7 +128,7 @@ class Problem:
         *,
         threads: int | None = None,
         max_steps: int | None = None,
-        progress: Callable[[int, int, int], None] | bool = False,
+        progress: Report | bool = False,
     ) -> Trajectories:
         """Integrate the trajectories first, ..., first + size - 1.
 
@@ -129,7 +150,7 @@ class Problem:
         Trajectories
             Their flow.
         """
-        options = msgspec.to_builtins(self.cell.flow)
+        options = msgspec.to_builtins(self.point.flow)
         del options["t_end"]
         if max_steps is not None:
             options["max_steps"] = max_steps
@@ -148,7 +169,7 @@ class Problem:
     @property
     def t_end(self) -> float:
         """The end of the flow's span."""
-        t_end = self.cell.flow.t_end
+        t_end = self.point.flow.t_end
         return self._automatic_end() if t_end == "auto" else float(t_end)
 
     @property
@@ -170,13 +191,13 @@ class Problem:
 
     def _automatic_end(self) -> float:
         loss, depth = self.loss(0, 1), self.network.depth
-        if isinstance(self.cell.target, spec.Random) and self.cell.target.per == "trajectory":
+        if isinstance(self.point.target, spec.Random) and self.point.target.per == "trajectory":
             raise _no_automatic_end('each trajectory has a target of its own; use per = "cell"')
         if not isinstance(loss, Quadratic):
             raise _no_automatic_end("modes of the regression loss have no learning time of their own")
-        scale = _scale(self.cell.init)
+        scale = _scale(self.point.init)
         if scale is None or scale <= 0:
-            raise _no_automatic_end(f"the start has no positive scale, {self.cell.init}")
+            raise _no_automatic_end(f"the start has no positive scale, {self.point.init}")
         sigma = loss.modes.sigma
         learnable = sigma[: self.network.rank]
         learnable = learnable[learnable > NEGLIGIBLE * sigma[0]]
@@ -187,26 +208,6 @@ class Problem:
         if not 0 < t_end < np.inf:
             raise _no_automatic_end(f"the least mode, {learnable[-1]:g}, would take the time {t_end:g}")
         return t_end
-
-
-def problem(plan: Plan, index: int) -> Problem:
-    """Make the problem of one cell.
-
-    Parameters
-    ----------
-    plan : Plan
-        The scan.
-    index : int
-        The number of the cell.
-
-    Returns
-    -------
-    Problem
-        Its flows.
-    """
-    cell, document = plan.cell(index), plan.document
-    files = tuple(plan.identity["files"].items())
-    return Problem(Network(cell.network.widths), cell, document.seed, plan.folder, files, document.record)
 
 
 @lru_cache(maxsize=4)
