@@ -28,7 +28,7 @@ from numba.core.ccallback import CFunc
 from numpy.typing import DTypeLike
 
 from fastdln.kernels.machine.cache import kernel_cache
-from fastdln.kernels.machine.pipelines import EmittedCompiler, PartCompiler
+from fastdln.kernels.machine.plain import usable_pipelines
 
 logger = logging.getLogger("fastdln")
 
@@ -37,7 +37,7 @@ KERNELS = Path(__file__).parents[1]
 INTEGRATE = KERNELS.parent / "integrate"
 
 # What changes the code that is made, or what it is asked for, beside its sources.
-SWITCHES = ("FASTDLN_DEBUG",)
+SWITCHES = ("FASTDLN_DEBUG", "FASTDLN_PLAIN")
 
 
 def _cache_root() -> Path:
@@ -93,7 +93,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def emitted(function: Callable[..., Any]) -> Any:
     """Compile an entry point like `kernel`, whose body is nothing but code emitted as it is to be run."""
-    return _compiled(function, pipeline_class=EmittedCompiler)
+    pipelines = usable_pipelines(cache_folder())
+    return _compiled(function, **({"pipeline_class": pipelines.EmittedCompiler} if pipelines else {}))
 
 
 @functools.cache
@@ -190,18 +191,9 @@ def _nothing_lost() -> Iterator[None]:
 
 
 def part(function: Callable[..., Any]) -> Any:
-    """Compile a function that only compiled code calls: without wrappers and reference counts, which take longer to
-    compile than the function itself.  It is optimised, and cached, within the entry points that use it.
+    """Compile a function that only compiled code calls: it is optimised, and cached, within the entry points that use it.
 
     A number that is written in a call counts as any other of its type, or there would be a version for each.
     """
-    made = numba.njit(
-        error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, pipeline_class=PartCompiler
-    )(function)
-    usual = made.get_call_template
-
-    def get_call_template(arguments: Any, keywords: Any) -> Any:
-        return usual([numba.types.unliteral(kind) for kind in arguments], keywords)
-
-    made.get_call_template = get_call_template
-    return made
+    pipelines = usable_pipelines(cache_folder())
+    return pipelines.part(function) if pipelines else numba.njit(error_model="numpy")(function)
