@@ -1,12 +1,13 @@
 """Whether parts and emitted kernels are compiled by our own pipelines, or plainly, as Numba compiles any function.
 
 `pipelines` rests on classes of Numba's that any release may change.
-Where they cannot be used, or with ``FASTDLN_PLAIN=1``, what they would compile is compiled plainly: it computes the same
-bits and takes about twice as long to compile.
+Where they cannot be used, or with ``FASTDLN_PLAIN=1``, what they would compile is compiled plainly: it computes the
+same bits and takes about twice as long to compile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 import numba
+
+from fastdln.kernels.machine.interrupts import nothing_lost
 
 logger = logging.getLogger("fastdln")
 
@@ -32,7 +35,8 @@ def usable_pipelines(folder: Path | None) -> ModuleType | None:
     try:
         pipelines = importlib.import_module("fastdln.kernels.machine.pipelines")
         if folder is None or not (folder / TRIED).exists():
-            _try(pipelines)
+            with nothing_lost():
+                _try(pipelines)
     except Exception as error:  # whatever another release of Numba makes of our classes
         logger.warning(
             "kernels take about twice as long to compile, as fastdln's own pipelines cannot be used with Numba %s "
@@ -40,7 +44,8 @@ def usable_pipelines(folder: Path | None) -> ModuleType | None:
         )  # fmt: skip
         return None
     if folder is not None:
-        _note(folder)
+        with contextlib.suppress(OSError):  # it will be tried again
+            (folder / TRIED).touch()
     return pipelines
 
 
@@ -53,21 +58,13 @@ def _try(pipelines: ModuleType) -> None:
 
     @numba.njit(error_model="numpy")
     def with_part(x):
-        return half(x) + half(3)
+        return half(x) + half(3) + half(5)
 
     @numba.njit(error_model="numpy", pipeline_class=pipelines.EmittedCompiler)
     def doubled(x):
         return x + x
 
-    if (found := (with_part(1.0), doubled(1.5))) != (2.0, 3.0):
-        raise RuntimeError(f"1/2 + 3/2 and 3/2 + 3/2 come out as {found}")
+    if (found := (with_part(1.0), doubled(1.5))) != (4.5, 3.0):
+        raise RuntimeError(f"9/2 and 3 come out as {found}")
     if len(half.signatures) != 2:
-        raise RuntimeError("parts are compiled anew for every number")
-
-
-def _note(folder: Path) -> None:
-    """Note that the pipelines work; where that cannot be written, they are tried again."""
-    try:
-        (folder / TRIED).touch()
-    except OSError:
-        logger.debug("%s cannot be written", folder / TRIED)
+        raise RuntimeError("parts are compiled for every number that is written in a call")
