@@ -14,7 +14,7 @@ from fastdln.engines.base import Options
 from fastdln.engines.choose import NAMES
 from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import Loss, Quadratic, check_loss
+from fastdln.losses import Loss, Quadratic, check_loss, modes_of
 from fastdln.network import Network
 from fastdln.observables import OBSERVABLES
 from fastdln.resources import cores
@@ -129,7 +129,7 @@ def tolerances(atol: Any, start: NDArray[Any], network: Network, loss: Loss, rto
         for first in range(0, len(start), together):
             rows = slice(first, first + together)
             least[rows] = np.minimum(least[rows], _root_mean_square(entries[rows]))
-    norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
+    norm = np.broadcast_to(modes_of(loss, "atol=None").sigma[..., 0], len(start)) ** (1 / network.depth)
     least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))
     return 1e-3 * rtol * least
 

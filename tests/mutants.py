@@ -379,16 +379,16 @@ MUTANTS = (
         ("test_failures.py::test_edits_and_upgrades_begin_a_new_cache_folder",),
     ),
     Mutant(
-        "regression-floor", "losses.py", "floor=0.5 * float(", "floor=float(",
-        ("test_losses.py::test_regression_is_the_mean_squared_error_of_the_data",),
+        "regression-floor", "losses/regression.py", "floor=0.5 * float(", "floor=float(",
+        ("test_quadratic.py::test_regression_is_the_mean_squared_error_of_the_data",),
     ),
     Mutant(
-        "signs-of-modes", "losses.py", "np.where(largest < 0, -1.0, 1.0)", "np.ones_like(largest)",
-        ("test_losses.py::test_modes_decompose_the_target_with_fixed_signs",),
+        "signs-of-modes", "losses/form.py", "np.where(largest < 0, -1.0, 1.0)", "np.ones_like(largest)",
+        ("test_quadratic.py::test_modes_decompose_the_target_with_fixed_signs",),
     ),
     Mutant(
-        "whitened-by-too-much", "losses.py", "(Y @ Qt.T) @ P.T if boolean", "(Y @ Qt.T / S) @ P.T if boolean",
-        ("test_losses.py::test_whitened_target_is_that_of_whitened_data",),
+        "whitened-by-too-much", "losses/quadratic.py", "(Y @ Qt.T) @ P.T if boolean", "(Y @ Qt.T / S) @ P.T if boolean",
+        ("test_quadratic.py::test_whitened_target_is_that_of_whitened_data",),
     ),
     Mutant(
         "balance-ignores-rates", "field.py", "@ above / eta_above -", "@ above -",
@@ -430,7 +430,7 @@ MUTANTS = (
         ("test_classification.py::test_ranks_pivots_and_tightened_pairs_agree_with_the_residual_blocks",),
     ),
     Mutant(
-        "alignment-of-the-kernel", "theory/tangent/measures.py", "(norm(grams(arrays, loss.input_root)) * _square(R))",
+        "alignment-of-the-kernel", "theory/tangent/measures.py", "(norm(grams(arrays, form.input_root)) * _square(R))",
         "(norm(grams(arrays, None)) * _square(R))",
         ("test_tangent.py::test_alignment_is_its_definition_and_the_rate_of_the_loss",),
     ),

@@ -56,7 +56,7 @@ def alone(problem: Problem) -> Engine:
 
 def best(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> str:
     """The engine that suits a network as it is."""
-    plan = program(network.widths, loss.input_gram is not None)
+    plan = program(network.widths, loss.form.gram)
     stabilized = not method.explicit
     most = SPARSE_BYTES if _filled(plan, dtype) < FULL else 0 if stabilized else LANES_BYTES
     if lanes_bytes(network, loss, method, dtype) <= most:
@@ -71,7 +71,7 @@ def best(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> str:
 
 def lanes_bytes(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> int:
     """Bytes that the lanes engine works on, for four networks in f64 or as many bytes of f32."""
-    plan = program(network.widths, loss.input_gram is not None)
+    plan = program(network.widths, loss.form.gram)
     return arena_bytes(plan.layers[-1], vectors(method), plan.n_scratch, 4 * np.dtype(dtype).itemsize)
 
 

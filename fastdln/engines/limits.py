@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.integrate.methods import gains, growth_limits
+from fastdln.losses import modes_of
 
 DIGITS = 30  # binary ones, of singular values that steps depend on
 
@@ -33,7 +34,7 @@ def numbers(problem: Problem) -> dict[str, float]:
         "fixed_step": problem.options.step or 0.0,
         "growth_cap": growth_caps(problem)[0],
         "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
-        "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
+        "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.quadratic.floor),
         "direction": problem.direction,
         # ||T||_2^2 is at most so many times the sum over pairs of layers, each once
         "growth_share": 2 * (1 - 1 / problem.network.depth),
@@ -60,7 +61,7 @@ def least_losses(problem: Problem) -> NDArray[np.float64]:
 
     Of the singular values so many digits are taken as do not depend on the library that finds them.
     """
-    whitened = problem.loss.whitened.reshape(-1, *problem.loss.shape)
+    whitened = problem.quadratic.whitened.reshape(-1, *problem.loss.shape)
     if not hides_growth(problem) or problem.network.rank >= min(problem.loss.shape):
         return np.zeros(len(whitened))
     return np.array([_rounded_squares(np.linalg.svd(S, compute_uv=False)[problem.network.rank :]) for S in whitened])
@@ -80,7 +81,7 @@ def goals(problem: Problem) -> NDArray[Any]:
     loss, dtype = problem.loss, problem.start.dtype
     if not problem.watched:
         return np.zeros((math.prod(loss.batch_shape), 0), dtype)
-    sigma = loss.modes.sigma.reshape(-1, loss.n_modes)
+    sigma = modes_of(loss, "learning_times").sigma.reshape(-1, loss.n_modes)
     learnable = sigma > 1e-12 * sigma[:, :1] if problem.learning else np.zeros(sigma.shape, bool)
     return np.where(learnable, sigma / 2, np.inf).astype(dtype)
 

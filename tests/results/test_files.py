@@ -7,12 +7,14 @@ import io
 import json
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastdln as dln
 from fastdln.results import archive
+from fastdln.theory.reduction import reduce
 
 RECORD = ("loss", "strengths", "learning_times")
 
@@ -72,6 +74,8 @@ def test_no_trajectories_at_all_can_be_saved(tmp_path):
         ({"loss": {"floor": "0", "data_rank": None}}, "floor must be a number"),
         ({"loss": {"floor": 0.0, "data_rank": 4}}, "data_rank must be None or from 0 to 3"),
         ({"loss": {}}, "its header does not tell"),
+        ({"loss": {"class": "Restricted"}}, "the class of the loss must be one of"),
+        ({"loss": {"class": "Regression", "floor": 0.0, "data_rank": 3}}, "no array 'loss/input_gram'"),
         ({"options": {}}, "does not tell the options"),
     ],
 )
@@ -282,7 +286,53 @@ def test_copies_of_a_loss_are_as_read_only_as_it(again):
     loss = dln.Regression(np.eye(2, 5), np.ones((2, 5)))
     sigma = loss.modes.sigma
     copied = again(loss)
-    for array in (copied.target, copied.cross, copied.whitened, copied.input_gram, copied.modes.sigma):
+    for array in (
+        copied.target,
+        copied.quadratic.cross,
+        copied.quadratic.whitened,
+        copied.quadratic.input_gram,
+        copied.modes.sigma,
+    ):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0.0
     assert np.array_equal(copied.modes.sigma, sigma)
+
+
+def test_files_of_before_losses_had_names_are_read():
+    folder = Path(__file__).parents[1] / "data"
+    old = dln.load(folder / "format1_quadratic.npz")
+    assert type(old.loss_function) is dln.Quadratic
+    assert old.loss_function.batch_shape == (2,)
+    assert old.options.certify
+    assert old.extend(3.0).success.all()
+    rng = np.random.default_rng(0)  # as when they were written
+    sigma = rng.standard_normal((2, 2, 3))
+    assert np.array_equal(old.loss_function.target, sigma)
+    data = rng.standard_normal((3, 6)), rng.standard_normal((2, 6))
+    old = dln.load(folder / "format1_regression.npz")
+    assert type(old.loss_function) is dln.Regression
+    assert old.loss_function.floor == pytest.approx(dln.Regression(*data).floor)
+    assert np.allclose(old.loss_function.target, dln.Regression(*data).target)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [dln.Quadratic(np.eye(2)), dln.Quadratic.from_data(np.eye(2), np.eye(2)), dln.Regression(*np.ones((2, 2, 5)))],
+)
+def test_a_loss_comes_back_as_what_it_was(loss, tmp_path):
+    w0 = dln.inits.gaussian(dln.Network((2, 2)), rng=0)
+    dln.flow(w0, loss, (0.0, 1.0)).save(tmp_path / "x.npz")
+    again = dln.load(tmp_path / "x.npz").loss_function
+    assert type(again) is type(loss)
+    for name, value in loss.arrays().items():
+        assert np.array_equal(again.arrays()[name], value)
+    if isinstance(loss, dln.Quadratic):
+        assert dln.flow(w0, again, (0.0, 1.0), certify=True).success
+
+
+def test_a_loss_of_a_reduced_network_is_not_saved(tmp_path):
+    w0 = dln.inits.gaussian(dln.Network((9, 2, 2)), rng=0)
+    small = reduce(w0, dln.Quadratic(np.eye(2, 9)))
+    sol = dln.flow(small.weights, small.loss, (0.0, 1.0))
+    with pytest.raises(TypeError, match=r"Restricted.* is not saved: .* one of Quadratic, Regression"):
+        sol.save(tmp_path / "x.npz")

@@ -15,7 +15,7 @@ def hidden_growth(problem: Problem, plan: Program, unit: int) -> Growth:
     """The look at hidden growth after a program; nothing where it does not limit steps."""
     if not hides_growth(problem):
         return Growth((), (), 0, 0, 0, plan.n_scratch)
-    return _growth(problem.network.widths, problem.loss.input_gram is not None, problem.watched, unit)
+    return _growth(problem.network.widths, problem.loss.form.gram, problem.watched, unit)
 
 
 @functools.lru_cache(maxsize=64)

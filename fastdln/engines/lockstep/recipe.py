@@ -78,7 +78,7 @@ class Plan:
 def plan(problem: Problem, executor: Executor) -> Plan:
     """Plan the products of a problem."""
     unit = executor.unit(problem.start.dtype)
-    products = program(problem.network.widths, problem.loss.input_gram is not None, problem.watched, unit)
+    products = program(problem.network.widths, problem.loss.form.gram, problem.watched, unit)
     return Plan(problem, executor, products, hidden_growth(problem, products, unit))
 
 
@@ -113,7 +113,7 @@ def recipe(planned: Plan) -> Recipe:
         growth=look_sizes(planned.hidden, planned.executor.lanes, planned.program, bool(least.any()))
         | {
             "general": general(planned.hidden.n_vectors).astype(planned.dtype),
-            "excess_scale": problem.loss.input_norm**2,
+            "excess_scale": problem.quadratic.input_norm**2,
         },
         records=_records(problem),
         limits={
@@ -203,7 +203,7 @@ def _records(problem: Problem) -> Fields:
 
 def _constants(problem: Problem, products: Program) -> NDArray[Any]:
     """Constants of the loss where the program expects them, one row for each target."""
-    loss = problem.loss
+    loss = problem.quadratic
     cross = loss.cross.reshape(-1, *loss.shape)
     identity = np.eye(loss.shape[1])
     named = {
