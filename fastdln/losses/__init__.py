@@ -2,20 +2,33 @@
 
 from fastdln.losses.base import Loss, check_loss, modes_of, quadratic_of
 from fastdln.losses.form import Modes, QuadraticForm
+from fastdln.losses.labels import Exponential, Logistic, SoftmaxCrossEntropy
 from fastdln.losses.quadratic import Quadratic
 from fastdln.losses.regression import Regression
+from fastdln.losses.robust import Huber, Power, PseudoHuber
 
 __all__ = [
     "KINDS",
+    "Exponential",
+    "Huber",
+    "Logistic",
     "Loss",
     "Modes",
+    "Power",
+    "PseudoHuber",
     "Quadratic",
     "QuadraticForm",
     "Regression",
+    "SoftmaxCrossEntropy",
     "check_loss",
     "modes_of",
     "quadratic_of",
 ]
 
-KINDS: dict[str, type[Loss]] = {kind.__name__: kind for kind in (Quadratic, Regression)}
+_ALL: tuple[type[Loss], ...] = (
+    *(Quadratic, Regression),
+    *(Power, Huber, PseudoHuber),
+    *(Logistic, Exponential, SoftmaxCrossEntropy),
+)
+KINDS: dict[str, type[Loss]] = {kind.__name__: kind for kind in _ALL}
 """The losses that are made by users and saved, by name."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln.losses.form import Form, Index, Modes, Parts, QuadraticForm
+from fastdln.losses.form import Form, Index, Mapped, Modes, Parts, QuadraticForm
 
 __all__ = ["Loss", "check_loss", "modes_of", "quadratic_of"]
 
@@ -87,7 +87,15 @@ class Loss(ABC):
     @property
     def form(self) -> Form:
         """What the products of a right-hand side depend on."""
-        return Form()
+        mapped = self.mapped
+        if mapped is None:
+            return Form()
+        return Form(map=mapped.name, samples=0 if mapped.inputs is None else mapped.inputs.shape[1])
+
+    @property
+    def mapped(self) -> Mapped | None:
+        """The map from the outputs to -dL/dW that the loss has; None for a quadratic one."""
+        return None
 
     @property
     def quadratic(self) -> QuadraticForm | None:
@@ -162,7 +170,7 @@ class Loss(ABC):
         """
         W = self._parts.read(product)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._grad(W).astype(W.dtype)
+            return np.asarray(self._grad(W), W.dtype)
 
     def curvature(self, product: ArrayLike, direction: ArrayLike) -> NDArray[Any]:
         """Evaluate the derivative of the gradient by the product along a direction.
@@ -182,18 +190,18 @@ class Loss(ABC):
         W = self._parts.read(product)
         D = self._parts.read_direction(direction, W)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._curvature(W, D).astype(np.result_type(W, D))
+            return np.asarray(self._curvature(W, D), np.result_type(W, D))
 
     @abstractmethod
     def _value(self, W: NDArray[Any]) -> Any:
         """L at products of the right shape."""
 
     @abstractmethod
-    def _grad(self, W: NDArray[Any]) -> NDArray[Any]:
+    def _grad(self, W: NDArray[Any]) -> Any:
         """dL/dW at products of the right shape."""
 
     @abstractmethod
-    def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> NDArray[Any]:
+    def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> Any:
         """The derivative of dL/dW along D."""
 
     def __repr__(self) -> str:

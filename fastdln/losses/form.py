@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln.checks import reals
 from fastdln.linalg import Floats, reproducible
 
-__all__ = ["Form", "Index", "Modes", "Parts", "QuadraticForm"]
+__all__ = ["Form", "Index", "Mapped", "Modes", "Parts", "QuadraticForm"]
 
 Index = int | slice | EllipsisType | NDArray[Any]
 
@@ -31,6 +31,23 @@ class Form(NamedTuple):
 
     gram: bool = False
     """Whether there is an input Gram matrix."""
+    map: str | None = None
+    """The name of the map, for a loss that is not quadratic."""
+    samples: int = 0
+    """Of how many samples the map takes the outputs; 0 where it takes the product itself."""
+
+
+class Mapped(NamedTuple):
+    """-dL/dW as a map E of the outputs Z: Z = W and -dL/dW = E, or with inputs Z = W X and -dL/dW = E X'."""
+
+    name: str
+    """Which map: see `fastdln.kernels.products.maps`."""
+    target: Floats
+    """What outputs are compared with, shape (..., d_h, d_0), or (d_h, m) with inputs."""
+    parameter: float
+    """A number that the map depends on."""
+    inputs: Floats | None = None
+    """X, shape (d_0, m)."""
 
 
 class Modes(NamedTuple):

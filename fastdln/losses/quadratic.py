@@ -97,10 +97,10 @@ class QuadraticLoss(Loss):
     def _value(self, W: NDArray[Any]) -> Any:
         return self._parts.floor + self._parts.excess(W)
 
-    def _grad(self, W: NDArray[Any]) -> NDArray[Any]:
+    def _grad(self, W: NDArray[Any]) -> Any:
         return self._parts.gradient(W)
 
-    def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> NDArray[Any]:
+    def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> Any:
         return self._parts.curvature(D)
 
 

@@ -201,7 +201,8 @@ def _loss(header: Any, arrays: _Arrays, network: Network, n: int) -> Loss:
         if len(found) == len(axes):  # how many samples there are, the file tells
             sizes = dict(zip(axes, found, strict=True)) | sizes
         expected = (sizes.get(axis, 1) for axis in axes)
-        values[name] = arrays.take_numbers(f"loss/{name}", np.float64, *expected)
+        dtype = np.int64 if name == "labels" else np.float64
+        values[name] = arrays.take_numbers(f"loss/{name}", dtype, *expected)
     return kind.of_values(**values)
 
 
