@@ -17,6 +17,7 @@ from fastdln.engines.lockstep.methods import Fields, MethodLayout
 from fastdln.kernels.lockstep import straight
 from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
+from fastdln.kernels.machine.assemble import Code
 from fastdln.kernels.products.program import Product, Program, program
 
 # Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of so few flops, where it is
@@ -134,7 +135,7 @@ def parameters(problem: Problem) -> tuple[dict[str, float], float]:
     return numbers(problem), second / first if first else 1.0
 
 
-def straight_code(planned: Plan, layout: MethodLayout) -> straight.Code | None:
+def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
     """Straight-line code, where it is worth its compilation."""
     problem = planned.problem
     if planned.executor.lanes == 1 or planned.program.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:

@@ -7,24 +7,16 @@ emitted is what is to be executed, so no optimiser is run on it; it takes some t
 from __future__ import annotations
 
 import functools
-import threading
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from llvmlite import binding, ir
-from numba.core import config
+from llvmlite import ir
 
 from fastdln.kernels.lockstep.stages import add, add_pair
 from fastdln.kernels.lockstep.workspace import CLOSING, OPENING
+from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.emit import I64, VOID, Emit, const
 from fastdln.kernels.products.program import DERIVATIVE, NT, STATE, TN, Product
 from fastdln.kernels.products.tiles import CLOSED, Closing, Lengths, regions, tile
-
-
-class Code(NamedTuple):
-    """Addresses of functions by name; the machine code lives as long as its engine."""
-
-    addresses: dict[str, int]
-    engine: Any
 
 
 class Stages(NamedTuple):
@@ -32,9 +24,6 @@ class Stages(NamedTuple):
 
     rows: tuple[tuple[int, tuple[int, ...], int], ...]  # kind, slopes, number of the first weight
     entries: int
-
-
-_lock = threading.Lock()
 
 
 @functools.lru_cache(maxsize=64)
@@ -47,35 +36,18 @@ def compiled(
     lanes: int,
 ) -> Code:
     """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method."""
-    module = ir.Module("fastdln_straight")
-    module.triple = binding.get_process_triple()
-
-    def function(name: str, n_args: int) -> Emit:
-        emit = Emit(module, name, n_args, bits, lanes)
-        emit.fn.linkage = "external"
-        return emit
-
+    module = new_module("fastdln_straight")
     names = ["execute_rhs", "execute_observe", "execute_growth"]
     for name, products in zip(names, (rhs, observe, growth), strict=True):
-        e = function(name, 3)
+        e = function(module, name, 3, bits, lanes)
         _products(e, e.fn.args[0], products)
         e.b.ret_void()
     if stages is not None:
         names.append("all_stages")
-        e = function("all_stages", 7)
+        e = function(module, "all_stages", 7, bits, lanes)
         _stages(e, module.get_global("execute_rhs"), stages)
         e.b.ret_void()
-    with _lock:
-        target = binding.Target.from_triple(module.triple)
-        machine = target.create_target_machine(
-            cpu=config.CPU_NAME or binding.get_host_cpu_name(),
-            features=config.CPU_FEATURES or binding.get_host_cpu_features().flatten(),
-            opt=2,
-            jit=True,
-        )
-        engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
-        engine.finalize_object()
-        return Code({name: engine.get_function_address(name) for name in names}, engine)
+    return assemble(module, names)
 
 
 def _products(e: Emit, bases: ir.Value, products: tuple[Product, ...]) -> None:
