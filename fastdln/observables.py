@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.losses import Loss, quadratic_of
+from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.theory.invariants import balance, imbalance
 
@@ -151,7 +151,7 @@ _SIZES = {"time": "n_t", "mode": "r", "parameter": "d_i, d_{i-1}"}  # as docstri
 
 
 def _loss(records: Array, context: Context, times: slice) -> Array:
-    return quadratic_of(context.loss, "the loss").floor + 0.5 * records[..., 0]
+    return context.loss.floor + 0.5 * records[..., 0]
 
 
 def _grad_norm(records: Array, context: Context, times: slice) -> Array:

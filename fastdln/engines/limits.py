@@ -34,7 +34,7 @@ def numbers(problem: Problem) -> dict[str, float]:
         "fixed_step": problem.options.step or 0.0,
         "growth_cap": growth_caps(problem)[0],
         "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
-        "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.quadratic.floor),
+        "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
         "direction": problem.direction,
         # ||T||_2^2 is at most so many times the sum over pairs of layers, each once
         "growth_share": 2 * (1 - 1 / problem.network.depth),
@@ -61,7 +61,10 @@ def least_losses(problem: Problem) -> NDArray[np.float64]:
 
     Of the singular values so many digits are taken as do not depend on the library that finds them.
     """
-    whitened = problem.quadratic.whitened.reshape(-1, *problem.loss.shape)
+    form = problem.loss.quadratic
+    if form is None:
+        return np.zeros(math.prod(problem.loss.batch_shape))
+    whitened = form.whitened.reshape(-1, *problem.loss.shape)
     if not hides_growth(problem) or problem.network.rank >= min(problem.loss.shape):
         return np.zeros(len(whitened))
     return np.array([_rounded_squares(np.linalg.svd(S, compute_uv=False)[problem.network.rank :]) for S in whitened])

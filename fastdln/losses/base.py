@@ -103,6 +103,11 @@ class Loss(ABC):
         return None
 
     @property
+    def floor(self) -> float:
+        """The least value over all products, where it is known, else 0, below which no loss here falls."""
+        return 0.0
+
+    @property
     def modes(self) -> Modes | None:
         """The modes of the target, by singular value, the largest first; None where there are none."""
         return None

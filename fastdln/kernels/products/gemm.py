@@ -78,7 +78,7 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
 def buffer(products: tuple[Product, ...], entry_bytes: int) -> int:
     """Entries of the buffer."""
     lanes = VECTOR_BYTES // entry_bytes
-    return max(-(-p.k // lanes) * lanes for p in products) * VECTORS * lanes
+    return max((-(-p.k // lanes) * lanes for p in products), default=0) * VECTORS * lanes
 
 
 def _copy(e: Emit, field: list[ir.Value], source: ir.Value, buffer: ir.Value, vectors: int) -> None:

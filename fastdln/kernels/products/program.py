@@ -11,7 +11,8 @@ Two families of orders, the cheapest by flops is taken:
 ``("narrow", k)``  everything is propagated outward from the narrow hidden layer k, and the residual is never formed:
                    with L = W_k...W_1 and U = W_h...W_{k+1}, T1 = R L' = S L' - U (L L') and T2 = U'R = U'S - (U'U) L.
 
-With an input Gram matrix G (unwhitened data) the residual is S - W G.
+With an input Gram matrix G (unwhitened data) the residual is S - W G.  For a loss that is not quadratic it is a map of
+the outputs, R = E(W), or with inputs R = E(W X) X'; prefixes and suffixes then meet in it always.
 """
 
 from __future__ import annotations
@@ -48,6 +49,22 @@ class Product(NamedTuple):
     d: Operand | None = None
 
 
+class Map(NamedTuple):
+    """E = map(Z; Y) for matrices m x n, or their sum of values: see `fastdln.kernels.products.maps`.
+
+    Z and E may be the same.  ``entries`` counts those of a matrix with its padding.
+    """
+
+    sums: bool
+    c: Operand  # E, or one entry
+    z: Operand
+    y: Operand
+    parameter: Operand
+    m: int
+    n: int
+    entries: int
+
+
 class Known(NamedTuple):
     """What the right-hand side leaves in scratch.
 
@@ -72,8 +89,8 @@ class Program(NamedTuple):
     order: tuple[str, int]
     flops: int
     layers: tuple[int, ...]  # offset of each layer in a state, then the length of a state
-    rhs: tuple[Product, ...]
-    observe: tuple[Product, ...]
+    rhs: tuple[Product | Map, ...]
+    observe: tuple[Product | Map, ...]
     project: tuple[Product, ...]
     watch: tuple[Product, ...]  # as S V - R V where the residual is formed
     follow: tuple[Product, ...]
@@ -89,6 +106,22 @@ class Program(NamedTuple):
     constants: dict[str, tuple[int, int, int]]  # name -> offset, rows, columns
     n_constants: int
     n_scratch: int
+    map: str | None = None
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        """The products of the right-hand side."""
+        return tuple(p for p in self.rhs if isinstance(p, Product))
+
+    @property
+    def observed(self) -> tuple[Product, ...]:
+        """The products of `observe`."""
+        return tuple(p for p in self.observe if isinstance(p, Product))
+
+    @property
+    def maps_into_slope(self) -> bool:
+        """Whether a map, not a product, writes a slope."""
+        return any(isinstance(p, Map) and p.c.base == DERIVATIVE for p in self.rhs)
 
 
 class _Plan:
@@ -96,7 +129,7 @@ class _Plan:
 
     def __init__(self, widths: tuple[int, ...], unit: int, first: int) -> None:
         self.widths, self.unit, self.top = widths, unit, first
-        self.products: list[Product] = []
+        self.products: list[Product | Map] = []
         offsets = [0]
         for below, above in pairwise(widths):
             offsets.append(offsets[-1] + -(-below * above // unit) * unit)
@@ -130,7 +163,44 @@ class _Plan:
 
     @property
     def flops(self) -> int:
-        return sum(2 * p.m * p.n * p.k for p in self.products)
+        return sum(2 * p.m * p.n * p.k for p in self.products if isinstance(p, Product))
+
+
+class _Outputs(NamedTuple):
+    """The constants of a loss that is not quadratic."""
+
+    target: Operand
+    parameter: Operand
+    inputs: Operand | None
+    samples: int  # with the padding
+
+    def of(self, plan: _Plan, product: Operand) -> Operand:
+        """Z of the product."""
+        if self.inputs is None:
+            return product
+        return plan.multiply(NN, product, self.inputs, plan.widths[-1], self.samples, plan.widths[0])
+
+    def residual(self, plan: _Plan, a: Operand, b: Operand, inner: int) -> Operand:
+        """R at the product A B, A: d_h x inner, B: inner x d_0."""
+        d_0, d_h, m = plan.widths[0], plan.widths[-1], self.samples
+        if self.inputs is None:
+            return self.map(plan, plan.multiply(NN, a, b, d_h, d_0, inner))
+        if d_0 * inner + d_h * inner < (d_h * d_0 * inner) / m + d_h * d_0:
+            right = plan.multiply(NN, b, self.inputs, inner, m, d_0)
+            return self.back(plan, self.map(plan, plan.multiply(NN, a, right, d_h, m, inner)))
+        return self.back(plan, self.map(plan, self.of(plan, plan.multiply(NN, a, b, d_h, d_0, inner))))
+
+    def back(self, plan: _Plan, error: Operand, into: Operand | None = None) -> Operand:
+        """E X'."""
+        assert self.inputs is not None
+        return plan.multiply(NT, error, self.inputs, plan.widths[-1], plan.widths[0], self.samples, into)
+
+    def map(self, plan: _Plan, z: Operand, into: Operand | None = None, sums: bool = False) -> Operand:
+        """E in the place of Z, or the value."""
+        c, m, n = plan.new(1, 1) if sums else into or z, plan.widths[-1], self.target.row
+        entries = -(-m * n // plan.unit) * plan.unit
+        plan.products.append(Map(sums, c, z, self.target, self.parameter, m, n, entries))
+        return c
 
 
 def _chains(plan: _Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]]:
@@ -156,11 +226,14 @@ def _residual(plan: _Plan, a: Operand, b: Operand, inner: int, cross: Operand, g
     return plan.multiply(NN, whole, gram, dh, d0, d0, minus_from=cross)
 
 
-def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None) -> Known:
+def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None, outputs: _Outputs | None) -> Known:
     """The right-hand side with the residual formed where prefixes and suffixes meet, at layer m."""
     d, h = plan.widths, len(plan.widths) - 1
     prefix, suffix = _chains(plan, m)
-    residual = _residual(plan, suffix[m], prefix[m], d[m], cross, gram)
+    if outputs is None:
+        residual = _residual(plan, suffix[m], prefix[m], d[m], cross, gram)
+    else:
+        residual = outputs.residual(plan, suffix[m], prefix[m], d[m])
     # upward: right = R W_{<i}'
     right = plan.multiply(NT, residual, prefix[m], d[h], d[m], d[0], plan.slope(h) if m + 1 == h else None)
     for i in range(m + 1, h):
@@ -213,6 +286,8 @@ def program(
     modes: int = 0,
     unit: int = 1,
     order: tuple[str, int] | None = None,
+    map: str | None = None,
+    samples: int = 0,
 ) -> Program:
     """Plan the products of a network.
 
@@ -223,9 +298,12 @@ def program(
     modes : how many modes there are, if their strengths are wanted
     unit : every matrix begins at, and is padded to, a multiple of so many entries
     order : force an order; by default the one of fewest flops
+    map : the map of a loss that is not quadratic
+    samples : of how many samples it takes the outputs; 0 where it takes the product
     """
     d, h = widths, len(widths) - 1
-    gram = gram or h == 1  # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
+    # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
+    gram = gram or (h == 1 and map is None)
     head = _Plan(widths, unit, 0)
     constants: dict[str, tuple[int, int, int]] = {}
 
@@ -234,7 +312,14 @@ def program(
         constants[name] = (at.offset, rows, columns)
         return at
 
-    cross = constant("cross", d[h], d[0])
+    outputs = None
+    if map is None:
+        cross = constant("cross", d[h], d[0])
+    else:
+        columns = -(-samples // unit) * unit if samples else d[0]
+        cross = constant("mapped", d[h], columns)
+        inputs = constant("inputs", d[0], columns) if samples else None
+        outputs = _Outputs(cross, constant("parameter", 1, 1), inputs, columns)
     gram_at = constant("gram", d[0], d[0]) if gram else None
     root = constant("root", d[0], d[0]) if gram else None
     target = constant("whitened", d[h], d[0]) if gram else cross
@@ -245,14 +330,23 @@ def program(
 
     def build(choice: tuple[str, int]) -> tuple[_Plan, Known]:
         plan = _Plan(widths, unit, n_constants)
+        if h == 1 and outputs is not None:
+            slope = plan.slope(1)
+            if outputs.inputs is None:
+                return plan, Known(cross, outputs.map(plan, plan.layer(1), slope), None, {})
+            error = outputs.map(plan, outputs.of(plan, plan.layer(1)))
+            return plan, Known(cross, outputs.back(plan, error, slope), None, {})
         if h == 1:
             assert gram_at is not None
             plan.multiply(NN, plan.layer(1), gram_at, d[1], d[0], d[0], plan.slope(1), cross)
             return plan, Known(cross, None, None, {})
-        return plan, (_meet if choice[0] == "meet" else _narrow)(plan, choice[1], cross, gram_at)
+        if choice[0] == "meet":
+            return plan, _meet(plan, choice[1], cross, gram_at, outputs)
+        return plan, _narrow(plan, choice[1], cross, gram_at)
 
     if order is None:
-        order = min(orders(h), key=lambda choice: build(choice)[0].flops)  # the first of equals
+        possible = [choice for choice in orders(h) if outputs is None or choice[0] == "meet"]
+        order = min(possible, key=lambda choice: build(choice)[0].flops)  # the first of equals
     rhs, known = build(order)
     residual = known.residual
 
@@ -268,6 +362,8 @@ def program(
 
     observe, product = min((look(m) for m in range(1, max(h, 2))), key=lambda pair: pair[0].flops)
     compared = product
+    if outputs is not None:
+        compared = outputs.map(observe, outputs.of(observe, product), sums=True)
     if root is not None:
         compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
     # behind all others, whose padding stays zero
@@ -289,9 +385,9 @@ def program(
         layers=rhs.layers,
         rhs=tuple(rhs.products),
         observe=tuple(observe.products),
-        project=tuple(project.products),
-        watch=tuple(watch.products),
-        follow=tuple(follow.products),
+        project=_only_products(project),
+        watch=_only_products(watch),
+        follow=_only_products(follow),
         known=known,
         product=product,
         compared=compared,
@@ -304,4 +400,9 @@ def program(
         constants=constants,
         n_constants=n_constants,
         n_scratch=follow.top,
+        map=map,
     )
+
+
+def _only_products(plan: _Plan) -> tuple[Product, ...]:
+    return tuple(p for p in plan.products if isinstance(p, Product))
