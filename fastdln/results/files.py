@@ -203,7 +203,9 @@ def _loss(header: Any, arrays: _Arrays, network: Network, n: int) -> Loss:
         expected = (sizes.get(axis, 1) for axis in axes)
         dtype = np.int64 if name == "labels" else np.float64
         values[name] = arrays.take_numbers(f"loss/{name}", dtype, *expected)
-    return kind.of_values(**values)
+    loss = kind.of_values(**values)
+    loss.check_product((network.widths[-1], network.widths[0]))
+    return loss
 
 
 def _kind(header: Any, arrays: _Arrays) -> type[Loss]:

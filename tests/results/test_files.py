@@ -315,17 +315,32 @@ def test_files_of_before_losses_had_names_are_read():
     assert np.allclose(old.loss_function.target, dln.Regression(*data).target)
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [dln.Quadratic(np.eye(2)), dln.Quadratic.from_data(np.eye(2), np.eye(2)), dln.Regression(*np.ones((2, 2, 5)))],
-)
+LOSSES = [
+    dln.Quadratic(np.eye(2)),
+    dln.Quadratic.from_data(np.eye(2), np.eye(2)),
+    dln.Regression(*np.ones((2, 2, 5))),
+    dln.Power(np.eye(2), 3.0),
+    dln.Huber(np.eye(2), 0.5),
+    dln.PseudoHuber([np.eye(2), np.ones((2, 2)), np.zeros((2, 2))], 0.5),
+    dln.Logistic(*np.ones((2, 2, 5))),
+    dln.Exponential(*np.ones((2, 2, 5))),
+    dln.SoftmaxCrossEntropy(np.ones((2, 5)), [0, 1, 1, 0, 0]),
+    dln.SoftmaxCrossEntropy(np.ones((2, 5)), [0, 0, 0, 0, 0], n_classes=2),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_a_loss_comes_back_as_what_it_was(loss, tmp_path):
     w0 = dln.inits.gaussian(dln.Network((2, 2)), rng=0)
-    dln.flow(w0, loss, (0.0, 1.0)).save(tmp_path / "x.npz")
-    again = dln.load(tmp_path / "x.npz").loss_function
+    sol = dln.flow(w0, loss, (0.0, 1.0))
+    sol.save(tmp_path / "x.npz")
+    loaded = dln.load(tmp_path / "x.npz")
+    again = loaded.loss_function
     assert type(again) is type(loss)
     for name, value in loss.arrays().items():
         assert np.array_equal(again.arrays()[name], value)
+    for W, expected in zip(loaded.extend(2.0).final, sol.extend(2.0).final, strict=True):
+        assert np.array_equal(W, expected)
     if isinstance(loss, dln.Quadratic):
         assert dln.flow(w0, again, (0.0, 1.0), certify=True).success
 
@@ -336,3 +351,27 @@ def test_a_loss_of_a_reduced_network_is_not_saved(tmp_path):
     sol = dln.flow(small.weights, small.loss, (0.0, 1.0))
     with pytest.raises(TypeError, match=r"Restricted.* is not saved: .* one of Quadratic, Regression"):
         sol.save(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "arrays", "message"),
+    [
+        ({"n_classes": 3}, {}, r"shape \(2, 2\); the loss expects .* = \(..., 3, 2\)"),
+        ({"n_classes": 1}, {}, "labels must be below n_classes = 1"),
+        ({"n_classes": "2"}, {}, "n_classes must be an integer"),
+        ({"class": "Logistic"}, {}, "no array 'loss/Y'"),
+        ({}, {"loss/labels": np.zeros(4, np.int64)}, "the array 'loss/labels' has shape"),
+        ({}, {"loss/labels": np.full(5, -1)}, "labels must be integers from 0"),
+        ({}, {"loss/X": np.full((2, 5), np.nan)}, "the array 'loss/X' must be finite"),
+        ({}, {"loss/X": np.ones((3, 5))}, "the array 'loss/X' has shape"),
+    ],
+)
+def test_a_forged_loss_of_samples_is_refused(changes, arrays, message, tmp_path):
+    w0 = dln.inits.gaussian(dln.Network((2, 2)), rng=0)
+    dln.flow(w0, LOSSES[-2], (0.0, 1.0)).save(tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as file:
+        content = dict(file)
+    header = json.loads(str(content.pop("header")))
+    header["loss"] |= changes
+    write(tmp_path / "y.npz", content | arrays, header)
+    refused(tmp_path / "y.npz", message)

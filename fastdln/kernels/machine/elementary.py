@@ -22,7 +22,7 @@ LOGARITHM = (
     6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01,
     1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01,
 )  # fmt: skip
-MANTISSA = (1 << 52) - 1
+MANTISSA, BIAS = (1 << 52) - 1, 1023
 ROOT_HALF = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
 
 
@@ -76,10 +76,11 @@ def exp(x: Vec) -> Vec:
     assert isinstance(total, Vec)
     value = r + fma(r * r, total, rest) + 1.0
     # 2^n in two factors, as it may be neither a normal number nor finite
-    power = e.b.sub(_integers(e, shifted), _every(x, _bits(ROUNDER)))
-    half = e.b.ashr(power, _every(x, 1))
-    for part in (half, e.b.sub(power, half)):
-        value = value * _of_bits(x, e.b.shl(e.b.add(part, _every(x, 1023)), _every(x, 52)))
+    half = fma(n, 0.5, ROUNDER)
+    for part in (half, (n - (half - ROUNDER)) + ROUNDER):
+        # of the bits of a rounded number none but those of the integer are left
+        exponent = e.b.shl(_integers(e, part), _every(x, 52))
+        value = value * _of_bits(x, e.b.add(exponent, _every(x, _bits(1.0))))
     return value
 
 
@@ -102,11 +103,11 @@ def _log(x: Vec, less_one: Vec | None) -> Vec:
     e = x.emit
     small = x < 2.0**-1022
     bits = _integers(e, where(small, x * 2.0**54, x))
-    # the mantissa from sqrt(1/2) to sqrt(2), and the exponent that goes with it
-    offset = e.b.sub(bits, _every(x, ROOT_HALF))
-    exponent = e.b.ashr(offset, _every(x, 52))
-    m = _of_bits(x, e.b.add(e.b.and_(offset, _every(x, MANTISSA)), _every(x, ROOT_HALF)))
-    k = Vec(e, e.b.sitofp(exponent, x.value.type))
+    # the mantissa from sqrt(1/2) to sqrt(2), and the exponent that goes with it, made a number by its bits
+    moved = e.b.add(bits, _every(x, _bits(1.0) - ROOT_HALF))
+    m = _of_bits(x, e.b.add(e.b.and_(moved, _every(x, MANTISSA)), _every(x, ROOT_HALF)))
+    exponent = e.b.lshr(moved, _every(x, 52))
+    k = _of_bits(x, e.b.add(exponent, _every(x, _bits(ROUNDER)))) - (ROUNDER + BIAS)
     k = where(small, k - 54.0, k)
     f, lost = m - 1.0, x * 0.0
     if less_one is not None:
