@@ -76,7 +76,10 @@ def lanes_bytes(network: Network, loss: Loss, method: Method, dtype: DTypeLike) 
 
 
 def _filled(plan: Program, dtype: DTypeLike) -> float:
-    """The part of the rows that dense works on, in whole vectors, that the products of a right-hand side fill, all where it has none."""
+    """The part of the rows that dense works on, in whole vectors, that the products of a right-hand side fill.
+
+    Where it has none, nothing is left unused.
+    """
     entries = VECTOR_BYTES // np.dtype(dtype).itemsize
     whole = sum(p.m * p.k * -(-p.n // entries) * entries for p in plan.products)
     return sum(p.m * p.k * p.n for p in plan.products) / whole if whole else 1.0

@@ -16,7 +16,6 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from fastdln import __version__
 from fastdln.integrate.status import Status
-from fastdln.losses import modes_of
 from fastdln.revision import NUMERICS
 from fastdln.scan.attributes import FORMAT, METADATA
 from fastdln.scan.chunks import mark
@@ -161,8 +160,8 @@ def _write_cells(group: zarr.Group, layout: Layout, problems: list[Problem]) -> 
     for i, problem in enumerate(problems):
         loss = problem.loss(0, 1)
         modes[i] = min(loss.shape)
-        if not loss.batch_shape:
-            sigma[i, : modes[i]] = modes_of(loss, "a scan").sigma
+        if loss.modes is not None and not loss.batch_shape:
+            sigma[i, : modes[i]] = loss.modes.sigma
     _write(group, "t", times.reshape(*shape, -1), (*dims, "time"), "time recorded", "time")
     _write(group, "n_modes", modes.reshape(shape), dims, "modes of the target; the rest of the axis is padding")
     _write(group, "sigma", sigma.reshape(*shape, -1), (*dims, "mode"), "singular values of the target")

@@ -55,7 +55,9 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
     problems = _checked(plan)
     extra = max(
         extra_bytes(record.observables, cell.loss(0, 1), cell.network, record.times.count)
-        for cell in {(cell.network, type(cell.cell.target), cell.cell.target): cell for cell in problems}.values()
+        for cell in {
+            (cell.network, type(cell.cell.target), cell.cell.target, cell.cell.loss): cell for cell in problems
+        }.values()
     )
     require_memory(_unit_bytes(layout, extra), "one unit of this scan")
     # What is left is for `flow` to judge, and for what is derived from it: by one step of a trajectory of every kind of
@@ -63,7 +65,8 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Problem]
     tried = set()
     for cell in problems:
         target = cell.cell.target
-        kind = (cell.cell.network, cell.cell.flow, type(target), target if isinstance(target, Data) else None)
+        data = target if isinstance(target, Data) else None
+        kind = (cell.cell.network, cell.cell.flow, type(target), data, cell.cell.loss)
         if kind not in tried:
             tried.add(kind)
             with _named(plan, cell.cell.index):
@@ -123,7 +126,8 @@ def _checked(plan: Plan) -> list[Problem]:
         with _named(plan, index):
             cell = problem(plan, index)
             network, target, init = cell.network, cell.cell.target, cell.cell.init
-            start = (network, type(target), target, type(init), init)  # equal numbers in tables of two kinds are equal
+            # equal numbers in tables of two kinds are equal
+            start = (network, *((type(table), table) for table in (target, cell.cell.loss, init)))
             if start not in starts:
                 starts.add(start)
                 expected = (network.widths[-1], network.widths[0])
