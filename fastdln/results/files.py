@@ -33,7 +33,10 @@ def save(sol: Trajectories, path: str | PathLike[str]) -> None:
     """Write trajectories to a file; see `Trajectories.save`."""
     loss = sol.loss_function
     if KINDS.get(type(loss).__name__) is not type(loss):
-        raise TypeError(f"{loss!r} is not saved: save trajectories of a loss that you made, one of {', '.join(KINDS)}")
+        raise TypeError(
+            f"{loss!r} cannot be saved, as {', '.join(KINDS)} can: of a reduced network save the trajectories of the "
+            "whole network"
+        )
     parts = loss.arrays()
     header = {
         "widths": sol.network.widths,

@@ -14,7 +14,6 @@ import pytest
 
 import fastdln as dln
 from fastdln.results import archive
-from fastdln.theory.reduction import reduce
 
 RECORD = ("loss", "strengths", "learning_times")
 
@@ -343,14 +342,6 @@ def test_a_loss_comes_back_as_what_it_was(loss, tmp_path):
         assert np.array_equal(W, expected)
     if isinstance(loss, dln.Quadratic):
         assert dln.flow(w0, again, (0.0, 1.0), certify=True).success
-
-
-def test_a_loss_of_a_reduced_network_is_not_saved(tmp_path):
-    w0 = dln.inits.gaussian(dln.Network((9, 2, 2)), rng=0)
-    small = reduce(w0, dln.Quadratic(np.eye(2, 9)))
-    sol = dln.flow(small.weights, small.loss, (0.0, 1.0))
-    with pytest.raises(TypeError, match=r"Restricted.* is not saved: .* one of Quadratic, Regression"):
-        sol.save(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(
