@@ -11,7 +11,9 @@ from scipy.integrate import solve_ivp
 
 import fastdln as dln
 from fastdln.engines.choose import choose
+from fastdln.engines.lockstep import recipe
 from fastdln.engines.lockstep.batch import Batch
+from fastdln.kernels.lockstep import straight
 
 rng = np.random.default_rng(3)
 X, Y, LABELS = rng.standard_normal((4, 9)), rng.choice((-1.0, 1.0), (3, 9)), rng.integers(3, size=9)
@@ -146,6 +148,23 @@ def test_bits_depend_on_a_trajectory_alone(name):
                 assert np.array_equal(W, other[k])
             assert np.array_equal(alone.loss, together.loss[k])
             assert alone.n_rhs == together.n_rhs[k]
+
+
+@pytest.mark.parametrize("widths", [(4, 3), (4, 3, 3)], ids=str)
+@pytest.mark.parametrize("name", LOSSES)
+def test_straight_line_code_gives_the_same_bits(name, widths, monkeypatch):
+    loss, w0 = LOSSES[name], starts(widths)
+    options = {"t_eval": [0.5, 2.0], "record": ("loss", "grad_norm"), "engine": "lanes"}
+    expected = dln.flow(w0, loss, (0.0, 2.0), **options)
+    monkeypatch.setattr(recipe, "STRAIGHT_FROM", 1)
+    made, compiled = [], straight.compiled
+    monkeypatch.setattr(straight, "compiled", lambda *args: made.append(compiled(*args)) or made[0])
+    found = dln.flow(w0, loss, (0.0, 2.0), **options)
+    assert "execute_rhs" in made[0].addresses
+    for W, other in zip(found.final, expected.final, strict=True):
+        assert np.array_equal(W, other)
+    assert np.array_equal(found.loss, expected.loss)
+    assert np.array_equal(found.grad_norm, expected.grad_norm)
 
 
 def test_a_power_of_two_is_the_quadratic_loss():

@@ -147,15 +147,15 @@ def parameters(problem: Problem) -> tuple[dict[str, float], float]:
 def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
     """Straight-line code, where it is worth its compilation."""
     problem, products = planned.problem, planned.program
-    if planned.executor.lanes == 1 or products.map or products.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
+    if planned.executor.lanes == 1 or products.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
         return None
     stages = None
-    if layout.straight and not planned.has_rates:
+    if layout.straight and not planned.has_rates and not products.maps_into_slope:
         stages = straight.Stages(layout.straight, planned.entries)
     programs = planned.programs
     return straight.compiled(
         programs["rhs"], programs["observe"], programs["growth"], stages, 8 * planned.dtype.itemsize,
-        planned.executor.lanes,
+        planned.executor.lanes, products.map,
     )  # fmt: skip
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import numpy as np
 from llvmlite import ir
+from numpy.typing import NDArray
 
 from fastdln.kernels.lockstep.stages import add, add_pair
 from fastdln.kernels.lockstep.workspace import CLOSING, OPENING
 from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.emit import I64, VOID, Emit, const
-from fastdln.kernels.products.program import DERIVATIVE, NT, STATE, TN, Product
+from fastdln.kernels.products import maps
+from fastdln.kernels.products.program import DERIVATIVE, NT, STATE, TN, Map, Product
 from fastdln.kernels.products.tiles import CLOSED, Closing, Lengths, regions, tile
 
 
@@ -28,36 +31,52 @@ class Stages(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def compiled(
-    rhs: tuple[Product, ...],
-    observe: tuple[Product, ...],
-    growth: tuple[Product, ...],
+    rhs: tuple[Product | Map, ...],
+    observe: tuple[Product | Map, ...],
+    growth: tuple[Product | Map, ...],
     stages: Stages | None,
     bits: int,
     lanes: int,
+    map: str | None = None,
 ) -> Code:
-    """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method."""
+    """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method.
+
+    Maps among the products, all of one name, are called.
+    """
     module = new_module("fastdln_straight")
+    called = None if map is None else maps.compiled(map, bits, lanes)
+    rows: list[NDArray[np.int64]] = []
     names = ["execute_rhs", "execute_observe", "execute_growth"]
     for name, products in zip(names, (rhs, observe, growth), strict=True):
         e = function(module, name, 3, bits, lanes)
-        _products(e, e.fn.args[0], products)
+        _products(e, e.fn.args[0], products, called, rows)
         e.b.ret_void()
     if stages is not None:
         names.append("all_stages")
         e = function(module, "all_stages", 7, bits, lanes)
         _stages(e, module.get_global("execute_rhs"), stages)
         e.b.ret_void()
-    return assemble(module, names)
+    code = assemble(module, names)
+    return code._replace(kept=(code.kept, called, rows))
 
 
-def _products(e: Emit, bases: ir.Value, products: tuple[Product, ...]) -> None:
-    """All tiles of a program, one after the other."""
+def _products(
+    e: Emit, bases: ir.Value, products: tuple[Product | Map, ...], called: Code | None, rows: list[NDArray[np.int64]]
+) -> None:
+    """All tiles of a program, one after the other; the rows of maps, which must be kept, are added to ``rows``."""
     table = e.pointer(bases)
     base = [e.pointer(e.load_int(table, i)) for i in range(3)]
     closed, factor = e.load_int(table, CLOSED), e.pointer(e.load_int(table, CLOSED + 1))
     distance = e.b.sub(closed, e.load_int(table, DERIVATIVE))
     some = e.b.icmp_signed("!=", closed, const(0))
     for p in products:
+        if isinstance(p, Map):
+            assert called is not None
+            rows.append(maps.encode_map(p, e.entry_bytes))
+            arguments = [bases, const(rows[-1].ctypes.data), const(1)]
+            kind = ir.FunctionType(VOID, [I64] * 3).as_pointer()
+            e.b.call(e.b.inttoptr(const(called.addresses[maps.entry(p)]), kind), arguments)
+            continue
         lengths = Lengths(p.k, *(const(x.row * e.entry_bytes) for x in (p.a, p.b, p.c)))
         closing = Closing(some, distance, factor) if p.c.base == DERIVATIVE else None
         d = p.d or p.c

@@ -14,10 +14,10 @@ _lock = threading.Lock()
 
 
 class Code(NamedTuple):
-    """Addresses of functions by name; the machine code lives as long as its engine."""
+    """Addresses of functions by name, and what they live as long as: the engine of the machine code, what it reads."""
 
     addresses: dict[str, int]
-    engine: Any
+    kept: Any
 
 
 def new_module(name: str) -> ir.Module:

@@ -255,13 +255,20 @@ def script(
             together.append(p)
         else:
             flush()
-            steps.append((code.addresses["value" if p.sums else "map"], _encode(p, entry_bytes)))
+            steps.append((code.addresses[entry(p)], encode_map(p, entry_bytes)))
     flush()
     table = [(address, rows.ctypes.data, len(rows)) for address, rows in steps]
     return Script(np.array(table, np.int64).reshape(-1, STEP), tuple(rows for _, rows in steps))
 
 
-def _encode(p: Map, entry_bytes: int) -> NDArray[np.int64]:
+def entry(p: Map) -> str:
+    """The name of the function that executes a row."""
+    return "value" if p.sums else "map"
+
+
+def encode_map(p: Map, entry_bytes: int) -> NDArray[np.int64]:
+    """The row of a map."""
+
     def place(x: Operand) -> tuple[int, int]:
         return x.base, x.offset * entry_bytes
 
