@@ -149,34 +149,30 @@ def _softmax(e: Emit, value: bool) -> None:
     row = _Row(e)
     p = row.number()
     total = _Sum(row) if value else None
-    kind, length = row.kind, e.times(row.columns, e.entry_bytes)
-    none = ir.Constant(kind, [0.0] * kind.count)
-    largest, sums, weights, score = (cgutils.alloca_once(e.b, kind) for _ in range(4))
+    length, none = e.times(row.columns, e.entry_bytes), ir.Constant(row.kind, [0.0] * row.kind.count)
 
-    def kept(place: ir.Value) -> Vec:
-        return Vec(e, e.b.load(place))
+    def highest(values: list[ir.Value]) -> list[ir.Value]:
+        o, so_far = values
+        z, most = row.load(row.outputs, o), Vec(e, so_far)
+        return [e.b.add(o, length), where(z > most, z, most).value]
+
+    def add_up(values: list[ir.Value]) -> list[ir.Value]:
+        o, most, *sums = values
+        less, y = row.load(row.outputs, o) - Vec(e, most), row.load(row.target, o)
+        share = exp(less)
+        if total is None:
+            row.store(share, row.out, o)
+        terms = (share, y, y * less)
+        return [e.b.add(o, length), most, *((Vec(e, x) + term).value for x, term in zip(sums, terms, strict=True))]
 
     with e.over(const(0), length) as (first,):
-        e.b.store(row.load(row.outputs, first).value, largest)
-        for place in (sums, weights, score):
-            e.b.store(none, place)
-        with e.each(row.rows) as i:
-            z, so_far = row.load(row.outputs, e.b.add(first, e.b.mul(i, length))), kept(largest)
-            e.b.store(where(z > so_far, z, so_far).value, largest)
-        with e.each(row.rows) as i:
-            o = e.b.add(first, e.b.mul(i, length))
-            less, y = row.load(row.outputs, o) - kept(largest), row.load(row.target, o)
-            share = exp(less)
-            e.b.store((kept(sums) + share).value, sums)
-            e.b.store((kept(weights) + y).value, weights)
-            if total is None:
-                row.store(share, row.out, o)
-            else:
-                e.b.store((kept(score) + y * less).value, score)
+        _, most = e.repeat(row.rows, [first, row.load(row.outputs, first).value], highest)
+        _, _, *found = e.repeat(row.rows, [first, most, none, none, none], add_up)
+        shares, weight, score = (Vec(e, x) for x in found)
         if total is not None:
-            total.add((kept(weights) * log(kept(sums)) - kept(score)) * p)
+            total.add((weight * log(shares) - score) * p)
         else:
-            factor = kept(weights) / kept(sums)
+            factor = weight / shares
             with e.each(row.rows) as i:
                 o = e.b.add(first, e.b.mul(i, length))
                 row.store((row.load(row.target, o) - factor * row.load(row.out, o)) * p, row.out, o)

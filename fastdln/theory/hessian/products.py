@@ -151,7 +151,7 @@ class Point:
 
     def whitened(self, prefix: NDArray[Any]) -> NDArray[Any]:
         """A prefix in whitened inputs, W_{<i} G^(1/2)."""
-        root = quadratic_of(self.loss, "what is in whitened inputs").input_root
+        root = quadratic_of(self.loss, "a Hessian as a matrix").input_root
         return prefix if root is None else (prefix @ root).astype(self.dtype)
 
     def apply(self, directions: Weights) -> Weights:
