@@ -383,6 +383,26 @@ MUTANTS = (
         ("test_quadratic.py::test_regression_is_the_mean_squared_error_of_the_data",),
     ),
     Mutant(
+        "logistic-map-without-labels", "products/maps.py", "return share * y * p, value", "return share * p, value",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "softmax-of-padding", "products/maps.py", "factor = weight / shares", "factor = (weight * 0.0 + 1.0) / shares",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "exponential-in-one-factor", "machine/elementary.py", "half = fma(n, 0.5, ROUNDER)",
+        "half = fma(n, 1.0, ROUNDER)", ("test_elementary.py::test_special_values",),
+    ),
+    Mutant(
+        "losses-after-pickling", "losses/form.py", "        _protect(state)", "        pass",
+        ("test_others.py::test_copies_are_as_read_only", "test_files.py::test_copies_of_a_loss_are_as_read_only_as_it"),
+    ),
+    Mutant(
         "signs-of-modes", "losses/form.py", "np.where(largest < 0, -1.0, 1.0)", "np.ones_like(largest)",
         ("test_quadratic.py::test_modes_decompose_the_target_with_fixed_signs",),
     ),

@@ -18,7 +18,8 @@ from fastdln.engines.lockstep.methods import vectors
 from fastdln.engines.wide import Wide
 from fastdln.integrate.methods import Method
 from fastdln.kernels.products.gemm import VECTOR_BYTES
-from fastdln.kernels.products.program import Program, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import Program
 from fastdln.losses import Loss
 from fastdln.network import Network
 

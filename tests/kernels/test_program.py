@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from fastdln.field import product, rhs
-from fastdln.kernels.products.program import NN, NT, TN, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import NN, NT, TN
 from fastdln.losses import Quadratic, Regression
 from fastdln.network import Network
 

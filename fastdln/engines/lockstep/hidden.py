@@ -8,7 +8,8 @@ from fastdln.engines.base import Problem
 from fastdln.engines.limits import hides_growth
 from fastdln.kernels.lockstep.growth import EVERY, FIRST_ROUNDS, FIRST_ROUNDS_ALONE, Growth, growth
 from fastdln.kernels.lockstep.workspace import BY_LOSS, BY_RESIDUAL
-from fastdln.kernels.products.program import Program, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import Program
 from fastdln.losses.form import Form
 
 

@@ -13,7 +13,7 @@ from fastdln.engines.base import Problem
 from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.assemble import Code
 from fastdln.kernels.products import maps
-from fastdln.kernels.products.program import Map, Product, Program
+from fastdln.kernels.products.rows import Map, Product, Program
 from fastdln.losses.form import Mapped
 
 Encode = Callable[[tuple[Product, ...], int], NDArray[np.int64]]

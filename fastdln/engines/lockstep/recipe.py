@@ -20,7 +20,8 @@ from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
 from fastdln.kernels.machine.assemble import Code
 from fastdln.kernels.products.maps import Script
-from fastdln.kernels.products.program import Map, Product, Program, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import Map, Product, Program
 
 # Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of so few flops, where it is
 # 1.2 to 5 times as fast as the interpreter, and for so many trajectories (`python -m bench.lanes`).

@@ -18,7 +18,7 @@ from fastdln.kernels.lockstep.workspace import CLOSING, OPENING
 from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.emit import I64, VOID, Emit, const
 from fastdln.kernels.products import maps
-from fastdln.kernels.products.program import DERIVATIVE, NT, STATE, TN, Map, Product
+from fastdln.kernels.products.rows import DERIVATIVE, NT, STATE, TN, Map, Product
 from fastdln.kernels.products.tiles import CLOSED, Closing, Lengths, regions, tile
 
 

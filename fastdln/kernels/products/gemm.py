@@ -19,7 +19,7 @@ from fastdln.kernels.machine.emit import I64, Emit, const
 from fastdln.kernels.machine.lanes import cpu_features
 from fastdln.kernels.machine.masked import Tail, Whole
 from fastdln.kernels.products.packing import transpose
-from fastdln.kernels.products.program import NT, TN, Product
+from fastdln.kernels.products.rows import NT, TN, Product
 
 # rows and vectors of a tile: what 32 registers of 64 bytes hold, or 16 of 32
 ROWS, VECTORS = (8, 3) if "avx512f" in cpu_features() else (6, 1)

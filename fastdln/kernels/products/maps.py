@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.elementary import absolute, exp, log, log1p, power, root, where
 from fastdln.kernels.machine.emit import F64, I64, VOID, Emit, Vec, const
-from fastdln.kernels.products.program import Map, Operand, Product
+from fastdln.kernels.products.rows import Map, Operand, Product
 
 # columns of a row: base and offset in bytes of result, outputs, what they are compared with, and parameter; then the
 # rows, their length in entries, and all entries with the padding

@@ -18,192 +18,12 @@ the outputs, R = E(W), or with inputs R = E(W X) X'; prefixes and suffixes then 
 from __future__ import annotations
 
 import functools
-from itertools import pairwise
-from typing import NamedTuple
 
-NN, TN, NT = range(3)  # C = A B, A' B, A B'; every matrix is row-major
-STATE, DERIVATIVE, SCRATCH = range(3)
+from fastdln.kernels.products.planning import Outputs, Plan
+from fastdln.kernels.products.rows import NN, NT, TN, Known, Operand, Product, Program
 
 
-class Operand(NamedTuple):
-    """A matrix: which base it lies at, the offset of its first entry, and its row length, in entries."""
-
-    base: int
-    offset: int
-    row: int
-
-
-class Product(NamedTuple):
-    """C = op(A) op(B), or with D: D - A B in the programs of a flow, D + op(A) op(B) in those of an evaluation.
-
-    C is m x n and the sum runs over k.
-    """
-
-    form: int
-    c: Operand
-    a: Operand
-    b: Operand
-    m: int
-    n: int
-    k: int
-    d: Operand | None = None
-
-
-class Map(NamedTuple):
-    """E = map(Z; Y) for matrices m x n, or their sum of values: see `fastdln.kernels.products.maps`.
-
-    Z and E may be the same.  ``entries`` counts those of a matrix with its padding.
-    """
-
-    sums: bool
-    c: Operand  # E, or one entry
-    z: Operand
-    y: Operand
-    parameter: Operand
-    m: int
-    n: int
-    entries: int
-
-
-class Known(NamedTuple):
-    """What the right-hand side leaves in scratch.
-
-    R lies there, or is ``cross`` - A B with the two ``parts`` A, B and their inner size.
-    """
-
-    cross: Operand
-    residual: Operand | None
-    parts: tuple[Operand, Operand, int] | None
-    suffix: dict[int, Operand]  # i -> W_{>i}
-
-
-class Program(NamedTuple):
-    """What the kernels need to know of a network and its loss; offsets in entries.
-
-    Scratch begins with the constants of the loss: the cross matrix S, and with a Gram matrix G also G, its root and the
-    whitened target (else S is the target); then the bases U, V of the modes if strengths are wanted, and S V.  The
-    strengths are the columns of U times those of W V, of which there are three programs: ``project`` behind
-    ``observe``, ``watch`` behind ``rhs``, and ``follow`` for W v alone.
-    """
-
-    order: tuple[str, int]
-    flops: int
-    layers: tuple[int, ...]  # offset of each layer in a state, then the length of a state
-    rhs: tuple[Product | Map, ...]
-    observe: tuple[Product | Map, ...]
-    project: tuple[Product, ...]
-    watch: tuple[Product, ...]  # as S V - R V where the residual is formed
-    follow: tuple[Product, ...]
-    known: Known
-    product: Operand  # W after observe
-    compared: Operand  # what the target is compared with: W, or W G^(1/2)
-    target: int
-    left: int
-    right: int
-    projected: int  # W V
-    column: int  # v, and W v
-    image: int
-    constants: dict[str, tuple[int, int, int]]  # name -> offset, rows, columns
-    n_constants: int
-    n_scratch: int
-    map: str | None = None
-
-    @property
-    def products(self) -> tuple[Product, ...]:
-        """The products of the right-hand side."""
-        return tuple(p for p in self.rhs if isinstance(p, Product))
-
-    @property
-    def observed(self) -> tuple[Product, ...]:
-        """The products of `observe`."""
-        return tuple(p for p in self.observe if isinstance(p, Product))
-
-    @property
-    def maps_into_slope(self) -> bool:
-        """Whether a map, not a product, writes a slope."""
-        return any(isinstance(p, Map) and p.c.base == DERIVATIVE for p in self.rhs)
-
-
-class _Plan:
-    """Collects products and lays out scratch."""
-
-    def __init__(self, widths: tuple[int, ...], unit: int, first: int) -> None:
-        self.widths, self.unit, self.top = widths, unit, first
-        self.products: list[Product | Map] = []
-        offsets = [0]
-        for below, above in pairwise(widths):
-            offsets.append(offsets[-1] + -(-below * above // unit) * unit)
-        self.layers = tuple(offsets)
-
-    def layer(self, i: int) -> Operand:
-        return Operand(STATE, self.layers[i - 1], self.widths[i - 1])
-
-    def slope(self, i: int) -> Operand:
-        return Operand(DERIVATIVE, self.layers[i - 1], self.widths[i - 1])
-
-    def new(self, rows: int, columns: int) -> Operand:
-        at = self.top
-        self.top += -(-rows * columns // self.unit) * self.unit
-        return Operand(SCRATCH, at, columns)
-
-    def multiply(
-        self,
-        form: int,
-        a: Operand,
-        b: Operand,
-        m: int,
-        n: int,
-        k: int,
-        into: Operand | None = None,
-        minus_from: Operand | None = None,
-    ) -> Operand:
-        c = into or self.new(m, n)
-        self.products.append(Product(form, c, a, b, m, n, k, minus_from))
-        return c
-
-    @property
-    def flops(self) -> int:
-        return sum(2 * p.m * p.n * p.k for p in self.products if isinstance(p, Product))
-
-
-class _Outputs(NamedTuple):
-    """The constants of a loss that is not quadratic."""
-
-    target: Operand
-    parameter: Operand
-    inputs: Operand | None
-    samples: int  # with the padding
-
-    def of(self, plan: _Plan, product: Operand) -> Operand:
-        """Z of the product."""
-        if self.inputs is None:
-            return product
-        return plan.multiply(NN, product, self.inputs, plan.widths[-1], self.samples, plan.widths[0])
-
-    def residual(self, plan: _Plan, a: Operand, b: Operand, inner: int) -> Operand:
-        """R at the product A B, A: d_h x inner, B: inner x d_0."""
-        d_0, d_h, m = plan.widths[0], plan.widths[-1], self.samples
-        if self.inputs is None:
-            return self.map(plan, plan.multiply(NN, a, b, d_h, d_0, inner))
-        if d_0 * inner + d_h * inner < (d_h * d_0 * inner) / m + d_h * d_0:
-            right = plan.multiply(NN, b, self.inputs, inner, m, d_0)
-            return self.back(plan, self.map(plan, plan.multiply(NN, a, right, d_h, m, inner)))
-        return self.back(plan, self.map(plan, self.of(plan, plan.multiply(NN, a, b, d_h, d_0, inner))))
-
-    def back(self, plan: _Plan, error: Operand, into: Operand | None = None) -> Operand:
-        """E X'."""
-        assert self.inputs is not None
-        return plan.multiply(NT, error, self.inputs, plan.widths[-1], plan.widths[0], self.samples, into)
-
-    def map(self, plan: _Plan, z: Operand, into: Operand | None = None, sums: bool = False) -> Operand:
-        """E in the place of Z, or the value."""
-        c, m, n = plan.new(1, 1) if sums else into or z, plan.widths[-1], self.target.row
-        entries = -(-m * n // plan.unit) * plan.unit
-        plan.products.append(Map(sums, c, z, self.target, self.parameter, m, n, entries))
-        return c
-
-
-def _chains(plan: _Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]]:
+def _chains(plan: Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]]:
     """Prefixes W_i...W_1 (d_i x d_0) for i <= m and suffixes W_h...W_{i+1} (d_h x d_i) for i >= m, 0 < m < h."""
     d, h = plan.widths, len(plan.widths) - 1
     prefix, suffix = {1: plan.layer(1)}, {h - 1: plan.layer(h)}
@@ -214,7 +34,7 @@ def _chains(plan: _Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]
     return prefix, suffix
 
 
-def _residual(plan: _Plan, a: Operand, b: Operand, inner: int, cross: Operand, gram: Operand | None) -> Operand:
+def _residual(plan: Plan, a: Operand, b: Operand, inner: int, cross: Operand, gram: Operand | None) -> Operand:
     """S - A B or S - A B G, A: d_h x inner, B: inner x d_0."""
     d0, dh = plan.widths[0], plan.widths[-1]
     if gram is None:
@@ -226,7 +46,7 @@ def _residual(plan: _Plan, a: Operand, b: Operand, inner: int, cross: Operand, g
     return plan.multiply(NN, whole, gram, dh, d0, d0, minus_from=cross)
 
 
-def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None, outputs: _Outputs | None) -> Known:
+def _meet(plan: Plan, m: int, cross: Operand, gram: Operand | None, outputs: Outputs | None) -> Known:
     """The right-hand side with the residual formed where prefixes and suffixes meet, at layer m."""
     d, h = plan.widths, len(plan.widths) - 1
     prefix, suffix = _chains(plan, m)
@@ -247,7 +67,7 @@ def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None, outputs: _O
     return Known(cross, residual, None, suffix)
 
 
-def _narrow(plan: _Plan, k: int, cross: Operand, gram: Operand | None) -> Known:
+def _narrow(plan: Plan, k: int, cross: Operand, gram: Operand | None) -> Known:
     """The right-hand side propagated outward from the narrow layer k."""
     d, h = plan.widths, len(plan.widths) - 1
     low, up = {k - 1: plan.layer(k)}, {k + 1: plan.layer(k + 1)}
@@ -304,7 +124,7 @@ def program(
     d, h = widths, len(widths) - 1
     # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
     gram = gram or (h == 1 and map is None)
-    head = _Plan(widths, unit, 0)
+    head = Plan(widths, unit, 0)
     constants: dict[str, tuple[int, int, int]] = {}
 
     def constant(name: str, rows: int, columns: int) -> Operand:
@@ -319,7 +139,7 @@ def program(
         columns = -(-samples // unit) * unit if samples else d[0]
         cross = constant("mapped", d[h], columns)
         inputs = constant("inputs", d[0], columns) if samples else None
-        outputs = _Outputs(cross, constant("parameter", 1, 1), inputs, columns)
+        outputs = Outputs(cross, constant("parameter", 1, 1), inputs, columns)
     gram_at = constant("gram", d[0], d[0]) if gram else None
     root = constant("root", d[0], d[0]) if gram else None
     target = constant("whitened", d[h], d[0]) if gram else cross
@@ -328,8 +148,8 @@ def program(
     whole = constant("whole", d[h], modes) if modes else cross
     n_constants = head.top
 
-    def build(choice: tuple[str, int]) -> tuple[_Plan, Known]:
-        plan = _Plan(widths, unit, n_constants)
+    def build(choice: tuple[str, int]) -> tuple[Plan, Known]:
+        plan = Plan(widths, unit, n_constants)
         if h == 1 and outputs is not None:
             slope = plan.slope(1)
             if outputs.inputs is None:
@@ -353,8 +173,8 @@ def program(
     # sums run over the padding, which must stay zero: where there is any, matrices of other shapes lie elsewhere
     behind = n_constants if unit == 1 else rhs.top
 
-    def look(m: int) -> tuple[_Plan, Operand]:
-        plan = _Plan(widths, unit, behind)
+    def look(m: int) -> tuple[Plan, Operand]:
+        plan = Plan(widths, unit, behind)
         if h == 1:
             return plan, plan.layer(1)
         prefix, suffix = _chains(plan, m)
@@ -367,10 +187,10 @@ def program(
     if root is not None:
         compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
     # behind all others, whose padding stays zero
-    follow = _Plan(widths, unit, max(rhs.top, observe.top))
+    follow = Plan(widths, unit, max(rhs.top, observe.top))
     projected = follow.new(d[h], modes)
     column = image = follow.new(d[0], 1)
-    project, watch = _Plan(widths, unit, n_constants), _Plan(widths, unit, n_constants)
+    project, watch = Plan(widths, unit, n_constants), Plan(widths, unit, n_constants)
     if modes:
         project.multiply(NN, product, right, d[h], modes, d[0], projected)
         if residual is not None and not gram:
@@ -404,5 +224,5 @@ def program(
     )
 
 
-def _only_products(plan: _Plan) -> tuple[Product, ...]:
+def _only_products(plan: Plan) -> tuple[Product, ...]:
     return tuple(p for p in plan.products if isinstance(p, Product))

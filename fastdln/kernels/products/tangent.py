@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from fastdln.kernels.products.program import DERIVATIVE, SCRATCH, STATE, Operand, Product, Program, orders, program
+from fastdln.kernels.products.program import orders, program
+from fastdln.kernels.products.rows import DERIVATIVE, SCRATCH, STATE, Operand, Product, Program
 
 
 class Place(NamedTuple):
