@@ -203,7 +203,8 @@ class Problem:
         if isinstance(self.cell.target, spec.Random) and self.cell.target.per == "trajectory":
             raise _no_automatic_end('each trajectory has a target of its own; use per = "cell"')
         if not isinstance(loss, Quadratic):
-            raise _no_automatic_end("modes have learning times of their own for the quadratic loss only")
+            kind = "regression" if isinstance(loss, Regression) else type(loss).__name__
+            raise _no_automatic_end(f"modes have learning times of their own for the quadratic loss, not for {kind}")
         scale = _scale(self.cell.init)
         if scale is None or scale <= 0:
             raise _no_automatic_end(f"the start has no positive scale, {self.cell.init}")

@@ -96,7 +96,7 @@ def test_observables_that_need_modes_are_refused(tmp_path):
 
 def test_an_automatic_end_needs_the_quadratic_loss(tmp_path):
     spec = write_spec(tmp_path, LOSS_ALONE, SMALL, ("t_end = 5.0", 't_end = "auto"'), with_loss('kind="power"\np=3.0'))
-    with pytest.raises(SpecError, match="learning times of their own for the quadratic loss only"):
+    with pytest.raises(SpecError, match="learning times of their own for the quadratic loss, not for Power"):
         scan(spec, tmp_path / "x.zarr")
 
 
