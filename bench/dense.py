@@ -22,7 +22,8 @@ from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
 from bench.workloads import Workload
 from fastdln.engines.lockstep.executors import dense as executor
-from fastdln.kernels.products.program import NT, TN, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import NT, TN
 from fastdln.linalg import one_blas_thread
 
 WIDTHS = ("64-64-64", "128-128-128", "128-128-128-128", "256-256-256", "64-128-128-10", "8-256-256-8")

@@ -14,8 +14,8 @@ __version__ = "0.1.0"
 _SUBMODULES = ("inits", "theory")
 _NAMES = {
     "Network": "network",
-    "Quadratic": "losses",
-    "Regression": "losses",
+    **dict.fromkeys(("Quadratic", "Regression", "Power", "Huber", "PseudoHuber"), "losses"),
+    **dict.fromkeys(("Logistic", "Exponential", "SoftmaxCrossEntropy"), "losses"),
     "product": "field",
     "value": "field",
     "rhs": "field",

@@ -129,7 +129,8 @@ def tolerances(atol: Any, start: NDArray[Any], network: Network, loss: Loss, rto
         for first in range(0, len(start), together):
             rows = slice(first, first + together)
             least[rows] = np.minimum(least[rows], _root_mean_square(entries[rows]))
-    norm = np.broadcast_to(loss.modes.sigma[..., 0], len(start)) ** (1 / network.depth)
+    norm = np.zeros(1) if loss.modes is None else loss.modes.sigma[..., 0]
+    norm = np.broadcast_to(norm, len(start)) ** (1 / network.depth)
     least = np.where(np.isfinite(least), least, np.where(norm > 0, norm, 1.0))
     return 1e-3 * rtol * least
 
@@ -156,6 +157,9 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
             raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
     elif not method.adaptive and options.step is None:
         raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
+    for name in options.record:
+        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
+            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
     if options.certify:
         _check_certify(options, loss, forward)
     if options.rtol < 4 * np.finfo(dtype).eps:

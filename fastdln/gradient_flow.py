@@ -87,7 +87,8 @@ def flow(
     w0 : tuple of h arrays, shape (d_i, d_{i-1}) or (n, d_i, d_{i-1})
         Weights at the start, W_1 first.  Computed in float32 where all arrays are float32, else in float64.
     loss : Loss
-        With one target, or with one for each trajectory: then one start gives n trajectories.
+        With one target, or with one for each trajectory: then one start gives n trajectories.  What needs a quadratic
+        loss or modes (certificates, strengths, learning times, wide and reduced engines) is refused for others.
     span : (t_0, t_end)
         In the flow's own time.  ``t_end < t_0`` follows the flow backwards.
     t_eval : array_like, shape (n_t,), optional

@@ -380,16 +380,36 @@ MUTANTS = (
         ("test_failures.py::test_edits_and_upgrades_begin_a_new_cache_folder",),
     ),
     Mutant(
-        "regression-floor", "losses.py", "floor=0.5 * float(", "floor=float(",
-        ("test_losses.py::test_regression_is_the_mean_squared_error_of_the_data",),
+        "regression-floor", "losses/regression.py", "floor=0.5 * float(", "floor=float(",
+        ("test_quadratic.py::test_regression_is_the_mean_squared_error_of_the_data",),
     ),
     Mutant(
-        "signs-of-modes", "losses.py", "np.where(largest < 0, -1.0, 1.0)", "np.ones_like(largest)",
-        ("test_losses.py::test_modes_decompose_the_target_with_fixed_signs",),
+        "logistic-map-without-labels", "products/maps.py", "return share * y * p, value", "return share * p, value",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
     Mutant(
-        "whitened-by-too-much", "losses.py", "(Y @ Qt.T) @ P.T if boolean", "(Y @ Qt.T / S) @ P.T if boolean",
-        ("test_losses.py::test_whitened_target_is_that_of_whitened_data",),
+        "softmax-of-padding", "products/maps.py", "factor = weight / shares", "factor = (weight * 0.0 + 1.0) / shares",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "exponential-in-one-factor", "machine/elementary.py", "half = fma(n, 0.5, ROUNDER)",
+        "half = fma(n, 1.0, ROUNDER)", ("test_elementary.py::test_special_values",),
+    ),
+    Mutant(
+        "losses-after-pickling", "losses/form.py", "        _protect(state)", "        pass",
+        ("test_others.py::test_copies_are_as_read_only", "test_files.py::test_copies_of_a_loss_are_as_read_only_as_it"),
+    ),
+    Mutant(
+        "signs-of-modes", "losses/form.py", "np.where(largest < 0, -1.0, 1.0)", "np.ones_like(largest)",
+        ("test_quadratic.py::test_modes_decompose_the_target_with_fixed_signs",),
+    ),
+    Mutant(
+        "whitened-by-too-much", "losses/quadratic.py", "(Y @ Qt.T) @ P.T if boolean", "(Y @ Qt.T / S) @ P.T if boolean",
+        ("test_quadratic.py::test_whitened_target_is_that_of_whitened_data",),
     ),
     Mutant(
         "balance-ignores-rates", "field.py", "@ above / eta_above -", "@ above -",
@@ -431,7 +451,7 @@ MUTANTS = (
         ("test_classification.py::test_ranks_pivots_and_tightened_pairs_agree_with_the_residual_blocks",),
     ),
     Mutant(
-        "alignment-of-the-kernel", "theory/tangent/measures.py", "(norm(grams(arrays, loss.input_root)) * _square(R))",
+        "alignment-of-the-kernel", "theory/tangent/measures.py", "(norm(grams(arrays, form.input_root)) * _square(R))",
         "(norm(grams(arrays, None)) * _square(R))",
         ("test_tangent.py::test_alignment_is_its_definition_and_the_rate_of_the_loss",),
     ),

@@ -13,7 +13,8 @@ from fastdln import evaluation as evaluate
 from fastdln.kernels.lockstep import blocks
 from fastdln.kernels.machine.lanes import LANES_VARIABLE
 from fastdln.kernels.products import tangent
-from fastdln.kernels.products.program import NN, NT, TN, orders, program
+from fastdln.kernels.products.program import orders, program
+from fastdln.kernels.products.rows import NN, NT, TN
 from fastdln.theory import compiled, hessian, landscape
 from fastdln.theory.hessian.products import Point
 from tests.support.kernels import call

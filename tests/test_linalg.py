@@ -26,7 +26,7 @@ def test_haar_columns_are_orthonormal_and_have_the_second_moments_of_the_haar_me
 def target_of_data(make):
     rng = np.random.default_rng(0)
     loss = make(rng.standard_normal((64, 1000)), rng.standard_normal((10, 1000)))
-    return np.concatenate([loss.target, loss.cross, *(m.T for m in loss.modes)], axis=None)
+    return np.concatenate([loss.target, loss.quadratic.cross, *(m.T for m in loss.modes)], axis=None)
 
 
 def strengths_at_the_end(engine):

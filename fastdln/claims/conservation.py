@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastdln.claims.instances import networks, target, weights
-from fastdln.claims.losses import LOSSES, forces
+from fastdln.claims.losses import LOSSES
 from fastdln.claims.measures import difference, norm, shifted
 from fastdln.claims.registry import claim
 from fastdln.field import balance, product, rhs
@@ -96,14 +96,14 @@ def _every_loss(rng: np.random.Generator) -> Iterator[float]:
     for make in LOSSES.values():
         for net in networks(rng, 10):
             drawn = weights(rng, net)
-            yield _rate_of_balance(drawn, forces(drawn, make(rng, (net.widths[-1], net.widths[0])).gradient))
+            yield _rate_of_balance(drawn, rhs(drawn, make(rng, (net.widths[-1], net.widths[0]))))
 
 
 @_every_loss.outside("a penalty |W_1|^2 / 2 on one layer only, in a 2-3-2 network")
 def _(rng: np.random.Generator) -> float:
     net = Network((2, 3, 2))
     drawn = weights(rng, net)
-    first, *others = forces(drawn, LOSSES["Huber"](rng, (2, 2)).gradient)
+    first, *others = rhs(drawn, LOSSES["Huber"](rng, (2, 2)))
     return _rate_of_balance(drawn, (first - drawn[0], *others))
 
 

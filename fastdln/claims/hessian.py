@@ -12,7 +12,7 @@ from fastdln.claims.measures import deviation
 from fastdln.claims.registry import claim
 from fastdln.field import rhs, value
 from fastdln.linalg import Floats, haar
-from fastdln.losses import Loss, Quadratic, Regression
+from fastdln.losses import Loss, Quadratic, Regression, modes_of
 from fastdln.network import Network, Weights
 from fastdln.theory import adjacency, quotient
 from fastdln.theory import hessian as h_
@@ -38,7 +38,7 @@ def _nodes(degree: int) -> Floats:
 
 def _canonical(rng: np.random.Generator, net: Network, loss: Loss, learned: list[int]) -> Weights:
     """The canonical critical point, in random orthonormal frames of the hidden layers."""
-    U, sigma, V = (A[..., learned] for A in loss.modes)
+    U, sigma, V = (A[..., learned] for A in modes_of(loss, "a canonical point"))
     frames = [V, *(haar(rng.standard_normal((d, len(learned)))) for d in net.widths[1:-1]), U]
     s = sigma ** (1 / net.depth)
     return tuple((above * s) @ below.T for below, above in pairwise(frames))
@@ -142,7 +142,7 @@ def _triples(total: int) -> Iterator[tuple[int, int, int]]:
 def _one_layer(rng: np.random.Generator) -> Iterator[float]:
     for net in networks(rng, 10, depths=(1, 1)):
         for loss in (target(rng, net), _regression(rng, net)):
-            gram = np.eye(net.widths[0]) if loss.input_gram is None else loss.input_gram
+            gram = np.eye(net.widths[0]) if loss.quadratic.input_gram is None else loss.quadratic.input_gram
             expected = np.asarray(np.kron(np.eye(net.widths[1]), gram), np.float64)
             yield deviation(h_.matrix(weights(rng, net), loss), expected)
 
@@ -178,7 +178,7 @@ def _unbalanced(rng: np.random.Generator) -> float:
 def _formula_at_minima(net: Network, loss: Loss, rank: int) -> Floats:
     d_0, d_h, h = net.widths[0], net.widths[-1], net.depth
     sigma = np.zeros(max(d_0, d_h))
-    sigma[:rank] = loss.modes.sigma[:rank]
+    sigma[:rank] = modes_of(loss, "the formula").sigma[:rank]
     rows, columns = np.meshgrid(sigma[:d_h], sigma[:d_0], indexing="ij")
     values = np.sum([rows ** (2 * (h - i) / h) * columns ** (2 * (i - 1) / h) for i in range(1, h + 1)], axis=0)
     values = values[values > 0]

@@ -9,75 +9,50 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.special import expit, log_softmax, softmax
 
 from fastdln.claims.instances import networks, weights
 from fastdln.claims.registry import claim
-from fastdln.field import product
+from fastdln.field import product, rhs
 from fastdln.linalg import Floats
-from fastdln.losses import Regression
-from fastdln.network import Network, Weights
+from fastdln.losses import (
+    Exponential,
+    Huber,
+    Logistic,
+    Loss,
+    Power,
+    PseudoHuber,
+    Regression,
+    SoftmaxCrossEntropy,
+)
+from fastdln.network import Network
 
 
-class ProductLoss(NamedTuple):
-    """A loss of the product, as functions of one (d_h, d_0) matrix."""
-
-    value: Callable[[Floats], float]
-    gradient: Callable[[Floats], Floats]
+def _power(rng: np.random.Generator, shape: tuple[int, int]) -> Loss:
+    return Power(rng.standard_normal(shape), 4.0)
 
 
-def _power(rng: np.random.Generator, shape: tuple[int, int], p: float = 4.0) -> ProductLoss:
-    Sigma = rng.standard_normal(shape)
-    return ProductLoss(
-        lambda W: np.sum(np.abs(Sigma - W) ** p) / p,
-        lambda W: -np.sign(Sigma - W) * np.abs(Sigma - W) ** (p - 1),
-    )
+def _huber(rng: np.random.Generator, shape: tuple[int, int]) -> Loss:
+    return Huber(rng.standard_normal(shape), 0.5)
 
 
-def _huber(rng: np.random.Generator, shape: tuple[int, int], delta: float = 0.5) -> ProductLoss:
-    Sigma = rng.standard_normal(shape)
-
-    def value(W: Floats) -> float:
-        E = np.abs(Sigma - W)
-        return float(np.where(delta >= E, E**2 / 2, delta * (E - delta / 2)).sum())
-
-    return ProductLoss(value, lambda W: -np.clip(Sigma - W, -delta, delta))
+def _pseudo_huber(rng: np.random.Generator, shape: tuple[int, int]) -> Loss:
+    return PseudoHuber(rng.standard_normal(shape), 0.5)
 
 
-def _pseudo_huber(rng: np.random.Generator, shape: tuple[int, int], delta: float = 0.5) -> ProductLoss:
-    Sigma = rng.standard_normal(shape)
-    return ProductLoss(
-        lambda W: np.sum(delta**2 * (np.sqrt(1 + ((Sigma - W) / delta) ** 2) - 1)),
-        lambda W: (W - Sigma) / np.sqrt(1 + ((Sigma - W) / delta) ** 2),
-    )
+def _logistic(rng: np.random.Generator, shape: tuple[int, int], m: int = 7) -> Loss:
+    return Logistic(rng.standard_normal((shape[1], m)), rng.choice((-1.0, 1.0), (shape[0], m)))
 
 
-def _logistic(rng: np.random.Generator, shape: tuple[int, int], m: int = 7) -> ProductLoss:
-    X, Y = rng.standard_normal((shape[1], m)), rng.choice((-1.0, 1.0), (shape[0], m))
-    return ProductLoss(
-        lambda W: np.logaddexp(0, -Y * (W @ X)).sum() / m,
-        lambda W: -(Y * expit(-Y * (W @ X))) @ X.T / m,
-    )
+def _exponential(rng: np.random.Generator, shape: tuple[int, int], m: int = 7) -> Loss:
+    return Exponential(rng.standard_normal((shape[1], m)), rng.choice((-1.0, 1.0), (shape[0], m)))
 
 
-def _exponential(rng: np.random.Generator, shape: tuple[int, int], m: int = 7) -> ProductLoss:
-    X, Y = rng.standard_normal((shape[1], m)), rng.choice((-1.0, 1.0), (shape[0], m))
-    return ProductLoss(
-        lambda W: np.exp(-Y * (W @ X)).sum() / m,
-        lambda W: -(Y * np.exp(-Y * (W @ X))) @ X.T / m,
-    )
-
-
-def _cross_entropy(rng: np.random.Generator, shape: tuple[int, int], m: int = 7) -> ProductLoss:
+def _cross_entropy(rng: np.random.Generator, shape: tuple[int, int], m: int = 7) -> Loss:
     X, labels = rng.standard_normal((shape[1], m)), rng.integers(shape[0], size=m)
-    one_hot = np.eye(shape[0])[:, labels]
-    return ProductLoss(
-        lambda W: -np.sum(one_hot * log_softmax(W @ X, axis=0)) / m,
-        lambda W: (softmax(W @ X, axis=0) - one_hot) @ X.T / m,
-    )
+    return SoftmaxCrossEntropy(X, labels, n_classes=shape[0])
 
 
-LOSSES: dict[str, Callable[[np.random.Generator, tuple[int, int]], ProductLoss]] = {
+LOSSES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Loss]] = {
     "l_p": _power,
     "Huber": _huber,
     "pseudo-Huber": _pseudo_huber,
@@ -85,14 +60,6 @@ LOSSES: dict[str, Callable[[np.random.Generator, tuple[int, int]], ProductLoss]]
     "exponential": _exponential,
     "softmax cross-entropy": _cross_entropy,
 }
-
-
-def forces(weights: Weights, gradient: Callable[[Floats], Floats]) -> Weights:
-    """-W_{>i}' l'(W) W_{<i}' for each layer, whatever the loss of the product."""
-    h = len(weights)
-    pulled = -gradient(product(weights))
-    above = [product(weights[i:]).T @ pulled if i < h else pulled for i in range(1, h + 1)]
-    return tuple(F @ product(weights[:i]).T if i else F for i, F in enumerate(above))
 
 
 def _derivative(value: Callable[[Floats], float], W: Floats, V: Floats) -> float:
@@ -116,9 +83,9 @@ def _gradients(rng: np.random.Generator) -> Iterator[float]:
         for net in networks(rng, 10):
             loss = make(rng, (net.widths[-1], net.widths[0]))
             W, V = product(weights(rng, net)), rng.standard_normal((net.widths[-1], net.widths[0]))
-            if make is _huber and np.abs(np.abs(loss.gradient(W)) - 0.5).min() < 0.01:
+            if make is _huber and np.abs(np.abs(loss.grad(W)) - 0.5).min() < 0.01:
                 continue  # at the threshold the second derivative jumps, and differences are no derivative
-            expected = float(np.vdot(loss.gradient(W), V))
+            expected = float(np.vdot(loss.grad(W), V))
             yield abs(_derivative(loss.value, W, V) - expected) / (float(np.linalg.norm(V)) + abs(expected))
 
 
@@ -169,11 +136,10 @@ def _separable(rng: np.random.Generator) -> _Decades:
     net = Network((2, 4, 3, 1))
     start = weights(rng, net, 0.5)
 
-    def gradient(W: Floats) -> Floats:
-        return np.asarray(-np.exp(-W @ Z) @ Z.T / Z.shape[1])
+    loss = Exponential(Z, np.ones((1, Z.shape[1])))
 
     def field(s: float, flat: Floats) -> Floats:
-        return np.asarray(np.exp(s) * net.pack(forces(net.unpack(flat), gradient)))
+        return np.asarray(np.exp(s) * net.pack(rhs(net.unpack(flat), loss)))
 
     times = np.log1p(10.0 ** np.array([2, 4, 6, 8]))
     solution = solve_ivp(field, (0.0, times[-1]), net.pack(start), "LSODA", times, rtol=1e-8, atol=1e-10)

@@ -12,7 +12,7 @@ from fastdln.claims.registry import claim
 from fastdln.field import gradient_norm, product, rhs
 from fastdln.gradient_flow import flow
 from fastdln.linalg import Floats
-from fastdln.losses import Loss, Quadratic, Regression
+from fastdln.losses import Loss, Quadratic, Regression, quadratic_of
 from fastdln.network import Network, Weights
 from fastdln.theory import exact, rates
 
@@ -109,7 +109,7 @@ def _(rng: np.random.Generator) -> float:
 def _excess(drawn: Weights, loss: Loss, t: Floats) -> Floats:
     """The part of the loss that can vanish, along the flow."""
     L = flow(drawn, loss, (0.0, float(t[-1])), t, rtol=1e-9).loss
-    return np.asarray(L - loss.floor)
+    return np.asarray(L - quadratic_of(loss, "the excess").floor)
 
 
 def _above(bound: rates.Bound, drawn: Weights, loss: Loss) -> float:

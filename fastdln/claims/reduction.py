@@ -15,7 +15,7 @@ from fastdln.field import balance, value
 from fastdln.gradient_flow import flow
 from fastdln.inits import balanced
 from fastdln.linalg import Floats, haar
-from fastdln.losses import Loss, Quadratic, Regression
+from fastdln.losses import Loss, Quadratic, Regression, quadratic_of
 from fastdln.network import Network, Weights
 from fastdln.theory import adjacency
 from fastdln.theory.reduction import Reduction, reduce, widths
@@ -216,7 +216,7 @@ def _krylov(rng: np.random.Generator) -> Iterator[float]:
         small, A = reduce(start, loss), adjacency.matrix(start)
         ends = np.cumsum([0, *(B.shape[0] for B in small.bases)])
         corner = np.zeros_like(A)
-        corner[ends[-2] :, : ends[1]] = loss.target
+        corner[ends[-2] :, : ends[1]] = quadratic_of(loss, "a reduction").target
         W = np.linalg.matrix_power(A, len(start))
         space = _range(np.hstack([corner, corner.T, W]))
         while True:

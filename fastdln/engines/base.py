@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdln.integrate.chebyshev import Stabilized
 from fastdln.integrate.methods import Method
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import Loss
+from fastdln.losses import Loss, QuadraticForm, quadratic_of
 from fastdln.network import Network
 from fastdln.observables import RAW
 from fastdln.resources import Report
@@ -68,6 +68,11 @@ class Problem:
         if isinstance(self.options.method, Stabilized):
             raise TypeError(f"method {self.options.method.name!r} is not an explicit one")
         return self.options.method
+
+    @property
+    def quadratic(self) -> QuadraticForm:
+        """The quadratic form of the loss, for an engine that takes no other."""
+        return quadratic_of(self.loss, f"this flow (engine={self.options.engine!r})")
 
     @property
     def n(self) -> int:

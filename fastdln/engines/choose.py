@@ -15,8 +15,14 @@ NAMES = (AUTO, *ENGINES)
 
 def choose(problem: Problem) -> Engine:
     """The engine of a problem."""
-    name = problem.options.engine
+    name, loss = problem.options.engine, problem.loss
+    if loss.quadratic is None and name not in (AUTO, "lanes", "dense"):
+        raise ValueError(
+            f"engine={name!r} is for losses that are quadratic, not {loss!r}: leave engine out, or take lanes or dense"
+        )
     if name != AUTO:
         return ENGINES[name](problem)
+    if loss.quadratic is None:
+        return direct(problem)
     reduced = Reduced.promised(problem.network, problem.loss, problem.start.dtype, problem.options.certify)
     return reduced or direct(problem)

@@ -18,7 +18,8 @@ from fastdln.engines.lockstep.methods import vectors
 from fastdln.engines.wide import Wide
 from fastdln.integrate.methods import Method
 from fastdln.kernels.products.gemm import VECTOR_BYTES
-from fastdln.kernels.products.program import Program, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import Program
 from fastdln.losses import Loss
 from fastdln.network import Network
 
@@ -56,12 +57,12 @@ def alone(problem: Problem) -> Engine:
 
 def best(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> str:
     """The engine that suits a network as it is."""
-    plan = program(network.widths, loss.input_gram is not None)
+    plan = program(network.widths, **loss.form._asdict())
     stabilized = not method.explicit
     most = SPARSE_BYTES if _filled(plan, dtype) < FULL else 0 if stabilized else LANES_BYTES
     if lanes_bytes(network, loss, method, dtype) <= most:
         return "lanes"
-    if stabilized:  # the wide engine has explicit methods only
+    if stabilized or loss.quadratic is None:  # the wide engine has explicit methods, and quadratic losses, only
         return "dense"
     rank = min(network.widths[0], network.widths[-1])
     largest, second, *_ = sorted([*map(min, network.shapes), 0], reverse=True)
@@ -71,12 +72,15 @@ def best(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> str:
 
 def lanes_bytes(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> int:
     """Bytes that the lanes engine works on, for four networks in f64 or as many bytes of f32."""
-    plan = program(network.widths, loss.input_gram is not None)
+    plan = program(network.widths, **loss.form._asdict())
     return arena_bytes(plan.layers[-1], vectors(method), plan.n_scratch, 4 * np.dtype(dtype).itemsize)
 
 
 def _filled(plan: Program, dtype: DTypeLike) -> float:
-    """The part of the rows that dense works on, in whole vectors, that the products of a right-hand side fill."""
+    """The part of the rows that dense works on, in whole vectors, that the products of a right-hand side fill.
+
+    Where it has none, nothing is left unused.
+    """
     entries = VECTOR_BYTES // np.dtype(dtype).itemsize
-    whole = sum(p.m * p.k * -(-p.n // entries) * entries for p in plan.rhs)
-    return sum(p.m * p.k * p.n for p in plan.rhs) / whole
+    whole = sum(p.m * p.k * -(-p.n // entries) * entries for p in plan.products)
+    return sum(p.m * p.k * p.n for p in plan.products) / whole if whole else 1.0

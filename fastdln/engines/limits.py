@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.integrate.methods import gains, growth_limits
+from fastdln.losses import modes_of
 
 DIGITS = 30  # binary ones, of singular values that steps depend on
 
@@ -60,7 +61,10 @@ def least_losses(problem: Problem) -> NDArray[np.float64]:
 
     Of the singular values only those digits are taken that do not depend on the library that finds them.
     """
-    whitened = problem.loss.whitened.reshape(-1, *problem.loss.shape)
+    form = problem.loss.quadratic
+    if form is None:
+        return np.zeros(math.prod(problem.loss.batch_shape))
+    whitened = form.whitened.reshape(-1, *problem.loss.shape)
     if not hides_growth(problem) or problem.network.rank >= min(problem.loss.shape):
         return np.zeros(len(whitened))
     return np.array([_rounded_squares(np.linalg.svd(S, compute_uv=False)[problem.network.rank :]) for S in whitened])
@@ -80,7 +84,7 @@ def goals(problem: Problem) -> NDArray[Any]:
     loss, dtype = problem.loss, problem.start.dtype
     if not problem.watched:
         return np.zeros((math.prod(loss.batch_shape), 0), dtype)
-    sigma = loss.modes.sigma.reshape(-1, loss.n_modes)
+    sigma = modes_of(loss, "learning_times").sigma.reshape(-1, loss.n_modes)
     learnable = sigma > 1e-12 * sigma[:, :1] if problem.learning else np.zeros(sigma.shape, bool)
     return np.where(learnable, sigma / 2, np.inf).astype(dtype)
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from fastdln.checked import checked
 from fastdln.inits.streams import Rng, batch_size, draw, trajectories, unbatch
 from fastdln.linalg import Floats, haar, reproducible, transpose
-from fastdln.losses import Loss
+from fastdln.losses import Loss, modes_of
 from fastdln.network import Network, Weights
 
 __all__ = ["aligned", "along", "decoupled"]
@@ -110,9 +110,10 @@ def decoupled(
         )
     batch = batch_size("loss", loss.batch_shape, size)
     count = trajectories(batch, first)
+    modes = modes_of(loss, "decoupled")
     U, V = (
         np.broadcast_to(frame[..., : net.rank], (count, frame.shape[-2], net.rank))
-        for frame in (loss.modes.U, loss.modes.V)
+        for frame in (modes.U, modes.V)
     )
     hidden = _frames(net.widths[1:-1], net.rank, batch, rng, first)
     return unbatch(along([V, *hidden, U], values), batch)

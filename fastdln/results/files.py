@@ -20,30 +20,32 @@ from fastdln.integrate.chebyshev import STABILIZED
 from fastdln.integrate.methods import Method
 from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import Loss, Quadratic, Regression
+from fastdln.losses import KINDS, Loss
 from fastdln.network import Network, check_layer_rates
 from fastdln.observables import OBSERVABLES
 from fastdln.results import archive
 from fastdln.results.trajectories import PER_TRAJECTORY, Trajectories
-from fastdln.theory.reduction.restricted import Restricted
 
 __all__ = ["load", "save"]
-
-_LOSS_ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
 
 
 def save(sol: Trajectories, path: str | PathLike[str]) -> None:
     """Write trajectories to a file; see `Trajectories.save`."""
-    if isinstance(sol.loss_function, Restricted):
-        raise TypeError("the loss of a reduced network is not saved: save the trajectories of the whole network")
+    loss = sol.loss_function
+    if KINDS.get(type(loss).__name__) is not type(loss):
+        raise TypeError(
+            f"{loss!r} cannot be saved, as {', '.join(KINDS)} can: of a reduced network save the trajectories of the "
+            "whole network"
+        )
+    parts = loss.arrays()
     header = {
         "widths": sol.network.widths,
         "span": sol.span,
         "single": sol.single,
         "options": dataclasses.asdict(sol.options) | {"method": _written(sol.options.method)},
-        "loss": {"floor": sol.loss_function.floor, "data_rank": sol.loss_function.data_rank},
+        "loss": {"class": type(loss).__name__, **{name: parts[name] for name in loss.numbers()}},
     }
-    optional = {f"loss/{name}": getattr(sol.loss_function, name) for name in _LOSS_ARRAYS}
+    optional = {f"loss/{name}": parts[name] for name in loss.ARRAYS}
     optional |= {_place(name): values for name, values in sol._recorded.items()}
     optional["steps"] = None if sol._steps is None else np.concatenate([np.empty(0), *sol._steps])
     arrays = {"t": sol.t} | {name: getattr(sol, f"_{name}") for name in PER_TRAJECTORY}
@@ -192,22 +194,28 @@ def _entry(header: Any, name: str) -> Any:
 
 
 def _loss(header: Any, arrays: _Arrays, network: Network, n: int) -> Loss:
-    d_0, d_h = network.widths[0], network.widths[-1]
-    several = arrays.shape("loss/target")[:-2]
-    lead = (n,) if several else ()
-    parts: dict[str, Any] = {
-        name: arrays.take_numbers(f"loss/{name}", np.float64, *lead, d_h, d_0)
-        for name in ("target", "cross", "whitened")
-    }
-    kind: type[Loss] = Quadratic
-    if "loss/input_gram" in arrays or "loss/input_root" in arrays:
-        kind = Regression
-        for name in ("input_gram", "input_root"):
-            parts[name] = arrays.take_numbers(f"loss/{name}", np.float64, d_0, d_0)
-    rank = _entry(header, "data_rank")
-    if rank is not None and not (type(rank) is int and 0 <= rank <= d_0):
-        raise ValueError(f"data_rank must be None or from 0 to {d_0}, not {rank!r}")
-    return kind.of_parts(floor=arguments.not_negative("floor", _entry(header, "floor")), data_rank=rank, **parts)
+    kind = _kind(header, arrays)
+    sizes = {"target": n, "d_h": network.widths[-1], "d_0": network.widths[0]}
+    values = {name: _entry(header, name) for name in kind.numbers()}
+    for name in kind.ARRAYS:
+        found, axes = arrays.shape(f"loss/{name}"), kind.PARTS.LAYOUT[name]
+        if axes[0] == "target" and len(found) < len(axes):
+            axes = axes[1:]
+        if len(found) == len(axes):  # how many samples there are, the file tells
+            sizes = dict(zip(axes, found, strict=True)) | sizes
+        expected = (sizes.get(axis, 1) for axis in axes)
+        dtype = np.int64 if name == "labels" else np.float64
+        values[name] = arrays.take_numbers(f"loss/{name}", dtype, *expected)
+    loss = kind.of_values(**values)
+    loss.check_product((network.widths[-1], network.widths[0]))
+    return loss
+
+
+def _kind(header: Any, arrays: _Arrays) -> type[Loss]:
+    """The class of the loss, which files of before there were others than two do not tell."""
+    if not isinstance(header, dict) or "class" not in header:
+        return KINDS["Regression" if "loss/input_gram" in arrays or "loss/input_root" in arrays else "Quadratic"]
+    return KINDS[arguments.one_of("the class of the loss", header["class"], KINDS)]
 
 
 def _options(header: Any, network: Network) -> Options:

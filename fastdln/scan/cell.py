@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from fastdln import inits
 from fastdln.gradient_flow import flow
-from fastdln.losses import Loss, Quadratic, Regression
+from fastdln.losses import (
+    Exponential,
+    Huber,
+    Logistic,
+    Loss,
+    Power,
+    PseudoHuber,
+    Quadratic,
+    Regression,
+    SoftmaxCrossEntropy,
+)
 from fastdln.network import Network, Weights
 from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
@@ -80,7 +90,27 @@ class Cell:
         Loss
             One target, or `size` of them.
         """
-        target, shape = self.point.target, (self.network.widths[-1], self.network.widths[0])
+        target, loss = self.point.target, self.point.loss
+        if isinstance(loss, spec.Sampled):
+            return _sampled(target, loss, self.network.widths[-1], self.folder, self.files)
+        whole = self._whole(target, first, size)
+        if isinstance(loss, spec.Squared):
+            return whole
+        if not isinstance(whole, Quadratic):
+            raise SpecError('target.form = "regression" says what the loss is: leave [loss] out, or the form')
+        match loss:
+            case spec.Power():
+                return Power(whole.target, loss.p)
+            case spec.Huber():
+                return Huber(whole.target, loss.delta)
+            case spec.PseudoHuber():
+                return PseudoHuber(whole.target, loss.delta)
+            case _:
+                raise AssertionError(f"no loss of the kind {type(loss).__name__}")
+
+    def _whole(self, target: spec.Strict, first: int, size: int) -> Loss:
+        """The quadratic loss with the target, or that of the data as they are."""
+        shape = (self.network.widths[-1], self.network.widths[0])
         match target:
             case spec.SingularValues():
                 return Quadratic.from_singular_values(target.values, shape, rng=target.rng)
@@ -194,7 +224,8 @@ class Cell:
         if isinstance(self.point.target, spec.Random) and self.point.target.per == "trajectory":
             raise _no_automatic_end('each trajectory has a target of its own; use per = "cell"')
         if not isinstance(loss, Quadratic):
-            raise _no_automatic_end("modes of the regression loss have no learning time of their own")
+            kind = "regression" if isinstance(loss, Regression) else type(loss).__name__
+            raise _no_automatic_end(f"modes have learning times of their own for the quadratic loss, not for {kind}")
         scale = _scale(self.point.init)
         if scale is None or scale <= 0:
             raise _no_automatic_end(f"the start has no positive scale, {self.point.init}")
@@ -212,6 +243,37 @@ class Cell:
 
 @lru_cache(maxsize=4)
 def _data_loss(target: spec.Data, folder: Path, files: tuple[tuple[str, str], ...]) -> Loss:
+    if target.form is None:
+        raise SpecError('target.form is missing: expected "whitened", "correlation" or "regression"')
+    X, Y = _data(target, folder, files)
+    if target.form == "regression":
+        return Regression(X, Y)
+    return Quadratic.from_data(X, Y, whiten=target.form == "whitened")
+
+
+@lru_cache(maxsize=4)
+def _sampled(
+    target: spec.Strict, loss: spec.Sampled, n_outputs: int, folder: Path, files: tuple[tuple[str, str], ...]
+) -> Loss:
+    if not isinstance(target, spec.Data) or target.form is not None:
+        raise SpecError('a loss of data takes [target] kind = "data" without form')
+    X, Y = _data(target, folder, files)
+    match loss:
+        case spec.MeanSquare():
+            return Regression(X, Y)
+        case spec.Logistic():
+            return Logistic(X, Y)
+        case spec.Exponential():
+            return Exponential(X, Y)
+        case _:
+            if len(Y) != 1:
+                raise SpecError(f"target.Y has {len(Y)} rows: expected one, of labels")
+            return SoftmaxCrossEntropy(X, Y[0], n_classes=n_outputs)
+
+
+def _data(
+    target: spec.Data, folder: Path, files: tuple[tuple[str, str], ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     # A name may come to mean another file from one scan to the next, and while one runs: what is kept is kept by its
     # fingerprint, and what is read must have it.
     X, Y = data.load(target, folder)
@@ -219,9 +281,7 @@ def _data_loss(target: spec.Data, folder: Path, files: tuple[tuple[str, str], ..
     for name, digest in data.digests(target, folder).items():
         if digest != known[name]:
             raise SpecError(f'target: the file "{name}" in {folder} has changed since the scan was begun')
-    if target.form == "regression":
-        return Regression(X, Y)
-    return Quadratic.from_data(X, Y, whiten=target.form == "whitened")
+    return X, Y
 
 
 def _scale(init: spec.Strict) -> float | None:

@@ -160,7 +160,7 @@ def _write_cells(group: zarr.Group, layout: Layout, cells: list[Cell]) -> None:
     for i, cell in enumerate(cells):
         loss = cell.loss(0, 1)
         modes[i] = min(loss.shape)
-        if not loss.batch_shape:
+        if loss.modes is not None and not loss.batch_shape:
             sigma[i, : modes[i]] = loss.modes.sigma
     _write(group, "t", times.reshape(*shape, -1), (*dims, "time"), "time recorded", "time")
     _write(group, "n_modes", modes.reshape(shape), dims, "modes of the target; the rest of the axis is padding")

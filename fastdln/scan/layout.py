@@ -243,8 +243,9 @@ def _holds_weights(plan: Plan) -> bool:
     names = plan.document.record.observables
     if "tangent_drift" in names or "tangent_alignment" in names:
         return True
-    forms = plan.document.tables["target"].get("form", ())
-    return "itinerary" in names and "regression" in forms
+    tables = plan.document.tables
+    kinds = (tables["loss"]["kind"], tables["target"].get("form"))
+    return "itinerary" in names and any("regression" in (kind or ()) for kind in kinds)
 
 
 def _widths(plan: Plan) -> list[tuple[int, ...]]:

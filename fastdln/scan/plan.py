@@ -57,6 +57,7 @@ class GridPoint:
     """What is particular to it, for people."""
     network: Network
     target: Strict
+    loss: Strict
     init: Strict
     flow: Flow
 

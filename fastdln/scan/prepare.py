@@ -55,7 +55,9 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Cell]]:
     cells = _checked(plan)
     extra = max(
         extra_bytes(record.observables, cell.loss(0, 1), cell.network, record.times.count)
-        for cell in {(cell.network, type(cell.point.target), cell.point.target): cell for cell in cells}.values()
+        for cell in {
+            (cell.network, type(cell.point.target), cell.point.target, cell.point.loss): cell for cell in cells
+        }.values()
     )
     require_memory(_unit_bytes(layout, extra), "one unit of this scan")
     # What is left is for `flow` to judge, and for what is derived from it: by one step of a trajectory of every kind of
@@ -63,7 +65,8 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Cell]]:
     tried = set()
     for cell in cells:
         target = cell.point.target
-        kind = (cell.point.network, cell.point.flow, type(target), target if isinstance(target, Data) else None)
+        data = target if isinstance(target, Data) else None
+        kind = (cell.point.network, cell.point.flow, type(target), data, cell.point.loss)
         if kind not in tried:
             tried.add(kind)
             with _named(plan, cell.point.index):
@@ -123,7 +126,8 @@ def _checked(plan: Plan) -> list[Cell]:
         with _named(plan, index):
             cell = Cell.of(plan, index)
             network, target, init = cell.network, cell.point.target, cell.point.init
-            start = (network, type(target), target, type(init), init)  # equal numbers in tables of two kinds are equal
+            # equal numbers in tables of two kinds are equal
+            start = (network, *((type(table), table) for table in (target, cell.point.loss, init)))
             if start not in starts:
                 starts.add(start)
                 expected = (network.widths[-1], network.widths[0])

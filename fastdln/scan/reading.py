@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from fastdln.checks import shown
-from fastdln.scan.spec import TABLES, Count, Document, Record, Seed, SpecError, Strict, Times, Zip
+from fastdln.scan.spec import DEFAULTS, TABLES, Count, Document, Record, Seed, SpecError, Strict, Times, Zip
 from fastdln.text import plain
 
 __all__ = ["read"]
@@ -88,7 +88,7 @@ def _parse(source: str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = raw.get(name)
+    table = raw.get(name, DEFAULTS.get(name))
     if table is None:
         raise SpecError(f"[{name}] is missing: a scan file has the tables {', '.join(TABLES)} and record")
     if not isinstance(table, Mapping):

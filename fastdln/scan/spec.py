@@ -15,6 +15,10 @@ axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``la
     kind = "singular_values"            # required; and, by kind, the keys below
     values = [4.0, 3.0, 2.0, 1.0]
 
+    [loss]                              # (quadratic); the table may be left out
+    kind = "huber"                      # required; and, by kind, the keys below
+    delta = [0.1, 1.0]
+
     [init]
     kind = "gaussian"                   # required; and, by kind, the keys below
     scale = [0.01, 0.1, 1.0]
@@ -65,13 +69,24 @@ Targets, by ``kind``:
     ``path``: a ``.npz`` file with the arrays ``X`` and ``Y`` (other names: give them as the keys ``X`` and
     ``Y``); or no ``path``, and ``X`` and ``Y`` name a ``.npy`` or ``.csv`` file each. ``form``: "whitened"
     for Y X' (X X')^(-1/2), "correlation" for Y X'/m, "regression" for the mean squared error of the data as
-    they are. ``center``: subtract means first (false). ``samples``: "columns" or "rows" ("columns"). Files
-    are looked for from the folder of the scan file, and have to lie in it unless ``allow_outside = true``.
+    they are; left out where the loss is one of data. ``center``: subtract means first (false). ``samples``:
+    "columns" or "rows" ("columns"). Files are looked for from the folder of the scan file, and have to lie in
+    it unless ``allow_outside = true``.
 ``identity``
     ``scale``: its multiple (1).
 ``random``
     Gaussian entries of standard deviation scale/sqrt(d_0). ``scale`` (1), ``per``: a new one for each
     "trajectory" or one for each "cell" ("trajectory").
+
+Losses, by ``kind``:
+
+``quadratic``
+    1/2 ||target - W||^2, or what the ``form`` of the data says.
+``power``, ``huber``, ``pseudo_huber``
+    `fastdln.Power` with ``p``, `fastdln.Huber` and `fastdln.PseudoHuber` with ``delta``.
+``regression``, ``logistic``, ``exponential``, ``softmax``
+    `fastdln.Regression`, `fastdln.Logistic`, `fastdln.Exponential`, `fastdln.SoftmaxCrossEntropy` of the data X and Y
+    of a target of the kind "data" without ``form``; for the last one Y is one row of labels, of d_h classes.
 
 Initial conditions, by ``kind`` (see `fastdln.inits`):
 
@@ -106,7 +121,7 @@ from fastdln.integrate.methods import METHODS
 from fastdln.observables import OBSERVABLES
 from fastdln.scan.derived import DERIVED
 
-__all__ = ["TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
+__all__ = ["DEFAULTS", "TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
 
 Positive = Annotated[float, Meta(gt=0)]
 Nonnegative = Annotated[float, Meta(ge=0)]
@@ -144,7 +159,7 @@ class SingularValues(Strict, tag="singular_values", tag_field="kind", frozen=Tru
 class Data(Strict, tag="data", tag_field="kind", frozen=True):
     """A target from data in files."""
 
-    form: Literal["whitened", "correlation", "regression"]
+    form: Literal["whitened", "correlation", "regression"] | None = None
     path: str | None = None
     X: str = "X"
     Y: str = "Y"
@@ -164,6 +179,48 @@ class Random(Strict, tag="random", tag_field="kind", frozen=True):
 
     scale: Positive = 1.0
     per: Literal["trajectory", "cell"] = "trajectory"
+
+
+class Squared(Strict, tag="quadratic", tag_field="kind", frozen=True):
+    """`fastdln.Quadratic`, or what the form of the data says."""
+
+
+class Power(Strict, tag="power", tag_field="kind", frozen=True):
+    """`fastdln.Power`."""
+
+    p: Annotated[float, Meta(gt=1)]
+
+
+class Huber(Strict, tag="huber", tag_field="kind", frozen=True):
+    """`fastdln.Huber`."""
+
+    delta: Positive
+
+
+class PseudoHuber(Strict, tag="pseudo_huber", tag_field="kind", frozen=True):
+    """`fastdln.PseudoHuber`."""
+
+    delta: Positive
+
+
+class Sampled(Strict, frozen=True):
+    """What losses of data have in common."""
+
+
+class MeanSquare(Sampled, tag="regression", tag_field="kind", frozen=True):
+    """`fastdln.Regression`."""
+
+
+class Logistic(Sampled, tag="logistic", tag_field="kind", frozen=True):
+    """`fastdln.Logistic`."""
+
+
+class Exponential(Sampled, tag="exponential", tag_field="kind", frozen=True):
+    """`fastdln.Exponential`."""
+
+
+class Softmax(Sampled, tag="softmax", tag_field="kind", frozen=True):
+    """`fastdln.SoftmaxCrossEntropy`."""
 
 
 class Scaled(Strict, frozen=True):
@@ -263,6 +320,7 @@ class Zip(Strict, frozen=True):
 TABLES: dict[str, tuple[type[Strict], ...]] = {
     "network": (Network,),
     "target": (SingularValues, Data, Identity, Random),
+    "loss": (Squared, Power, Huber, PseudoHuber, MeanSquare, Logistic, Exponential, Softmax),
     "init": (
         Gaussian,
         Uniform,
@@ -276,6 +334,10 @@ TABLES: dict[str, tuple[type[Strict], ...]] = {
     ),
     "flow": (Flow,),
 }
+
+
+# Tables that may be left out, and what they then are; the normal form leaves them out, too.
+DEFAULTS: dict[str, dict[str, Any]] = {"loss": {"kind": "quadratic"}}
 
 
 class Document(Struct, frozen=True):
@@ -295,7 +357,8 @@ class Document(Struct, frozen=True):
     def normalised(self) -> dict[str, Any]:
         """Say the same as a scan file would, with every default filled in."""
         plain = msgspec.to_builtins(self)
-        tables = {**plain["tables"], "record": plain["record"]}
+        given = {name: table for name, table in plain["tables"].items() if table != DEFAULTS.get(name)}
+        tables = {**given, "record": plain["record"]}
         head = {key: plain[key] for key in ("name", "trajectories", "seed")}
         return dict(_plain({**head, **tables, "zip": plain["zips"]}))
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.kernels.products.tangent import Evaluation
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 
 __all__ = ["constants", "rows", "suits"]
 
@@ -39,11 +39,11 @@ def rows(arrays: Iterable[NDArray[Any]], batch: tuple[int, ...], dtype: np.dtype
 
 def constants(evaluation: Evaluation, loss: Loss) -> list[NDArray[Any]]:
     """What an evaluation needs to know of the loss."""
-    identity = np.eye(loss.shape[1])
+    form, identity = quadratic_of(loss, "a compiled evaluation"), np.eye(loss.shape[1])
     named = {
-        "cross": -loss.cross,
-        "gram": identity if loss.input_gram is None else loss.input_gram,
-        "root": identity if loss.input_root is None else loss.input_root,
-        "whitened": loss.whitened,
+        "cross": -form.cross,
+        "gram": identity if form.input_gram is None else form.input_gram,
+        "root": identity if form.input_root is None else form.input_root,
+        "whitened": form.whitened,
     }
     return [named[name] for name in evaluation.constants]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastdln.linalg import Floats
-from fastdln.losses import Loss, Quadratic
+from fastdln.losses import Loss, Quadratic, QuadraticForm, quadratic_of
 from fastdln.network import Network, Weights, check_weights
 
 __all__ = ["Whitened", "one_target", "whiten"]
@@ -47,13 +47,13 @@ class Whitened:
         return (first if self.inverse_root is None else first @ self.inverse_root, *others)
 
 
-def one_target(loss: Loss, what: str) -> Loss:
-    """Refuse a loss with many targets where ``what`` is about one landscape."""
+def one_target(loss: Loss, what: str) -> QuadraticForm:
+    """The form of a loss, for ``what`` about one landscape; refuse many targets, and a loss that is not quadratic."""
     if loss.batch_shape:
         raise ValueError(
             f"{what} is about one landscape; the loss has {loss.batch_shape[0]} targets: select one, as loss[0]"
         )
-    return loss
+    return quadratic_of(loss, what)
 
 
 def whiten(loss: Loss, what: str) -> Whitened:
@@ -65,15 +65,15 @@ def whiten(loss: Loss, what: str) -> Whitened:
         If the inputs do not span R^{d_0}: then the loss does not depend on all of W, and no change of coordinates
         brings it to 1/2 ||Sigma - W||_F^2.
     ValueError
-        If the loss has several targets.
+        If the loss has several targets, or is not quadratic.
     """
-    one_target(loss, what)
-    if loss.input_gram is None or loss.input_root is None:
-        return Whitened(Quadratic(loss.target), loss.floor, None, None)
-    if loss.data_rank is not None and loss.data_rank < loss.shape[1]:
+    form = one_target(loss, what)
+    if form.input_gram is None or form.input_root is None:
+        return Whitened(Quadratic(form.target), form.floor, None, None)
+    if form.data_rank is not None and form.data_rank < loss.shape[1]:
         raise TypeError(
-            f"{what} needs whitened data, and these inputs cannot be whitened: X X' has rank {loss.data_rank}, "
+            f"{what} needs whitened data, and these inputs cannot be whitened: X X' has rank {form.data_rank}, "
             f"below d_0 = {loss.shape[1]}; project the inputs on their span, or use Quadratic.from_data(X, Y)"
         )
-    inverse = np.linalg.inv(loss.input_root)
-    return Whitened(Quadratic(loss.whitened), loss.floor, loss.input_root, (inverse + inverse.T) / 2)
+    inverse = np.linalg.inv(form.input_root)
+    return Whitened(Quadratic(form.whitened), form.floor, form.input_root, (inverse + inverse.T) / 2)

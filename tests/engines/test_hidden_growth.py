@@ -63,7 +63,8 @@ def test_the_products_are_those_of_the_power_iterations(net, gram, unit, data):
     bases = [np.full(plan.layers[-1], np.nan), np.full(plan.layers[-1], np.nan), np.full(look.n_scratch, np.nan)]
     for i, W in enumerate(weights):
         bases[0][plan.layers[i] : plan.layers[i] + W.size] = W.ravel()
-    constants = {"cross": loss.cross, "gram": loss.input_gram, "root": loss.input_root, "whitened": loss.whitened}
+    form = loss.quadratic
+    constants = {"cross": form.cross, "gram": form.input_gram, "root": form.input_root, "whitened": form.whitened}
     for name, (offset, rows, columns) in plan.constants.items():
         bases[2][offset : offset + rows * columns] = constants[name].ravel()
     vectors = [rng.standard_normal(size) for _, _, size, _, _ in look.norms]

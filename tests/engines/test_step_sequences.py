@@ -28,7 +28,8 @@ def problem(least):
     X = np.geomspace(1, least, 4)[:, None] * rng.standard_normal((4, 30))
     loss = dln.Regression(X, rng.standard_normal((3, 30)))
     starts = rng.standard_normal((STARTS, 3, 4))
-    return starts, loss, lambda W: loss.cross - W @ loss.input_gram, np.linalg.eigvalsh(loss.input_gram)[-1]
+    form = loss.quadratic
+    return starts, loss, lambda W: form.cross - W @ form.input_gram, np.linalg.eigvalsh(form.input_gram)[-1]
 
 
 def norm(y, z, errors, rtol, atol):

@@ -86,6 +86,42 @@ def regression(widths: Widths, n: int) -> dln.Regression:
     return dln.Regression(X, Y)
 
 
+def power(widths: Widths, n: int) -> dln.Power:
+    """A power that is no integer."""
+    return dln.Power(dyadic((widths[-1], widths[0]), 101, 0), 2.5)
+
+
+def huber(widths: Widths, n: int) -> dln.Huber:
+    """A threshold that some entries of the error are beyond, one target for each trajectory."""
+    return dln.Huber(dyadic((n, widths[-1], widths[0]), 102, 0), 0.25)
+
+
+def pseudo_huber(widths: Widths, n: int) -> dln.PseudoHuber:
+    """The smooth form of it."""
+    return dln.PseudoHuber(dyadic((widths[-1], widths[0]), 103, 0), 0.25)
+
+
+def signed(widths: Widths) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of 11 samples, as no vector divides, and labels."""
+    X, Y = dyadic((widths[0], 11), 104, 1), dyadic((widths[-1], 11), 105, 0)
+    return X, np.where(Y < 0, -1.0, 1.0)
+
+
+def logistic(widths: Widths, n: int) -> dln.Logistic:
+    """Labels without structure."""
+    return dln.Logistic(*signed(widths))
+
+
+def exponential(widths: Widths, n: int) -> dln.Exponential:
+    """Labels without structure."""
+    return dln.Exponential(*signed(widths))
+
+
+def softmax(widths: Widths, n: int) -> dln.SoftmaxCrossEntropy:
+    """Classes that take turns."""
+    return dln.SoftmaxCrossEntropy(signed(widths)[0], np.arange(11) % widths[-1])
+
+
 # ---- starts
 
 
@@ -189,7 +225,18 @@ EXACT: dict[str, Case] = {
     "regression dense": Case((7, 5, 4), "dense", "dop853", regression),
     "regression bottleneck": Case((9, 2, 9), "lanes", loss=regression),
     "regression rock": Case((5, 6, 4), "dense", "rock", regression),
+    **{
+        f"{loss.__name__} {engine}": Case((5, 4, 6, 3), engine, method, loss, record=PLAIN)
+        for loss in (power, huber, pseudo_huber, logistic, exponential, softmax)
+        for engine, method in (("lanes", "tsit5"), ("dense", "dop853"))
+    },
+    "logistic rock": Case((5, 4, 3), "lanes", "rock", logistic, record=PLAIN, options={"weight_decay": 0.5}),
+    "softmax of one layer": Case((5, 3), "lanes", loss=softmax, record=PLAIN),
+    "many hubers": Case(SMALL, "lanes", loss=pseudo_huber, n=4100, span=(0.0, 1.0), times=(1.0,), record=PLAIN),
     # ---- precision
+    "single precision softmax": Case(
+        (5, 4, 3), "dense", loss=softmax, record=PLAIN, dtype=np.float32, options={"rtol": 1e-4}
+    ),
     "single precision lanes": Case(SQUARE, "lanes", dtype=np.float32, options={"rtol": 1e-4}),
     "single precision dense": Case((20, 30, 10), "dense", "dop853", exponent=-2, dtype=np.float32),
     "single precision rock": Case(SQUARE, "lanes", "rock", dtype=np.float32, options={"rtol": 1e-3}),

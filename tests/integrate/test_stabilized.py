@@ -149,7 +149,7 @@ def test_stages_are_enough_for_a_tenth_more_than_the_largest_eigenvalue():
     stiffness = np.array([0.3, 0.5, 0.8, 1.0, 1e4])
     basis = np.linalg.qr(rng.standard_normal((5, 5)))[0]
     loss = dln.Regression(np.sqrt(5) * basis * np.sqrt(stiffness), rng.standard_normal((3, 5)))
-    assert np.linalg.eigvalsh(loss.input_gram) == pytest.approx(stiffness)
+    assert np.linalg.eigvalsh(loss.quadratic.input_gram) == pytest.approx(stiffness)
     sol = dln.flow((rng.standard_normal((3, 5)),), loss, (0.0, 20.0), [], method="rkc2", rtol=1e-4, history=True)
     z = sol.history()[1] * stiffness[-1]
     # the least s with h rho <= (s^2 - 1)/REACH2

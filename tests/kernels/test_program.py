@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from fastdln.field import product, rhs
-from fastdln.kernels.products.program import NN, NT, TN, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import NN, NT, TN
 from fastdln.losses import Quadratic, Regression
 from fastdln.network import Network
 
@@ -56,13 +57,13 @@ def run(net, weights, loss, plan):
         state[plan.layers[i] : plan.layers[i] + W.size] = W.ravel()
     identity = np.eye(net.widths[0])
     named = {
-        "cross": loss.cross,
-        "gram": identity if loss.input_gram is None else loss.input_gram,
-        "root": identity if loss.input_root is None else loss.input_root,
-        "whitened": loss.whitened,
+        "cross": loss.quadratic.cross,
+        "gram": identity if loss.quadratic.input_gram is None else loss.quadratic.input_gram,
+        "root": identity if loss.quadratic.input_root is None else loss.quadratic.input_root,
+        "whitened": loss.quadratic.whitened,
         "left": loss.modes.U,
         "right": loss.modes.V,
-        "whole": loss.cross @ loss.modes.V,
+        "whole": loss.quadratic.cross @ loss.modes.V,
     }
     for name, (offset, rows, columns) in plan.constants.items():
         assert named[name].shape == (rows, columns)
@@ -97,7 +98,7 @@ def test_every_order_gives_the_field_of_the_formula(net, gram, unit, data):
     if residual is not None:
         assert_allclose(residual, -loss.grad(W), **close)
     assert_allclose(matrix(bases, plan.product, *loss.shape), W, **close)
-    compared = W if loss.input_root is None else W @ loss.input_root
+    compared = W if loss.quadratic.input_root is None else W @ loss.quadratic.input_root
     assert_allclose(matrix(bases, plan.compared, *loss.shape), compared, **close)
     U, _, V = loss.modes
     execute(plan.project, bases)

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from fastdln.kernels.lockstep import blocks
 from fastdln.kernels.products import gemm, tiles
-from fastdln.kernels.products.program import DERIVATIVE, NN, NT, SCRATCH, STATE, TN, Operand, Product
+from fastdln.kernels.products.rows import DERIVATIVE, NN, NT, SCRATCH, STATE, TN, Operand, Product
 from tests.support.kernels import addresses, call
 
 SUBTRACT, IN_PLACE = 3, 4  # D - A B, and C - A B into C

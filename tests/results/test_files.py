@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +73,8 @@ def test_no_trajectories_at_all_can_be_saved(tmp_path):
         ({"loss": {"floor": "0", "data_rank": None}}, "floor must be a number"),
         ({"loss": {"floor": 0.0, "data_rank": 4}}, "data_rank must be None or from 0 to 3"),
         ({"loss": {}}, "its header does not tell"),
+        ({"loss": {"class": "Restricted"}}, "the class of the loss must be one of"),
+        ({"loss": {"class": "Regression", "floor": 0.0, "data_rank": 3}}, "no array 'loss/input_gram'"),
         ({"options": {}}, "does not tell the options"),
     ],
 )
@@ -282,7 +285,84 @@ def test_copies_of_a_loss_are_as_read_only_as_it(again):
     loss = dln.Regression(np.eye(2, 5), np.ones((2, 5)))
     sigma = loss.modes.sigma
     copied = again(loss)
-    for array in (copied.target, copied.cross, copied.whitened, copied.input_gram, copied.modes.sigma):
+    for array in (
+        copied.target,
+        copied.quadratic.cross,
+        copied.quadratic.whitened,
+        copied.quadratic.input_gram,
+        copied.modes.sigma,
+    ):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0.0
     assert np.array_equal(copied.modes.sigma, sigma)
+
+
+def test_files_of_before_losses_had_names_are_read():
+    folder = Path(__file__).parents[1] / "data"
+    old = dln.load(folder / "format1_quadratic.npz")
+    assert type(old.loss_function) is dln.Quadratic
+    assert old.loss_function.batch_shape == (2,)
+    assert old.options.certify
+    assert old.extend(3.0).success.all()
+    rng = np.random.default_rng(0)  # as when they were written
+    sigma = rng.standard_normal((2, 2, 3))
+    assert np.array_equal(old.loss_function.target, sigma)
+    data = rng.standard_normal((3, 6)), rng.standard_normal((2, 6))
+    old = dln.load(folder / "format1_regression.npz")
+    assert type(old.loss_function) is dln.Regression
+    assert old.loss_function.floor == pytest.approx(dln.Regression(*data).floor)
+    assert np.allclose(old.loss_function.target, dln.Regression(*data).target)
+
+
+LOSSES = [
+    dln.Quadratic(np.eye(2)),
+    dln.Quadratic.from_data(np.eye(2), np.eye(2)),
+    dln.Regression(*np.ones((2, 2, 5))),
+    dln.Power(np.eye(2), 3.0),
+    dln.Huber(np.eye(2), 0.5),
+    dln.PseudoHuber([np.eye(2), np.ones((2, 2)), np.zeros((2, 2))], 0.5),
+    dln.Logistic(*np.ones((2, 2, 5))),
+    dln.Exponential(*np.ones((2, 2, 5))),
+    dln.SoftmaxCrossEntropy(np.ones((2, 5)), [0, 1, 1, 0, 0]),
+    dln.SoftmaxCrossEntropy(np.ones((2, 5)), [0, 0, 0, 0, 0], n_classes=2),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_a_loss_comes_back_as_what_it_was(loss, tmp_path):
+    w0 = dln.inits.gaussian(dln.Network((2, 2)), rng=0)
+    sol = dln.flow(w0, loss, (0.0, 1.0))
+    sol.save(tmp_path / "x.npz")
+    loaded = dln.load(tmp_path / "x.npz")
+    again = loaded.loss_function
+    assert type(again) is type(loss)
+    for name, value in loss.arrays().items():
+        assert np.array_equal(again.arrays()[name], value)
+    for W, expected in zip(loaded.extend(2.0).final, sol.extend(2.0).final, strict=True):
+        assert np.array_equal(W, expected)
+    if isinstance(loss, dln.Quadratic):
+        assert dln.flow(w0, again, (0.0, 1.0), certify=True).success
+
+
+@pytest.mark.parametrize(
+    ("changes", "arrays", "message"),
+    [
+        ({"n_classes": 3}, {}, r"shape \(2, 2\); the loss expects .* = \(..., 3, 2\)"),
+        ({"n_classes": 1}, {}, "labels must be below n_classes = 1"),
+        ({"n_classes": "2"}, {}, "n_classes must be an integer"),
+        ({"class": "Logistic"}, {}, "no array 'loss/Y'"),
+        ({}, {"loss/labels": np.zeros(4, np.int64)}, "the array 'loss/labels' has shape"),
+        ({}, {"loss/labels": np.full(5, -1)}, "labels must be integers from 0"),
+        ({}, {"loss/X": np.full((2, 5), np.nan)}, "the array 'loss/X' must be finite"),
+        ({}, {"loss/X": np.ones((3, 5))}, "the array 'loss/X' has shape"),
+    ],
+)
+def test_a_forged_loss_of_samples_is_refused(changes, arrays, message, tmp_path):
+    w0 = dln.inits.gaussian(dln.Network((2, 2)), rng=0)
+    dln.flow(w0, LOSSES[-2], (0.0, 1.0)).save(tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as file:
+        content = dict(file)
+    header = json.loads(str(content.pop("header")))
+    header["loss"] |= changes
+    write(tmp_path / "y.npz", content | arrays, header)
+    refused(tmp_path / "y.npz", message)

@@ -222,7 +222,7 @@ def test_the_bound_is_close_to_the_norm():
 def test_one_layer():
     net = Network((3, 2))
     for loss in random_losses(net):
-        gram = np.eye(3) if loss.input_gram is None else loss.input_gram
+        gram = np.eye(3) if loss.quadratic.input_gram is None else loss.quadratic.input_gram
         assert_allclose(hessian.matrix(random_weights(net), loss), np.kron(np.eye(2), gram), rtol=1e-14)
         assert_allclose(hessian.norm_bound(random_weights(net), loss), np.linalg.norm(gram, 2), rtol=1e-12)
     loss = random_losses(net)[0]

@@ -217,13 +217,13 @@ def test_regression_has_the_normal_form_of_whitened_inputs():
     rng = np.random.default_rng(3)
     net = Network((3, 4, 3, 2))
     loss = Regression(rng.standard_normal((3, 20)), rng.standard_normal((2, 20)))
-    root = loss.input_root
-    first, *others = critical_point(rng, net, Quadratic(loss.whitened), (1,))
+    root = loss.quadratic.input_root
+    first, *others = critical_point(rng, net, Quadratic(loss.quadratic.whitened), (1,))
     point = (first @ np.linalg.inv(root), *others)
     form = quotient.normal_form(point, loss)
     D = form.strengths ** (1 / 3)
     assert_allclose(form.weights[0] @ root, np.vstack([D[:, None] * form.V.T, form.residual[0]]), atol=1e-10)
-    assert_allclose(form.strengths, np.linalg.svd(loss.whitened, compute_uv=False)[1], atol=1e-10)
+    assert_allclose(form.strengths, np.linalg.svd(loss.quadratic.whitened, compute_uv=False)[1], atol=1e-10)
     reference, _ = quotient.canonical(point, loss)
     assert quotient.same_fiber(point, reference)
 

@@ -185,7 +185,7 @@ def test_the_step_limit_is_two_over_the_sharpness(h):
         weights = tuple((b * root) @ a.T for a, b in pairwise(frames))
         limit = rates.step_limit(loss, h)
         assert_allclose(limit, 2 / hessian.spectrum(weights, loss)[-1], rtol=1e-10)
-        if loss.input_gram is None:
+        if loss.quadratic.input_gram is None:
             assert_allclose(limit, 2 / (h * 3.0 ** (2 - 2 / h)), rtol=1e-12)
 
 

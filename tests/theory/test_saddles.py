@@ -139,8 +139,8 @@ def test_arcs_of_a_regression_are_measured_in_its_own_weights():
     net = Network((3, 4, 3, 2))
     loss = Regression(rng.standard_normal((3, 20)), rng.standard_normal((2, 20)))
     for learned in ((), (0,), (1,)):
-        first, *others = critical_point(rng, net, Quadratic(loss.whitened), learned)
-        point = (first @ np.linalg.inv(loss.input_root), *others)
+        first, *others = critical_point(rng, net, Quadratic(loss.quadratic.whitened), learned)
+        point = (first @ np.linalg.inv(loss.quadratic.input_root), *others)
         arc = saddles.escape_arc(point, loss)
         assert_allclose(value(arc.weights_at(ALPHA), loss), arc.loss_at(ALPHA), rtol=1e-12)
         assert (np.diff(arc.change_at(ALPHA)) < 0).all()

@@ -182,10 +182,10 @@ def test_alignment_is_its_definition_and_the_rate_of_the_loss(widths):
     net = dln.Network(widths)
     weights = random_weights(net, batch=(5,))
     for loss in losses(net):
-        root = np.eye(net.widths[0]) if loss.input_root is None else loss.input_root
+        root = np.eye(net.widths[0]) if loss.quadratic.input_root is None else loss.quadratic.input_root
         whitened = np.kron(root, np.eye(net.widths[-1]))  # of W S^(1/2)
         K = whitened @ tangent.matrix(weights) @ whitened
-        R = vec(loss.whitened - dln.product(weights) @ root)
+        R = vec(loss.quadratic.whitened - dln.product(weights) @ root)
         expected = np.einsum("ki,kij,kj->k", R, K, R) / np.linalg.norm(K, axis=(-2, -1)) / np.square(R).sum(axis=-1)
         aligned = tangent.alignment(weights, loss)
         assert_allclose(aligned, expected, rtol=1e-10)
@@ -283,7 +283,7 @@ def test_measures_keep_their_digits_near_the_minimum(distance):
     loss = dln.Regression(X, rng.standard_normal((2, 3)) @ X + rng.standard_normal((2, 200)))
     assert loss.floor > 0.5
     A, D = np.eye(3) + 0.3 * rng.standard_normal((3, 3)), rng.standard_normal((2, 3))
-    root = np.asarray(loss.input_root)
+    root = np.asarray(loss.quadratic.input_root)
     weights = (A, (loss.target + distance * D) @ np.linalg.inv(A))
     R, below, above = (-D @ root).T.ravel(), A @ root, weights[1]
     K = np.kron(root @ root, above @ above.T) + np.kron(below.T @ below, np.eye(2))

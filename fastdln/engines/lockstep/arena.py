@@ -66,7 +66,8 @@ class Arena:
         self.ctl[control.NEXT_OUTPUT] = np.inf
         self.workspace = np.zeros(1, told.WORKSPACE)
         numbers, second_cap = parameters(problem)
-        for name, value in (numbers | library(plan.dtype, lanes)).items():
+        kernels = library(plan.dtype, lanes) | (recipe.scripted.kernels() if recipe.scripted else {})
+        for name, value in (numbers | kernels).items():
             self.workspace[name] = value
         self._tell_shape(plan, layout)
         self._tell_memory(recipe, problem, layout, second_cap)
@@ -153,6 +154,8 @@ class Arena:
         none = ("open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
         addresses = dict.fromkeys(none, 0)
         addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
+        if recipe.scripted:
+            addresses |= recipe.scripted.routines()
         self._code = straight_code(recipe.plan, layout)
         if self._code:
             addresses |= self._code.addresses

@@ -34,7 +34,7 @@ class Certificate:
             "usable": usable,
             "rates": rates,
             "sizes": np.array(problem.layer_sizes, float),
-            "targets": np.ascontiguousarray(problem.loss.cross, np.float64),
+            "targets": np.ascontiguousarray(problem.quadratic.cross, np.float64),
             "norms": np.empty(h),
             "weights": _addresses(self._weights),
             "prefixes": _addresses([np.empty(0), self._weights[0], *prefixes]),

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.kernels.products import gemm, tiles
-from fastdln.kernels.products.program import Product
+from fastdln.kernels.products.rows import Product
 
 
 @dataclass(frozen=True)

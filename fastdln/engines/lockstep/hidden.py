@@ -8,19 +8,21 @@ from fastdln.engines.base import Problem
 from fastdln.engines.limits import hides_growth
 from fastdln.kernels.lockstep.growth import EVERY, FIRST_ROUNDS, FIRST_ROUNDS_ALONE, Growth, growth
 from fastdln.kernels.lockstep.workspace import BY_LOSS, BY_RESIDUAL
-from fastdln.kernels.products.program import Program, program
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import Program
+from fastdln.losses.form import Form
 
 
 def hidden_growth(problem: Problem, plan: Program, unit: int) -> Growth:
     """The look at hidden growth after a program; nothing where it does not limit steps."""
     if not hides_growth(problem):
         return Growth((), (), 0, 0, 0, plan.n_scratch)
-    return _growth(problem.network.widths, problem.loss.input_gram is not None, problem.watched, unit)
+    return _growth(problem.network.widths, problem.loss.form, problem.watched, unit)
 
 
 @functools.lru_cache(maxsize=64)
-def _growth(widths: tuple[int, ...], data: bool, modes: int, unit: int) -> Growth:
-    return growth(program(widths, data, modes, unit), widths, unit)
+def _growth(widths: tuple[int, ...], form: Form, modes: int, unit: int) -> Growth:
+    return growth(program(widths, **form._asdict(), modes=modes, unit=unit), widths, unit)
 
 
 def attempts_between(problem: Problem, hidden: Growth) -> int:

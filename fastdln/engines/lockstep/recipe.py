@@ -13,11 +13,15 @@ from fastdln.engines.base import Problem
 from fastdln.engines.limits import goals, growth_caps, least_losses, numbers, timing
 from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.hidden import hidden_growth, look_sizes
+from fastdln.engines.lockstep.mapped import Scripted, constants, scripted
 from fastdln.engines.lockstep.methods import Fields, MethodLayout
 from fastdln.kernels.lockstep import straight
 from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
-from fastdln.kernels.products.program import Product, Program, program
+from fastdln.kernels.machine.assemble import Code
+from fastdln.kernels.products.maps import Script
+from fastdln.kernels.products.program import program
+from fastdln.kernels.products.rows import Map, Product, Program
 
 # Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of at most STRAIGHT_FLOPS,
 # where it is 1.2 to 5 times as fast as the interpreter, and for at least STRAIGHT_FROM trajectories
@@ -56,8 +60,8 @@ class Plan:
         return -(-self.program.layers[-1] // block) * block
 
     @property
-    def programs(self) -> dict[str, tuple[Product, ...]]:
-        """The products by what they are for."""
+    def programs(self) -> dict[str, tuple[Product | Map, ...]]:
+        """The products by what they are for, with the maps among them."""
         plan = self.program
         observe = plan.observe + (plan.project if "strengths" in self.problem.raw else ())
         return {
@@ -68,7 +72,8 @@ class Plan:
     @property
     def buffer(self) -> int:
         """Entries of the buffer that products are copied through."""
-        return self.executor.buffer(tuple(p for products in self.programs.values() for p in products), self.entry)
+        products = (p for program in self.programs.values() for p in program if isinstance(p, Product))
+        return self.executor.buffer(tuple(products), self.entry)
 
     @property
     def has_rates(self) -> bool:
@@ -79,7 +84,7 @@ class Plan:
 def plan(problem: Problem, executor: Executor) -> Plan:
     """Plan the products of a problem."""
     unit = executor.unit(problem.start.dtype)
-    products = program(problem.network.widths, problem.loss.input_gram is not None, problem.watched, unit)
+    products = program(problem.network.widths, **problem.loss.form._asdict(), modes=problem.watched, unit=unit)
     return Plan(problem, executor, products, hidden_growth(problem, products, unit))
 
 
@@ -88,6 +93,7 @@ class Recipe:
     """All that the threads of one call share: fields of the workspace, constants of the loss."""
 
     plan: Plan
+    scripted: Scripted | None  # for a loss that is not quadratic
     layer: Fields
     products: Fields
     growth: Fields
@@ -105,16 +111,21 @@ def recipe(planned: Plan) -> Recipe:
     options = problem.options
     sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
     least = least_losses(problem)
+    made = None
+    if planned.program.map is not None:
+        encode = planned.executor.encode
+        made = scripted(planned.program.map, planned.programs, encode, planned.entry, planned.dtype)
     return Recipe(
         plan=planned,
+        scripted=made,
         layer={
             "first": np.array(planned.program.layers, np.int64), "sizes": sizes, "entries": sizes.astype(np.float64),
         },
-        products=_products(planned),
+        products=_products(planned, made.scripts if made else {}),
         growth=look_sizes(planned.hidden, planned.executor.lanes, planned.program, bool(least.any()))
         | {
             "general": general(planned.hidden.n_vectors).astype(planned.dtype),
-            "excess_scale": problem.loss.input_norm**2,
+            "excess_scale": 1.0 if problem.loss.quadratic is None else problem.loss.quadratic.input_norm**2,
         },
         records=_records(problem),
         limits={
@@ -135,26 +146,31 @@ def parameters(problem: Problem) -> tuple[dict[str, float], float]:
     return numbers(problem), second / first if first else 1.0
 
 
-def straight_code(planned: Plan, layout: MethodLayout) -> straight.Code | None:
+def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
     """Straight-line code, where it is worth its compilation."""
-    problem = planned.problem
-    if planned.executor.lanes == 1 or planned.program.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
+    problem, products = planned.problem, planned.program
+    if planned.executor.lanes == 1 or products.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
         return None
     stages = None
-    if layout.straight and not planned.has_rates:
+    if layout.straight and not planned.has_rates and not products.maps_into_slope:
         stages = straight.Stages(layout.straight, planned.entries)
     programs = planned.programs
     return straight.compiled(
         programs["rhs"], programs["observe"], programs["growth"], stages, 8 * planned.dtype.itemsize,
-        planned.executor.lanes,
+        planned.executor.lanes, products.map,
     )  # fmt: skip
 
 
-def _products(planned: Plan) -> Fields:
+def _products(planned: Plan, scripts: dict[str, Script]) -> Fields:
     """Programs, and where their operands lie."""
     products, problem = planned.program, planned.problem
     d_0, d_h = problem.network.widths[0], problem.network.widths[-1]
-    rows = {name: planned.executor.encode(some, planned.entry) for name, some in planned.programs.items()}
+    encode = planned.executor.encode
+    rows = {name: script.table for name, script in scripts.items()} | {
+        name: encode(tuple(p for p in some if isinstance(p, Product)), planned.entry)
+        for name, some in planned.programs.items()
+        if name not in scripts
+    }
     rates = np.ones((problem.network.depth, 2), planned.dtype)
     rates[:, 0] = problem.options.layer_rates or 1.0
     rates[:, 1] = problem.options.weight_decay
@@ -177,7 +193,7 @@ def _products(planned: Plan) -> Fields:
         "image": products.image,
         "rates": rates,
         "has_rates": planned.has_rates,
-        "closes": planned.executor.lanes > 1 and not planned.has_rates,
+        "closes": planned.executor.lanes > 1 and not planned.has_rates and not products.maps_into_slope,
     }
 
 
@@ -204,7 +220,10 @@ def _records(problem: Problem) -> Fields:
 
 def _constants(problem: Problem, products: Program) -> NDArray[Any]:
     """Constants of the loss where the program expects them, one row for each target."""
-    loss = problem.loss
+    mapped = problem.loss.mapped
+    if mapped is not None:
+        return constants(mapped, problem, products)
+    loss = problem.quadratic
     cross = loss.cross.reshape(-1, *loss.shape)
     identity = np.eye(loss.shape[1])
     named = {

@@ -34,7 +34,7 @@ def approximate_bytes(problem: Problem) -> int:
     The subspaces are those of twice the level to begin with; few trajectories need more.
     """
     network, loss = problem.network, problem.loss
-    data = loss.input_gram is not None
+    data = loss.form.gram
     level = min(2 * first_level(network.depth), last_level(network, data))
     columns = next(islice(widths_by_level(network), level, None))
     bases = sum(d * k for d, k in zip(network.widths[1:-1], columns[1:-1], strict=True))

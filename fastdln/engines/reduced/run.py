@@ -62,7 +62,7 @@ class Reduced:
         """What is done where it is asked for."""
         network, loss = problem.network, problem.loss
         approximate = not (problem.options.certify or pays(network, loss))
-        return cls(approximate and krylov.last_level(network, loss.input_gram is not None) > 0, decide=True)
+        return cls(approximate and krylov.last_level(network, loss.form.gram) > 0, decide=True)
 
     @classmethod
     def promised(cls, network: Network, loss: Loss, dtype: DTypeLike, certify: bool = False) -> Reduced | None:
@@ -70,7 +70,7 @@ class Reduced:
         if pays(network, loss):
             return cls(approximate=False, decide=False)
         double = np.dtype(dtype) == np.float64
-        if double and not certify and krylov.promises(network, loss.input_gram is not None):
+        if double and not certify and krylov.promises(network, loss.form.gram):
             return cls(approximate=True, decide=False)
         return None
 

@@ -16,7 +16,7 @@ MARGIN = 1.2
 
 def pays(network: Network, loss: Loss) -> bool:
     """Whether the widths alone promise that the narrow network is cheaper, its making included."""
-    narrow, data = widths(network, loss), loss.input_gram is not None
+    narrow, data = widths(network, loss), loss.form.gram
     bases = BASIS_FLOPS * sum(d * k**2 for d, k in zip(network.widths, narrow, strict=True))
     making = (OVERHEAD_FLOPS + WEIGHT_FLOPS * network.n_parameters + bases) * (FEWER if network.depth == 1 else 1)
     return MARGIN * cost(narrow, data) + making < cost(network.widths, data)

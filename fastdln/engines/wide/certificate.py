@@ -28,7 +28,7 @@ class Certificate:
     def __init__(self, problem: Problem, target: int, atol: float, field: Field) -> None:
         self._field, self._rtol, self._atol = field, problem.options.rtol, atol
         widths, eps = problem.network.widths, float(np.finfo(problem.start.dtype).eps)
-        self._target = problem.loss.cross.reshape(-1, widths[-1], widths[0])[target].astype(np.float64)
+        self._target = problem.quadratic.cross.reshape(-1, widths[-1], widths[0])[target].astype(np.float64)
         self._rates = np.array(problem.options.layer_rates or (1.0,) * problem.network.depth)
         self._sizes = np.array(problem.layer_sizes, float)
         # what the sums of squares may lose

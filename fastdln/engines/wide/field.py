@@ -49,7 +49,7 @@ class Field:
     def __init__(
         self, problem: Problem, target: int, state: Matrix, atol: float, slopes: int, workers: Workers
     ) -> None:
-        network, loss, dtype = problem.network, problem.loss, state.dtype
+        network, dtype = problem.network, state.dtype
         d_0, d_h = network.widths[0], network.widths[-1]
         self._depth = network.depth
         self._narrow_input = d_0 <= d_h
@@ -57,8 +57,9 @@ class Field:
         # the products of no layer, where they are needed: never of a wide end
         self._rights = {0: np.eye(d_0, dtype=dtype)} if self._meeting > 0 else {}
         self._lefts = {self._depth: np.eye(d_h, dtype=dtype)} if self._meeting <= self._depth else {}
-        self._cross = loss.cross.reshape(-1, d_h, d_0)[target].astype(dtype)
-        self._gram = None if loss.input_gram is None else loss.input_gram.astype(dtype)
+        form = problem.quadratic
+        self._cross = form.cross.reshape(-1, d_h, d_0)[target].astype(dtype)
+        self._gram = None if form.input_gram is None else form.input_gram.astype(dtype)
         rates = problem.options.layer_rates or (1.0,) * network.depth
         self.layers: list[Layer] = [
             Factored(W, slopes, min(d_0, d_h), rate, problem.options.rtol, atol, self._narrow_input, workers)

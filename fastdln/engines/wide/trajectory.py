@@ -30,8 +30,8 @@ class Trajectory:
 
     def __init__(self, problem: Problem, k: int, results: Results, workers: Workers) -> None:
         self._problem, self._results = problem, results
-        self._loss = problem.loss
-        self._target = k if problem.loss.batch_shape else 0
+        self._form = problem.quadratic
+        self._target = k if self._form.batch_shape else 0
         self._tableau = tableau = problem.tableau
         rows, main = tableau.rows, tableau.stages
         self._stages = [np.array(row) for row in rows]
@@ -47,7 +47,7 @@ class Trajectory:
         self._growth = Growth(problem, self._target, self._field) if hides_growth(problem) else None
         self._control = Control(problem)
         self._goals = goals(problem)[self._target].astype(np.float64)
-        modes = self._loss[k].modes if self._loss.batch_shape else self._loss.modes
+        modes = self._form[k].modes if self._form.batch_shape else self._form.modes
         self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
         certify = problem.options.certify
         self._certificate = Certificate(problem, self._target, problem.atol[k], self._field) if certify else None
@@ -187,9 +187,9 @@ class Trajectory:
     # ---- observables, of the product that the field has at hand
     def _square_distance(self) -> float:
         """2 (L - floor)."""
-        root, product = self._loss.input_root, self._field.product
+        root, product = self._form.input_root, self._field.product
         compared = product if root is None else product @ root.astype(product.dtype)
-        whitened = self._loss.whitened.reshape(-1, *self._loss.shape)[self._target]
+        whitened = self._form.whitened.reshape(-1, *self._form.shape)[self._target]
         return float(np.square(whitened.astype(product.dtype) - compared).sum(dtype=np.float64))
 
     def _strengths(self) -> NDArray[np.floating]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fastdln.kernels.lockstep.control import EXCESS2, LONGEST, LOOKS, PARAMETERS
 from fastdln.kernels.machine.emit import Emit, Vec, const
-from fastdln.kernels.products.program import NN, NT, SCRATCH, STATE, Operand, Product, Program
+from fastdln.kernels.products.rows import NN, NT, SCRATCH, STATE, Operand, Product, Program
 
 EVERY = 4  # attempts of a step between looks
 # rounds at a start: one can meet a vector that is nearly at right angles to what grows, and they are dear where a start

@@ -19,7 +19,7 @@ from fastdln.kernels.lockstep.workspace import AWAIT, BEGIN, NEAR_BITS, PREPARE,
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
 from fastdln.kernels.machine.memory import address, peek, peek_real, peek_single, poke, poke_real, poke_single
-from fastdln.kernels.products.program import STATE
+from fastdln.kernels.products.rows import STATE
 
 NOWHERE = 2.0
 

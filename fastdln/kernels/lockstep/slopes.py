@@ -15,7 +15,7 @@ from fastdln.kernels.lockstep.workspace import BY_RESIDUAL
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
 from fastdln.kernels.machine.memory import peek, peek_real, poke
-from fastdln.kernels.products.program import DERIVATIVE, STATE
+from fastdln.kernels.products.rows import DERIVATIVE, STATE
 
 LEAST_EXCESS = 2.0**-28  # of the least loss, which is known no better
 

@@ -7,24 +7,19 @@ emitted is what is to be executed, so no optimiser is run on it; it takes some t
 from __future__ import annotations
 
 import functools
-import threading
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from llvmlite import binding, ir
-from numba.core import config
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
 
 from fastdln.kernels.lockstep.stages import add, add_pair
 from fastdln.kernels.lockstep.workspace import CLOSING, OPENING
+from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.emit import I64, VOID, Emit, const
-from fastdln.kernels.products.program import DERIVATIVE, NT, STATE, TN, Product
+from fastdln.kernels.products import maps
+from fastdln.kernels.products.rows import DERIVATIVE, NT, STATE, TN, Map, Product
 from fastdln.kernels.products.tiles import CLOSED, Closing, Lengths, regions, tile
-
-
-class Code(NamedTuple):
-    """Addresses of functions by name; the machine code lives as long as its engine."""
-
-    addresses: dict[str, int]
-    engine: Any
 
 
 class Stages(NamedTuple):
@@ -34,58 +29,54 @@ class Stages(NamedTuple):
     entries: int
 
 
-_lock = threading.Lock()
-
-
 @functools.lru_cache(maxsize=64)
 def compiled(
-    rhs: tuple[Product, ...],
-    observe: tuple[Product, ...],
-    growth: tuple[Product, ...],
+    rhs: tuple[Product | Map, ...],
+    observe: tuple[Product | Map, ...],
+    growth: tuple[Product | Map, ...],
     stages: Stages | None,
     bits: int,
     lanes: int,
+    map: str | None = None,
 ) -> Code:
-    """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method."""
-    module = ir.Module("fastdln_straight")
-    module.triple = binding.get_process_triple()
+    """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method.
 
-    def function(name: str, n_args: int) -> Emit:
-        emit = Emit(module, name, n_args, bits, lanes)
-        emit.fn.linkage = "external"
-        return emit
-
+    Maps among the products, all of one name, are called.
+    """
+    module = new_module("fastdln_straight")
+    called = None if map is None else maps.compiled(map, bits, lanes)
+    rows: list[NDArray[np.int64]] = []
     names = ["execute_rhs", "execute_observe", "execute_growth"]
     for name, products in zip(names, (rhs, observe, growth), strict=True):
-        e = function(name, 3)
-        _products(e, e.fn.args[0], products)
+        e = function(module, name, 3, bits, lanes)
+        _products(e, e.fn.args[0], products, called, rows)
         e.b.ret_void()
     if stages is not None:
         names.append("all_stages")
-        e = function("all_stages", 7)
+        e = function(module, "all_stages", 7, bits, lanes)
         _stages(e, module.get_global("execute_rhs"), stages)
         e.b.ret_void()
-    with _lock:
-        target = binding.Target.from_triple(module.triple)
-        machine = target.create_target_machine(
-            cpu=config.CPU_NAME or binding.get_host_cpu_name(),
-            features=config.CPU_FEATURES or binding.get_host_cpu_features().flatten(),
-            opt=2,
-            jit=True,
-        )
-        engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
-        engine.finalize_object()
-        return Code({name: engine.get_function_address(name) for name in names}, engine)
+    code = assemble(module, names)
+    return code._replace(kept=(code.kept, called, rows))
 
 
-def _products(e: Emit, bases: ir.Value, products: tuple[Product, ...]) -> None:
-    """All tiles of a program, one after the other."""
+def _products(
+    e: Emit, bases: ir.Value, products: tuple[Product | Map, ...], called: Code | None, rows: list[NDArray[np.int64]]
+) -> None:
+    """All tiles of a program, one after the other; the rows of maps, which must be kept, are added to ``rows``."""
     table = e.pointer(bases)
     base = [e.pointer(e.load_int(table, i)) for i in range(3)]
     closed, factor = e.load_int(table, CLOSED), e.pointer(e.load_int(table, CLOSED + 1))
     distance = e.b.sub(closed, e.load_int(table, DERIVATIVE))
     some = e.b.icmp_signed("!=", closed, const(0))
     for p in products:
+        if isinstance(p, Map):
+            assert called is not None
+            rows.append(maps.encode_map(p, e.entry_bytes))
+            arguments = [bases, const(rows[-1].ctypes.data), const(1)]
+            kind = ir.FunctionType(VOID, [I64] * 3).as_pointer()
+            e.b.call(e.b.inttoptr(const(called.addresses[maps.entry(p)]), kind), arguments)
+            continue
         lengths = Lengths(p.k, *(const(x.row * e.entry_bytes) for x in (p.a, p.b, p.c)))
         closing = Closing(some, distance, factor) if p.c.base == DERIVATIVE else None
         d = p.d or p.c

@@ -19,7 +19,7 @@ from fastdln.kernels.machine.emit import I64, Emit, const
 from fastdln.kernels.machine.lanes import cpu_features
 from fastdln.kernels.machine.masked import Tail, Whole
 from fastdln.kernels.products.packing import transpose
-from fastdln.kernels.products.program import NT, TN, Product
+from fastdln.kernels.products.rows import NT, TN, Product
 
 # rows and vectors of a tile: what 32 registers of 64 bytes hold, or 16 of 32
 ROWS, VECTORS = (8, 3) if "avx512f" in cpu_features() else (6, 1)
@@ -78,7 +78,7 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
 def buffer(products: tuple[Product, ...], entry_bytes: int) -> int:
     """Entries of the buffer."""
     lanes = VECTOR_BYTES // entry_bytes
-    return max(-(-p.k // lanes) * lanes for p in products) * VECTORS * lanes
+    return max((-(-p.k // lanes) * lanes for p in products), default=0) * VECTORS * lanes
 
 
 def _copy(e: Emit, field: list[ir.Value], source: ir.Value, buffer: ir.Value, vectors: int) -> None:

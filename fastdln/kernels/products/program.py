@@ -11,129 +11,19 @@ Two families of orders, the cheapest by flops is taken:
 ``("narrow", k)``  everything is propagated outward from the narrow hidden layer k, and the residual is never formed:
                    with L = W_k...W_1 and U = W_h...W_{k+1}, T1 = R L' = S L' - U (L L') and T2 = U'R = U'S - (U'U) L.
 
-With an input Gram matrix G (unwhitened data) the residual is S - W G.
+With an input Gram matrix G (unwhitened data) the residual is S - W G.  For a loss that is not quadratic it is a map of
+the outputs, R = E(W), or with inputs R = E(W X) X'; prefixes and suffixes then meet in it always.
 """
 
 from __future__ import annotations
 
 import functools
-from itertools import pairwise
-from typing import NamedTuple
 
-NN, TN, NT = range(3)  # C = A B, A' B, A B'; every matrix is row-major
-STATE, DERIVATIVE, SCRATCH = range(3)
+from fastdln.kernels.products.planning import Outputs, Plan
+from fastdln.kernels.products.rows import NN, NT, TN, Known, Operand, Product, Program
 
 
-class Operand(NamedTuple):
-    """A matrix: which base it lies at, the offset of its first entry, and its row length, in entries."""
-
-    base: int
-    offset: int
-    row: int
-
-
-class Product(NamedTuple):
-    """C = op(A) op(B), or with D: D - A B in the programs of a flow, D + op(A) op(B) in those of an evaluation.
-
-    C is m x n and the sum runs over k.
-    """
-
-    form: int
-    c: Operand
-    a: Operand
-    b: Operand
-    m: int
-    n: int
-    k: int
-    d: Operand | None = None
-
-
-class Known(NamedTuple):
-    """What the right-hand side leaves in scratch.
-
-    R lies there, or is ``cross`` - A B with the two ``parts`` A, B and their inner size.
-    """
-
-    cross: Operand
-    residual: Operand | None
-    parts: tuple[Operand, Operand, int] | None
-    suffix: dict[int, Operand]  # i -> W_{>i}
-
-
-class Program(NamedTuple):
-    """What the kernels need to know of a network and its loss; offsets in entries.
-
-    Scratch begins with the constants of the loss: the cross matrix S, and with a Gram matrix G also G, its root and the
-    whitened target (else S is the target); then the bases U, V of the modes if strengths are wanted, and S V.  The
-    strengths are the columns of U times those of W V, of which there are three programs: ``project`` behind
-    ``observe``, ``watch`` behind ``rhs``, and ``follow`` for W v alone.
-    """
-
-    order: tuple[str, int]
-    flops: int
-    layers: tuple[int, ...]  # offset of each layer in a state, then the length of a state
-    rhs: tuple[Product, ...]
-    observe: tuple[Product, ...]
-    project: tuple[Product, ...]
-    watch: tuple[Product, ...]  # as S V - R V where the residual is formed
-    follow: tuple[Product, ...]
-    known: Known
-    product: Operand  # W after observe
-    compared: Operand  # what the target is compared with: W, or W G^(1/2)
-    target: int
-    left: int
-    right: int
-    projected: int  # W V
-    column: int  # v, and W v
-    image: int
-    constants: dict[str, tuple[int, int, int]]  # name -> offset, rows, columns
-    n_constants: int
-    n_scratch: int
-
-
-class _Plan:
-    """Collects products and lays out scratch."""
-
-    def __init__(self, widths: tuple[int, ...], unit: int, first: int) -> None:
-        self.widths, self.unit, self.top = widths, unit, first
-        self.products: list[Product] = []
-        offsets = [0]
-        for below, above in pairwise(widths):
-            offsets.append(offsets[-1] + -(-below * above // unit) * unit)
-        self.layers = tuple(offsets)
-
-    def layer(self, i: int) -> Operand:
-        return Operand(STATE, self.layers[i - 1], self.widths[i - 1])
-
-    def slope(self, i: int) -> Operand:
-        return Operand(DERIVATIVE, self.layers[i - 1], self.widths[i - 1])
-
-    def new(self, rows: int, columns: int) -> Operand:
-        at = self.top
-        self.top += -(-rows * columns // self.unit) * self.unit
-        return Operand(SCRATCH, at, columns)
-
-    def multiply(
-        self,
-        form: int,
-        a: Operand,
-        b: Operand,
-        m: int,
-        n: int,
-        k: int,
-        into: Operand | None = None,
-        minus_from: Operand | None = None,
-    ) -> Operand:
-        c = into or self.new(m, n)
-        self.products.append(Product(form, c, a, b, m, n, k, minus_from))
-        return c
-
-    @property
-    def flops(self) -> int:
-        return sum(2 * p.m * p.n * p.k for p in self.products)
-
-
-def _chains(plan: _Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]]:
+def _chains(plan: Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]]:
     """Prefixes W_i...W_1 (d_i x d_0) for i <= m and suffixes W_h...W_{i+1} (d_h x d_i) for i >= m, 0 < m < h."""
     d, h = plan.widths, len(plan.widths) - 1
     prefix, suffix = {1: plan.layer(1)}, {h - 1: plan.layer(h)}
@@ -144,7 +34,7 @@ def _chains(plan: _Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]
     return prefix, suffix
 
 
-def _residual(plan: _Plan, a: Operand, b: Operand, inner: int, cross: Operand, gram: Operand | None) -> Operand:
+def _residual(plan: Plan, a: Operand, b: Operand, inner: int, cross: Operand, gram: Operand | None) -> Operand:
     """S - A B or S - A B G, A: d_h x inner, B: inner x d_0."""
     d0, dh = plan.widths[0], plan.widths[-1]
     if gram is None:
@@ -156,11 +46,14 @@ def _residual(plan: _Plan, a: Operand, b: Operand, inner: int, cross: Operand, g
     return plan.multiply(NN, whole, gram, dh, d0, d0, minus_from=cross)
 
 
-def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None) -> Known:
+def _meet(plan: Plan, m: int, cross: Operand, gram: Operand | None, outputs: Outputs | None) -> Known:
     """The right-hand side with the residual formed where prefixes and suffixes meet, at layer m."""
     d, h = plan.widths, len(plan.widths) - 1
     prefix, suffix = _chains(plan, m)
-    residual = _residual(plan, suffix[m], prefix[m], d[m], cross, gram)
+    if outputs is None:
+        residual = _residual(plan, suffix[m], prefix[m], d[m], cross, gram)
+    else:
+        residual = outputs.residual(plan, suffix[m], prefix[m], d[m])
     # upward: right = R W_{<i}'
     right = plan.multiply(NT, residual, prefix[m], d[h], d[m], d[0], plan.slope(h) if m + 1 == h else None)
     for i in range(m + 1, h):
@@ -174,7 +67,7 @@ def _meet(plan: _Plan, m: int, cross: Operand, gram: Operand | None) -> Known:
     return Known(cross, residual, None, suffix)
 
 
-def _narrow(plan: _Plan, k: int, cross: Operand, gram: Operand | None) -> Known:
+def _narrow(plan: Plan, k: int, cross: Operand, gram: Operand | None) -> Known:
     """The right-hand side propagated outward from the narrow layer k."""
     d, h = plan.widths, len(plan.widths) - 1
     low, up = {k - 1: plan.layer(k)}, {k + 1: plan.layer(k + 1)}
@@ -213,6 +106,8 @@ def program(
     modes: int = 0,
     unit: int = 1,
     order: tuple[str, int] | None = None,
+    map: str | None = None,
+    samples: int = 0,
 ) -> Program:
     """Plan the products of a network.
 
@@ -223,10 +118,13 @@ def program(
     modes : how many modes there are, if their strengths are wanted
     unit : every matrix begins at, and is padded to, a multiple of so many entries
     order : force an order; by default the one of fewest flops
+    map : the map of a loss that is not quadratic
+    samples : of how many samples it takes the outputs; 0 where it takes the product
     """
     d, h = widths, len(widths) - 1
-    gram = gram or h == 1  # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
-    head = _Plan(widths, unit, 0)
+    # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
+    gram = gram or (h == 1 and map is None)
+    head = Plan(widths, unit, 0)
     constants: dict[str, tuple[int, int, int]] = {}
 
     def constant(name: str, rows: int, columns: int) -> Operand:
@@ -234,7 +132,14 @@ def program(
         constants[name] = (at.offset, rows, columns)
         return at
 
-    cross = constant("cross", d[h], d[0])
+    outputs = None
+    if map is None:
+        cross = constant("cross", d[h], d[0])
+    else:
+        columns = -(-samples // unit) * unit if samples else d[0]
+        cross = constant("mapped", d[h], columns)
+        inputs = constant("inputs", d[0], columns) if samples else None
+        outputs = Outputs(cross, constant("parameter", 1, 1), inputs, columns)
     gram_at = constant("gram", d[0], d[0]) if gram else None
     root = constant("root", d[0], d[0]) if gram else None
     target = constant("whitened", d[h], d[0]) if gram else cross
@@ -243,24 +148,33 @@ def program(
     whole = constant("whole", d[h], modes) if modes else cross
     n_constants = head.top
 
-    def build(choice: tuple[str, int]) -> tuple[_Plan, Known]:
-        plan = _Plan(widths, unit, n_constants)
+    def build(choice: tuple[str, int]) -> tuple[Plan, Known]:
+        plan = Plan(widths, unit, n_constants)
+        if h == 1 and outputs is not None:
+            slope = plan.slope(1)
+            if outputs.inputs is None:
+                return plan, Known(cross, outputs.map(plan, plan.layer(1), slope), None, {})
+            error = outputs.map(plan, outputs.of(plan, plan.layer(1)))
+            return plan, Known(cross, outputs.back(plan, error, slope), None, {})
         if h == 1:
             assert gram_at is not None
             plan.multiply(NN, plan.layer(1), gram_at, d[1], d[0], d[0], plan.slope(1), cross)
             return plan, Known(cross, None, None, {})
-        return plan, (_meet if choice[0] == "meet" else _narrow)(plan, choice[1], cross, gram_at)
+        if choice[0] == "meet":
+            return plan, _meet(plan, choice[1], cross, gram_at, outputs)
+        return plan, _narrow(plan, choice[1], cross, gram_at)
 
     if order is None:
-        order = min(orders(h), key=lambda choice: build(choice)[0].flops)  # the first of equals
+        possible = [choice for choice in orders(h) if outputs is None or choice[0] == "meet"]
+        order = min(possible, key=lambda choice: build(choice)[0].flops)  # the first of equals
     rhs, known = build(order)
     residual = known.residual
 
     # sums run over the padding, which must stay zero: where there is any, matrices of other shapes lie elsewhere
     behind = n_constants if unit == 1 else rhs.top
 
-    def look(m: int) -> tuple[_Plan, Operand]:
-        plan = _Plan(widths, unit, behind)
+    def look(m: int) -> tuple[Plan, Operand]:
+        plan = Plan(widths, unit, behind)
         if h == 1:
             return plan, plan.layer(1)
         prefix, suffix = _chains(plan, m)
@@ -268,13 +182,15 @@ def program(
 
     observe, product = min((look(m) for m in range(1, max(h, 2))), key=lambda pair: pair[0].flops)
     compared = product
+    if outputs is not None:
+        compared = outputs.map(observe, outputs.of(observe, product), sums=True)
     if root is not None:
         compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
     # behind all others, whose padding stays zero
-    follow = _Plan(widths, unit, max(rhs.top, observe.top))
+    follow = Plan(widths, unit, max(rhs.top, observe.top))
     projected = follow.new(d[h], modes)
     column = image = follow.new(d[0], 1)
-    project, watch = _Plan(widths, unit, n_constants), _Plan(widths, unit, n_constants)
+    project, watch = Plan(widths, unit, n_constants), Plan(widths, unit, n_constants)
     if modes:
         project.multiply(NN, product, right, d[h], modes, d[0], projected)
         if residual is not None and not gram:
@@ -289,9 +205,9 @@ def program(
         layers=rhs.layers,
         rhs=tuple(rhs.products),
         observe=tuple(observe.products),
-        project=tuple(project.products),
-        watch=tuple(watch.products),
-        follow=tuple(follow.products),
+        project=_only_products(project),
+        watch=_only_products(watch),
+        follow=_only_products(follow),
         known=known,
         product=product,
         compared=compared,
@@ -304,4 +220,9 @@ def program(
         constants=constants,
         n_constants=n_constants,
         n_scratch=follow.top,
+        map=map,
     )
+
+
+def _only_products(plan: Plan) -> tuple[Product, ...]:
+    return tuple(p for p in plan.products if isinstance(p, Product))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from fastdln.kernels.products.program import DERIVATIVE, SCRATCH, STATE, Operand, Product, Program, orders, program
+from fastdln.kernels.products.program import orders, program
+from fastdln.kernels.products.rows import DERIVATIVE, SCRATCH, STATE, Operand, Product, Program
 
 
 class Place(NamedTuple):
@@ -59,7 +60,7 @@ def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product
         for at, columns in zip(plan.layers, widths[:-1], strict=False)
     }
     found = []
-    for p in plan.rhs:
+    for p in plan.products:
         if p.c.base == DERIVATIVE:
             into = p.c
         else:
@@ -121,9 +122,9 @@ def forward(widths: tuple[int, ...], gram: bool) -> Evaluation:
     """
     plan = program(widths, gram)
     size = widths[0] * widths[-1]
-    constants = _used(list(plan.observe), plan) | {"whitened": Place(SCRATCH, plan.target, size)}
+    constants = _used(list(plan.observed), plan) | {"whitened": Place(SCRATCH, plan.target, size)}
     return Evaluation(
-        products=plan.observe,
+        products=plan.observed,
         sizes=(plan.layers[-1], 0, plan.n_scratch),
         weights=_layers(widths, plan, STATE),
         directions=(),

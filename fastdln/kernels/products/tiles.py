@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numpy.typing import NDArray
 
 from fastdln.kernels.machine.emit import I64, Emit, const
-from fastdln.kernels.products.program import DERIVATIVE, NN, NT, TN, Product
+from fastdln.kernels.products.rows import DERIVATIVE, NN, NT, TN, Product
 
 # columns of a row; strides and offsets in bytes, S* choose the base an operand lies at
 (KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, USE_D, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)

@@ -44,12 +44,13 @@ def real_numbers(**arguments: ArrayLike) -> list[Floats]:
 
 def whitened_target(loss: Loss, what: str) -> Floats:
     """Return the target of a loss that is 1/2 ||Sigma - W||_F^2 up to a constant; refuse any other."""
-    if one_target(loss, what).input_gram is not None:
+    form = one_target(loss, what)
+    if form.input_gram is not None:
         raise TypeError(
             f"{what} needs whitened data, where the loss is 1/2 ||Sigma - W||_F^2, not {loss!r} with inputs as they "
             f"are: use Quadratic.from_data(X, Y)"
         )
-    return loss.target
+    return form.target
 
 
 def finite_weights(weights: Sequence[ArrayLike], loss: Loss, depth: int) -> tuple[Network, Weights]:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from fastdln.checked import checked
 from fastdln.field import product, rhs
 from fastdln.linalg import Floats
-from fastdln.losses import Loss
+from fastdln.losses import Loss, QuadraticForm
 from fastdln.network import Network, Weights
 from fastdln.theory.exact.arguments import real_numbers, times
 from fastdln.theory.exact.integration import integrate
@@ -72,7 +72,7 @@ def end_to_end(t: ArrayLike, product0: ArrayLike, loss: Loss, depth: int) -> Flo
            [1.7466, 0.0205],
            [2.    , 1.    ]])
     """
-    one_target(loss, "end_to_end")
+    form = one_target(loss, "end_to_end")
     t = times(t)
     (W,) = real_numbers(product0=product0)
     if W.shape != loss.shape:
@@ -81,23 +81,23 @@ def end_to_end(t: ArrayLike, product0: ArrayLike, loss: Loss, depth: int) -> Flo
     if h < 1:
         raise ValueError(f"depth must be an integer of at least 1, not {depth!r}")
     if h == 1:
-        return _one_layer(t, W, loss)
+        return _one_layer(t, W, form)
     weights = _balanced(W, h)
     if weights is None:
         return np.zeros(t.shape + W.shape)
-    if h == 2 and loss.input_gram is None:
+    if h == 2 and form.input_gram is None:
         return two_layer(t, weights, loss).product
     return _integrated(t, weights, loss)
 
 
-def _one_layer(t: Floats, W: Floats, loss: Loss) -> Floats:
+def _one_layer(t: Floats, W: Floats, form: QuadraticForm) -> Floats:
     """dW/dt = (target - W) S, in the eigenvectors of S."""
-    if loss.input_gram is None:
+    if form.input_gram is None:
         decay = np.exp(-t)[..., None, None]
-        return np.asarray(loss.target + decay * (W - loss.target))
-    rates, P = np.linalg.eigh(loss.input_gram)
+        return np.asarray(form.target + decay * (W - form.target))
+    rates, P = np.linalg.eigh(form.input_gram)
     decay = np.exp(-t[..., None] * np.maximum(rates, 0))[..., None, :]
-    return np.asarray(loss.target + (((W - loss.target) @ P) * decay) @ P.T)
+    return np.asarray(form.target + (((W - form.target) @ P) * decay) @ P.T)
 
 
 def _balanced(W: Floats, h: int) -> Weights | None:

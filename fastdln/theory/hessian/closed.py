@@ -115,15 +115,15 @@ def canonical_spectrum(net: Network, loss: Loss, learned: Iterable[int]) -> Floa
 
 def _whitened_sigma(net: Network, loss: Loss, what: str) -> Floats:
     """The singular values of the target of a loss of whitened data that fits the network."""
-    one_target(loss, what)
+    form = one_target(loss, what)
     loss.check_product((net.widths[-1], net.widths[0]))
-    if loss.input_gram is not None:
+    if form.input_gram is not None:
         raise TypeError(
             f"{what} is in closed form for whitened data only: use Quadratic.from_data(X, Y), or the eigenvalues of "
             "hessian.matrix"
         )
-    sigma = loss.modes.sigma
-    return np.where(np.arange(len(sigma)) < loss.target_rank, sigma, 0.0)
+    sigma = form.modes.sigma
+    return np.where(np.arange(len(sigma)) < form.target_rank, sigma, 0.0)
 
 
 def _rank(sigma: Floats) -> int:

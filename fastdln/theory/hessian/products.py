@@ -15,7 +15,7 @@ from fastdln.checked import checked
 from fastdln.evaluation import run
 from fastdln.kernels.products.tangent import hessian
 from fastdln.linalg import transpose
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Network, Weights, check_weights
 from fastdln.resources import cores
 from fastdln.theory import compiled
@@ -63,7 +63,9 @@ def apply(weights: Sequence[ArrayLike], loss: Loss, directions: Sequence[ArrayLi
     net, arrays = check_weights(weights)
     changes = _check_directions(directions, net)
     batch = _check_batch(net, arrays, changes, loss)
-    plan = hessian(net.widths, loss.input_gram is not None)
+    if loss.quadratic is None:
+        return Point(arrays, loss).apply(changes)
+    plan = hessian(net.widths, loss.quadratic.input_gram is not None)
     if not compiled.suits(plan):
         return Point(arrays, loss).apply(changes)
     dtype = np.result_type(arrays[0], changes[0])
@@ -120,7 +122,7 @@ class Point:
 
     The plain NumPy form of the formula, one after the other from the input to the output and back:
     dP_i = V_i P_{i-1} + W_i dP_{i-1} for the prefixes P_i = W_i ... W_1, then B_{i-1} = W_i' B_i and
-    dB_{i-1} = V_i' B_i + W_i' dB_i for B_i = W_{>i}' R, from dB_h = -D G down, and
+    dB_{i-1} = V_i' B_i + W_i' dB_i for B_i = W_{>i}' R, from dB_h = -l''[D] down (D G for a quadratic loss), and
     -(H V)_i = dB_i P_{i-1}' + B_i dP_{i-1}'.
     """
 
@@ -150,7 +152,7 @@ class Point:
 
     def whitened(self, prefix: NDArray[Any]) -> NDArray[Any]:
         """A prefix in whitened inputs, W_{<i} G^(1/2)."""
-        root = self.loss.input_root
+        root = quadratic_of(self.loss, "a Hessian as a matrix").input_root
         return prefix if root is None else (prefix @ root).astype(self.dtype)
 
     def apply(self, directions: Weights) -> Weights:
@@ -159,8 +161,7 @@ class Point:
             changes = [directions[0]]  # dP_i
             for W, V, below in zip(self.weights[1:], directions[1:], self.prefixes, strict=False):
                 changes.append(V @ below + W @ changes[-1])
-            gram = self.loss.input_gram
-            change = changes[-1] if gram is None else (changes[-1] @ gram).astype(changes[-1].dtype)  # -dB_h
+            change = self.loss.curvature(self.prefixes[-1], changes[-1])  # -dB_h
             images = []
             for i in range(self.net.depth - 1, 0, -1):
                 W, V, pulled = self.weights[i], directions[i], self.pulled[i]

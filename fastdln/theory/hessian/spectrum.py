@@ -13,7 +13,7 @@ from scipy.linalg import null_space
 
 from fastdln.checked import checked
 from fastdln.linalg import spectral
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Weights, check_weights
 from fastdln.theory.hessian.bound import norm_bound
 from fastdln.theory.hessian.dense import matrix
@@ -159,7 +159,7 @@ def _each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tupl
     """The networks of a batch one by one, each with its target."""
     arrays = [np.broadcast_to(W, (*batch, *W.shape[-2:])) for W in weights]
     for place in np.ndindex(batch):
-        one = loss[place[-1] if len(loss.target) > 1 else 0] if loss.batch_shape else loss
+        one = loss[place[-1] if loss.batch_shape[0] > 1 else 0] if loss.batch_shape else loss
         yield tuple(W[place] for W in arrays), one
 
 
@@ -229,12 +229,13 @@ def _size_of_terms(point: Point) -> NDArray[Any]:
     """What the norms of the factors alone allow ||H||_2 to be: rounding is relative to it, also where terms cancel."""
     norms = np.stack([spectral(W) for W in point.weights])
     h = point.net.depth
-    gram = 1.0 if point.loss.input_gram is None else np.linalg.norm(point.loss.input_gram, 2)
+    gram = quadratic_of(point.loss, "a spectrum from factors").input_gram
+    curved = 1.0 if gram is None else np.linalg.norm(gram, 2)
     R = spectral(point.pulled[-1])
     total = np.zeros(point.batch)
     for i in range(h):
         others = np.delete(norms, i, axis=0)
-        total = total + gram * np.prod(others, axis=0) ** 2
+        total = total + curved * np.prod(others, axis=0) ** 2
         for j in range(h - 1):
             total = total + R * np.prod(np.delete(others, j, axis=0), axis=0)
     return total

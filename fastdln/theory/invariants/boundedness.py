@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln.checked import checked
 from fastdln.field import balance, product
 from fastdln.linalg import spectral
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import check_weights
 
 __all__ = ["norm_bound"]
@@ -60,10 +60,11 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
 
 def _product_bound(W: NDArray[Any], loss: Loss) -> NDArray[np.float64]:
     """The bound nu of ||W(t)||_2 for all matrices at which the loss is at most that of W."""
-    residual = np.sqrt(2 * loss.excess(W))
-    nu = np.asarray(spectral(loss.whitened) + residual)
-    if loss.input_root is None:
+    form = quadratic_of(loss, "a bound of the product")
+    residual = np.sqrt(2 * form.excess(W))
+    nu = np.asarray(spectral(form.whitened) + residual)
+    if form.input_root is None:
         return nu
-    if loss.rank < loss.shape[1]:
+    if form.rank < loss.shape[1]:
         return np.full_like(nu, np.inf)
-    return np.asarray(nu / np.linalg.svd(loss.input_root, compute_uv=False)[-1])
+    return np.asarray(nu / np.linalg.svd(form.input_root, compute_uv=False)[-1])

@@ -11,7 +11,7 @@ import numpy as np
 from fastdln.checked import checked
 from fastdln.field import product
 from fastdln.linalg import Floats
-from fastdln.losses import Loss
+from fastdln.losses import Loss, modes_of, quadratic_of
 from fastdln.theory.itinerary.modes import Modes
 from fastdln.theory.whitening import whiten
 
@@ -44,7 +44,7 @@ def records(loss: Loss) -> tuple[str, ...]:
     >>> records(Quadratic([[1.0]]))
     ('loss', 'strengths', 'grad_norm', 'learning_times')
     """
-    if loss.input_gram is None:
+    if quadratic_of(loss, "an itinerary").input_gram is None:
         return ("loss", "strengths", "grad_norm", "learning_times")
     return ("loss", "weights", "grad_norm")
 
@@ -92,12 +92,13 @@ def read(sol: Trajectories, loss: Loss | None) -> Iterator[tuple[slice, Records]
     own = sol.loss_function
     if loss is not None and loss is not own:
         records(loss)
-        if loss.floor != own.floor or not np.array_equal(loss.cross, own.cross):
+        given, form = quadratic_of(loss, "an itinerary"), quadratic_of(own, "an itinerary")
+        if given.floor != form.floor or not np.array_equal(given.cross, form.cross):
             raise ValueError("loss is not the one that was descended, whose modes the recorded strengths belong to")
     needed = records(own)
     for name in needed[:2]:
         if getattr(sol, name) is None:
-            reason = "" if own.input_gram is None else " (strengths in whitened inputs follow from the weights)"
+            reason = "" if "weights" not in needed else " (strengths in whitened inputs follow from the weights)"
             raise ValueError(
                 f'"{name}" was not recorded, and an itinerary is read off it{reason}: call flow(..., record={needed})'
             )
@@ -107,7 +108,8 @@ def read(sol: Trajectories, loss: Loss | None) -> Iterator[tuple[slice, Records]
 
 
 def _chunks(sol: Trajectories, loss: Loss) -> Iterator[tuple[slice, Records]]:
-    whitened = whiten(loss, "an itinerary") if loss.input_gram is not None else None
+    form = quadratic_of(loss, "an itinerary")
+    whitened = None if form.input_gram is None else whiten(loss, "an itinerary")
     targets = loss if whitened is None else whitened.loss
     rank = sol.network.rank
     elapsed = np.abs(sol.t - sol.span[0])
@@ -120,9 +122,9 @@ def _chunks(sol: Trajectories, loss: Loss) -> Iterator[tuple[slice, Records]]:
         target = targets[rows] if targets.batch_shape else targets
         strengths = part.strengths if whitened is None else _strengths(part, whitened.root, targets)
         times = None if whitened is not None else part.learning_times
-        excess = np.asarray(part.loss, np.float64) - loss.floor
+        excess = np.asarray(part.loss, np.float64) - form.floor
         yield rows, Records(
-            sol.t, elapsed, Modes.grouped(target.modes.sigma, rank, sol.network.depth),
+            sol.t, elapsed, Modes.grouped(modes_of(target, "an itinerary").sigma, rank, sol.network.depth),
             np.ascontiguousarray(np.moveaxis(_batch(strengths, sol.single), -1, 0)), _batch(excess, sol.single),
             None if part.grad_norm is None else _batch(part.grad_norm, sol.single),
             None if times is None else _batch(times, sol.single).T, plain,
@@ -138,7 +140,7 @@ def _strengths(sol: Trajectories, root: Floats | None, target: Loss) -> Floats:
     if sol.weights is None:
         raise AssertionError("weights are asked for before")
     W = product(sol.weights)
-    U, _, V = target.modes
+    U, _, V = modes_of(target, "an itinerary")
     inputs = V if root is None else root @ V
     return np.stack([((U[:, j] @ W) * inputs[:, j]).sum(axis=-1) for j in range(U.shape[1])], axis=-1)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.checks import real, shown
-from fastdln.losses import Loss, check_loss
+from fastdln.losses import Loss, check_loss, quadratic_of
 from fastdln.theory.itinerary.learning import learning
 from fastdln.theory.itinerary.plateaus import Plateaus, plateaus
 from fastdln.theory.itinerary.reading import read
@@ -117,7 +117,7 @@ def itinerary(sol: Trajectories, loss: Loss | None = None, tol: float = 0.1) -> 
 
     everything = Itinerary(
         n_plateaus=n_plateaus,
-        value=padded(lists["value"] + sol.loss_function.floor, np.nan),
+        value=padded(lists["value"] + quadratic_of(sol.loss_function, "an itinerary").floor, np.nan),
         learned=padded(lists["learned"], False),
         counts=padded(lists["counts"].astype(np.int16), -1),
         kind=padded(np.array(KINDS)[lists["kind"]], ""),

@@ -16,7 +16,7 @@ from fastdln.checks import sequence
 from fastdln.evaluation import sweep
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.kernels.products.tangent import Evaluation, forward
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Network, Weights, check_weights
 from fastdln.resources import cores, require_memory
 from fastdln.theory import compiled
@@ -75,7 +75,8 @@ def slice(
     dtype = np.result_type(start[0], *(V[0] for V in spanning))
     n, count = math.prod(batch), len(points)
     require_memory(2 * n * count * dtype.itemsize, f"the loss at {count} points for each of {n} networks")
-    plan = forward(net.widths, loss.input_gram is not None)
+    form = quadratic_of(loss, "slice")
+    plan = forward(net.widths, form.input_gram is not None)
     evaluate = _over_lanes if compiled.suits(plan) else _by_blas
     arrays = (*start, *(V for direction in spanning for V in direction), *compiled.constants(plan, loss))
     inputs = compiled.rows(arrays, batch, dtype)
@@ -88,7 +89,7 @@ def slice(
             piece = values[networks, k : k + some]
             piece[...] = evaluate(plan, chosen, points[k : k + some].astype(dtype), len(piece))
     with np.errstate(over="ignore"):
-        return np.asarray((loss.floor + 0.5 * values).astype(dtype).reshape(*batch, *axes))
+        return np.asarray((form.floor + 0.5 * values).astype(dtype).reshape(*batch, *axes))
 
 
 def _over_lanes(plan: Evaluation, inputs: list[NDArray[Any]], points: NDArray[Any], n: int) -> NDArray[Any]:

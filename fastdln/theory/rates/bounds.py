@@ -133,18 +133,18 @@ def bound(weights: Sequence[ArrayLike], loss: Loss) -> Bounds:
     >>> found.best([0.0, 1.0]).round(6)
     array([0.25    , 0.010484])
     """
-    one_target(loss, "bound")
+    form = one_target(loss, "bound")
     net, arrays = check_weights(weights)
     if arrays[0].ndim > 2:
         raise ValueError(f"bound is about one network; weights has the batch axes {arrays[0].shape[:-2]}")
     if not all(np.isfinite(W).all() for W in arrays):
         raise ValueError("weights must be finite; they hold NaN or infinite entries")
     arrays = tuple(W.astype(np.float64, copy=False) for W in arrays)
-    start, gain = float(excess(arrays, loss)), least_gain(loss)
+    start, gain = float(excess(arrays, form)), least_gain(form)
     if gain == 0:
         nothing = Bound(np.nan, start, "the inputs do not span R^{d_0}: the loss leaves directions of W at rest")
         return Bounds(nothing, nothing, nothing)
-    margin = float(loss.modes.sigma[-1] - np.sqrt(2 * start / gain))
+    margin = float(form.modes.sigma[-1] - np.sqrt(2 * start / gain))
     rates = (_balanced(net, arrays, margin), _two_layers(net, arrays), _lambda_balanced(net, arrays, margin))
     return Bounds(*(Bound(gain * x, start) if isinstance(x, float) else Bound(np.nan, start, x) for x in rates))
 

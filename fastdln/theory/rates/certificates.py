@@ -22,7 +22,7 @@ from fastdln.checked import checked
 from fastdln.checks import reals
 from fastdln.field import product
 from fastdln.linalg import Floats
-from fastdln.losses import Loss
+from fastdln.losses import Loss, QuadraticForm, quadratic_of
 from fastdln.network import Weights, check_layer_rates, check_weights
 
 __all__ = ["Certificate", "certificate", "excess", "least_gain", "remaining_path"]
@@ -122,9 +122,10 @@ def certificate(weights: Sequence[ArrayLike], loss: Loss, layer_rates: ArrayLike
     rates = check_layer_rates(layer_rates, net.depth)
     finite = np.isfinite(net.pack(arrays)).all(axis=-1)
     arrays = tuple(np.where(finite[..., None, None], layer, 0.0).astype(np.float64) for layer in arrays)
-    factors = _Factors.of(arrays, rates * least_gain(loss))
+    form = quadratic_of(loss, "certificate")
+    factors = _Factors.of(arrays, rates * least_gain(form))
     mu, E = np.broadcast_arrays(
-        np.where(finite, factors.mu(np.zeros(finite.shape)), np.nan), np.where(finite, excess(arrays, loss), np.nan)
+        np.where(finite, factors.mu(np.zeros(finite.shape)), np.nan), np.where(finite, excess(arrays, form), np.nan)
     )
     path, floor = _self_consistent(factors, mu, rates.max() * E)
     return Certificate(mu, E, path, floor)
@@ -213,16 +214,16 @@ def _value(M: Floats, k: int) -> Floats:
     return np.asarray(np.linalg.svd(M, compute_uv=False)[..., k - 1])
 
 
-def excess(arrays: Weights, loss: Loss) -> Floats:
+def excess(arrays: Weights, form: QuadraticForm) -> Floats:
     """Evaluate E = L - floor."""
-    return np.asarray(loss.excess(product(arrays)))
+    return np.asarray(form.excess(product(arrays)))
 
 
-def least_gain(loss: Loss) -> float:
+def least_gain(form: QuadraticForm) -> float:
     """Return the least eigenvalue of the input Gram matrix, 0 where the inputs do not span R^{d_0}."""
-    if loss.input_root is None:
+    if form.input_root is None:
         return 1.0
-    return float(np.linalg.norm(loss.input_root, -2) ** 2) if loss.rank == loss.shape[1] else 0.0
+    return float(np.linalg.norm(form.input_root, -2) ** 2) if form.rank == form.shape[1] else 0.0
 
 
 def _self_consistent(factors: _Factors, mu: Floats, scaled_excess: Floats) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from fastdln.checked import checked
 from fastdln.field import product, rhs
 from fastdln.linalg import Floats
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Network, Weights, check_weights
 from fastdln.theory import hessian
 from fastdln.theory.invariants import imbalance
@@ -83,17 +83,17 @@ def local(weights: Sequence[ArrayLike], loss: Loss, tol: float = 1e-6) -> LocalR
     >>> local((np.zeros((1, 1)), np.zeros((1, 1))), Quadratic([[0.0]]))
     LocalRate(exponent=0.0, tail='algebraic', power=2.0)
     """
-    one_target(loss, "local")
+    form = one_target(loss, "local")
     net, arrays = check_weights(weights)
     if arrays[0].ndim > 2:
         raise ValueError(f"local is about one network; weights has the batch axes {arrays[0].shape[:-2]}")
     arrays = tuple(W.astype(np.float64, copy=False) for W in arrays)
     loss.check_product((net.widths[-1], net.widths[0]))
     values = hessian.spectrum(arrays, loss)
-    sigma = np.asarray(np.linalg.svd(loss.whitened, compute_uv=False), dtype=np.float64)
+    sigma = np.asarray(np.linalg.svd(form.whitened, compute_uv=False), dtype=np.float64)
     _require_minimum(net, arrays, loss, sigma, values, tol)
 
-    h, d_h, d_0 = net.depth, net.widths[-1], net.widths[0] if loss.input_gram is None else int(loss.rank)
+    h, d_h, d_0 = net.depth, net.widths[-1], net.widths[0] if form.input_gram is None else int(form.rank)
     r_max, rank = min(net.rank, d_0), int((sigma > tol * sigma[0]).sum())
     if h > 1 and rank >= r_max:
         tied = np.abs(sigma - sigma[r_max - 1]) <= tol * sigma[0]
@@ -144,12 +144,12 @@ def step_limit(loss: Loss, depth: int) -> float:
     >>> step_limit(Quadratic([[4.0]]), depth=2)
     0.25
     """
-    one_target(loss, "step_limit")
+    form = one_target(loss, "step_limit")
     h = operator.index(depth)
     if h < 1:
         raise ValueError(f"depth must be an integer of at least 1, not {depth!r}")
-    _, sigma, V = loss.modes
-    root = np.eye(loss.shape[1]) if loss.input_root is None else loss.input_root
+    _, sigma, V = form.modes
+    root = np.eye(loss.shape[1]) if form.input_root is None else form.input_root
     rooted = root @ V
     total = sigma[0] ** (2 - 2 / h) * (root @ root)
     for i in range(2, h + 1):
@@ -160,8 +160,9 @@ def step_limit(loss: Loss, depth: int) -> float:
 
 def _require_minimum(net: Network, arrays: Weights, loss: Loss, sigma: Floats, values: Floats, tol: float) -> None:
     """Refuse weights that are not at a global minimum over all networks of the same widths."""
+    root = quadratic_of(loss, "local").input_root
     norms = np.array([np.linalg.norm(W, 2) for W in arrays])
-    unit = sigma[0] * (1.0 if loss.input_root is None else np.linalg.norm(loss.input_root, 2))
+    unit = sigma[0] * (1.0 if root is None else np.linalg.norm(root, 2))
     unit = unit or norms.max() ** net.depth or 1.0
     norms = np.maximum(norms, unit ** (1 / net.depth))
     gradient = max(np.linalg.norm(F) / np.delete(norms, i).prod() for i, F in enumerate(rhs(arrays, loss))) / unit
@@ -170,7 +171,7 @@ def _require_minimum(net: Network, arrays: Weights, loss: Loss, sigma: Floats, v
             f"weights must be at a global minimum, but the gradient is {gradient:.2g} relative to its factors, above "
             f"tol = {tol:.2g}"
         )
-    found = np.linalg.svd(product(arrays) @ (np.eye(net.widths[0]) if loss.input_root is None else loss.input_root))[1]
+    found = np.linalg.svd(product(arrays) @ (np.eye(net.widths[0]) if root is None else root))[1]
     wanted = np.where(np.arange(len(sigma)) < net.rank, sigma, 0.0)
     learned = np.abs(found - wanted) <= np.where(wanted > tol * sigma[0], 1e-3 * wanted, np.inf)
     if not learned.all() or values[0] < -10 * tol * np.abs(values).max():

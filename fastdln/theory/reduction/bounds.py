@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastdln.checked import checked
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Network
 
 __all__ = ["widths"]
@@ -44,7 +44,7 @@ def widths(net: Network, loss: Loss) -> tuple[int, ...]:
     loss.check_product((d[-1], d[0]))
     rank = min(d[0], d[-1])
     bounds = [rank, *(0 for _ in d[1:-1]), rank]
-    if loss.input_gram is not None:
+    if quadratic_of(loss, "a reduction").input_gram is not None:
         bounds[0] = d[0]
     while True:
         around = [rank, *bounds, rank]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.linalg import Floats, reproducible, transpose
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Weights
 
 __all__ = ["Closure", "Decision", "close"]
@@ -201,7 +201,8 @@ class _Growing:
 def _seeds(weights: Weights, loss: Loss, rtol: float) -> list[_Growing]:
     """The subspaces of the target's modes."""
     n, h = len(weights[0]), len(weights)
-    U, sigma, V = loss.modes
+    form = quadratic_of(loss, "a reduction")
+    U, sigma, V = form.modes
     relative = np.broadcast_to(sigma / np.maximum(sigma[..., :1], np.finfo(float).tiny), (n, sigma.shape[-1]))
     cut = ROUNDINGS * np.finfo(float).eps if rtol else -1.0  # targets are in float64, whatever the weights are
     parts = []
@@ -219,7 +220,7 @@ def _seeds(weights: Weights, loss: Loss, rtol: float) -> list[_Growing]:
         decisions = (decision, decision._replace(layer=h)) if rtol else ()
         none = (0,) * (h + 1)
         taken = tuple(W[rows] for W in weights) if g < n else weights
-        parts.append(_Growing(rows, taken, loss.input_gram, bases, none, none, 0, product, decisions))
+        parts.append(_Growing(rows, taken, form.input_gram, bases, none, none, 0, product, decisions))
     return parts
 
 

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
 from fastdln.linalg import Floats, frobenius, reproducible, transpose
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
+from fastdln.losses.narrow import Restricted
 from fastdln.network import Network, Weights, check_weights
 from fastdln.theory.reduction.closure import ROUNDINGS, Decision, close
-from fastdln.theory.reduction.restricted import Restricted
 from fastdln.theory.whitening import one_target
 
 __all__ = ["Reduction", "default_rtol", "reduce"]
@@ -103,7 +103,7 @@ class Reduction:
             for W, (below, above) in zip(self.start, pairwise(self.bases), strict=True)
             for pair in ((W, _outside(W @ below, above)), (W, _outside(transpose(W) @ above, below)))
         ]
-        whole = self.whole
+        whole = quadratic_of(self.whole, "a reduction")
         if whole.input_gram is not None:
             moved.append((whole.input_gram, _outside(whole.input_gram @ first, first)))
         moved.append((whole.cross, whole.cross - last @ (transpose(last) @ whole.cross @ first) @ transpose(first)))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastdln.checked import checked
 from fastdln.field import balance, value
 from fastdln.linalg import Floats, haar, reproducible
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Network, Weights
 from fastdln.theory.residual import TOLERANCE, Residual, residual
 from fastdln.theory.saddles.arcs import escape_arcs
@@ -86,9 +86,7 @@ def starts(
             step = net.unpack(epsilon * (free / np.linalg.norm(free)) @ basis)
             return tuple(W + V for W, V in zip(arcs[0].point, step, strict=True))
         arc = arcs[int(generator.integers(len(arcs)))]
-        slow = sum(
-            float(np.square(V).sum()) for V, p in zip(arc.directions, arc.powers, strict=True) if p == 2
-        )
+        slow = sum(float(np.square(V).sum()) for V, p in zip(arc.directions, arc.powers, strict=True) if p == 2)
         # s^2 + slow s^4 = epsilon^2
         return arc.weights_at(epsilon * np.sqrt(2 / (1 + np.sqrt(1 + 4 * slow * epsilon**2))) / arc.step)
 
@@ -195,7 +193,7 @@ def _check_distance(epsilon: float) -> None:
 
 def _check_invariant(split: Residual, loss: Loss) -> None:
     """Refuse all but balanced saddles without residual blocks, in whitened inputs."""
-    if loss.input_gram is not None:
+    if quadratic_of(loss, "invariant_starts").input_gram is not None:
         raise TypeError("invariant_starts needs whitened inputs: use Quadratic.from_data(X, Y)")
     if split.minimum:
         raise ValueError("invariant_starts is of a saddle, and weights is a global minimum")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastdln.checked import checked
 from fastdln.field import product
 from fastdln.linalg import Floats, reproducible, spectral, transpose
-from fastdln.losses import Loss
+from fastdln.losses import Loss, quadratic_of
 from fastdln.network import Weights
 from fastdln.theory.tangent.kronecker import Kronecker, eigenvalues, grams, norm, partial, read
 
@@ -96,14 +96,15 @@ def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     np.float64(0.5)
     """
     _, arrays = read(weights)
-    R = loss.residual(product(arrays))
+    form = quadratic_of(loss, "alignment")
+    R = form.residual(product(arrays))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # R of size one, so that no square of a small residual underflows.
         size = np.abs(R).max(axis=(-2, -1), keepdims=True)
         R = R / size
-        pairs = zip(*partial(arrays, loss.input_root), strict=True)
+        pairs = zip(*partial(arrays, form.input_root), strict=True)
         forces = [transpose(above) @ R @ transpose(below) for below, above in pairs]
-        return (sum(map(_square, forces)) / (norm(grams(arrays, loss.input_root)) * _square(R)))[()]
+        return (sum(map(_square, forces)) / (norm(grams(arrays, form.input_root)) * _square(R)))[()]
 
 
 @checked
@@ -136,9 +137,10 @@ def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     np.float64(0.00111)
     """
     _, arrays = read(weights)
-    residual = np.sqrt(2 * loss.excess(product(arrays)))
+    form = quadratic_of(loss, "laziness")
+    residual = np.sqrt(2 * form.excess(product(arrays)))
     h = len(arrays)
-    below, above = partial(arrays, loss.input_root)
+    below, above = partial(arrays, form.input_root)
     bound = np.zeros((*arrays[0].shape[:-2], h, h))
     for j in range(h):
         chain = np.eye(arrays[j].shape[-2])
@@ -147,7 +149,7 @@ def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
             bound[..., i, j] = bound[..., j, i] = np.prod(np.broadcast_arrays(*norms), axis=0)
             chain = arrays[i] @ chain
     with np.errstate(divide="ignore", invalid="ignore"):
-        largest = eigenvalues(grams(arrays, loss.input_root), k=1)[..., 0]
+        largest = eigenvalues(grams(arrays, form.input_root), k=1)[..., 0]
         return (residual * np.linalg.eigvalsh(bound)[..., -1] / largest)[()]
 
 

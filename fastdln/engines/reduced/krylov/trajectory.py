@@ -34,7 +34,7 @@ class Approximate:
 
     def __init__(self, problem: Problem, krylov: Krylov) -> None:
         self._problem, self._krylov = problem, krylov
-        self._last_level = last_level(problem.network, problem.loss.input_gram is not None)
+        self._last_level = last_level(problem.network, problem.loss.form.gram)
         self._results = Results(problem, slice(0, 1))
         self._pair = Pair(problem, krylov)
         start, none = self._pair.start, self._results

@@ -43,12 +43,21 @@ def test_grad_is_the_derivative_of_value(loss):
 
 def test_grad_and_value_have_the_promised_form(loss):
     W = rng.standard_normal((4, 3, 5))
-    gram = np.eye(5) if loss.input_gram is None else loss.input_gram
-    root = np.eye(5) if loss.input_root is None else loss.input_root
+    gram = np.eye(5) if loss.quadratic.input_gram is None else loss.quadratic.input_gram
+    root = np.eye(5) if loss.quadratic.input_root is None else loss.quadratic.input_root
     assert_allclose(root @ root, gram, atol=1e-13)
-    assert_allclose(loss.grad(W), W @ gram - loss.cross, atol=1e-13)
-    residual = loss.whitened - W @ root
+    assert_allclose(loss.grad(W), W @ gram - loss.quadratic.cross, atol=1e-13)
+    residual = loss.quadratic.whitened - W @ root
     assert_allclose(loss.value(W), loss.floor + 0.5 * np.sum(residual**2, axis=(1, 2)), rtol=1e-13)
+
+
+def test_curvature_is_the_change_of_the_gradient(loss):
+    W, D = rng.standard_normal((2, 4, 3, 5))
+    assert_allclose(loss.curvature(W, D), loss.grad(W + D) - loss.grad(W), atol=1e-12)
+    assert loss.curvature(W[0], D).shape == (4, 3, 5)
+    assert loss.curvature(np.float32(W), np.float32(D)).dtype == np.float32
+    with pytest.raises(ValueError, match=r"direction has shape \(4, 3, 4\); the loss expects"):
+        loss.curvature(W, D[..., :4])
 
 
 def test_target_is_the_minimiser(loss):
@@ -67,8 +76,8 @@ def test_modes_decompose_the_target_with_fixed_signs(loss):
 
 
 def test_arrays_cannot_be_changed(loss):
-    arrays = [loss.target, loss.cross, loss.whitened, *loss.modes, loss.input_gram, loss.input_root]
-    assert not any(array.flags.writeable for array in arrays if array is not None)
+    arrays = [*loss.arrays().values(), *loss.modes]
+    assert not any(array.flags.writeable for array in arrays if isinstance(array, np.ndarray))
     with pytest.raises(AttributeError):
         loss.target = np.zeros((3, 5))
 
@@ -184,7 +193,7 @@ def test_regression_is_the_mean_squared_error_of_the_data(options):
     assert_allclose(loss.target, Y @ np.linalg.pinv(X), atol=1e-12)
     assert_allclose(loss.floor, np.square(Y - loss.target @ X).sum() / (2 * m), rtol=1e-10, atol=1e-25)
     assert loss.rank == np.linalg.matrix_rank(X)
-    assert np.array_equal(loss.input_gram, loss.input_gram.T)
+    assert np.array_equal(loss.quadratic.input_gram, loss.quadratic.input_gram.T)
 
 
 def test_regression_resolves_the_loss_near_a_perfect_fit():

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 
 from fastdln.linalg import Floats, transpose
-from fastdln.losses import Loss, Modes
+from fastdln.losses.base import Loss, quadratic_of
+from fastdln.losses.form import Modes, QuadraticForm
+from fastdln.losses.quadratic import QuadraticLoss
 
 __all__ = ["Restricted"]
 
 
-class Restricted(Loss):
+@dataclass(frozen=True, eq=False)
+class _RestrictedForm(QuadraticForm):
+    """A form whose modes and norm are those of another, in the coordinates of subspaces."""
+
+    modes: Modes = field(kw_only=True)
+    input_norm: float = field(kw_only=True)
+
+    @property
+    def n_modes(self) -> int:
+        """The number of modes of the whole target."""
+        return int(self.modes.sigma.shape[-1])
+
+
+class Restricted(QuadraticLoss):
     """The loss of products ``left W right'`` as a function of W.
 
     Its modes are those of the whole loss in the coordinates of the subspaces, those of rounding among them: so
@@ -30,29 +46,25 @@ class Restricted(Loss):
     """
 
     def __init__(self, whole: Loss, left: Floats, right: Floats) -> None:
+        form = quadratic_of(whole, "a reduced network")
         outer, inner = transpose(left), transpose(right)
         gram, root = (
-            None if matrix is None else inner @ matrix @ right for matrix in (whole.input_gram, whole.input_root)
+            None if matrix is None else inner @ matrix @ right for matrix in (form.input_gram, form.input_root)
         )
-        super().__init__(
-            target=outer @ whole.target @ right,
-            cross=outer @ whole.cross @ right,
-            whitened=outer @ whole.whitened @ right,
+        U, sigma, V = form.modes
+        U, V = outer @ U, inner @ V
+        restricted = _RestrictedForm(
+            target=outer @ form.target @ right,
+            cross=outer @ form.cross @ right,
+            whitened=outer @ form.whitened @ right,
             input_gram=gram,
             input_root=root,
-            floor=whole.floor,
+            floor=form.floor,
             data_rank=None if root is None else int(np.linalg.matrix_rank(root).min()),
+            modes=Modes(U, np.broadcast_to(sigma, (*U.shape[:-2], sigma.shape[-1])), V),
+            input_norm=form.input_norm,
         )
-        U, sigma, V = whole.modes
-        U, V = outer @ U, inner @ V
-        # what other losses compute from their arrays when it is asked for
-        self.__dict__["modes"] = Modes(U, np.broadcast_to(sigma, (*U.shape[:-2], sigma.shape[-1])), V)
-        self.__dict__["input_norm"] = whole.input_norm
-
-    @property
-    def n_modes(self) -> int:
-        """The number of modes of the whole target."""
-        return int(self.modes.sigma.shape[-1])
+        super().__init__(restricted)
 
     def __getitem__(self, index: Any) -> NoReturn:
         """Refuse to select: targets are selected from the whole loss."""

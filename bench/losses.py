@@ -1,0 +1,65 @@
+"""What losses that are not quadratic cost beside the quadratic one: ``python -m bench.losses [--rounds 9]``.
+
+A right-hand side of 8-8-8-8 networks in each loss, those of data with 64 samples; in units of the time that its
+products, counted in flops, would take at the rate of the quadratic loss.  The flops of the maps themselves are not
+counted: some thirty for each exponential.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+import fastdln as dln
+from bench.rounds import cell, keeper, vectors
+from fastdln.kernels.products.program import program
+from fastdln.losses import Loss
+
+WIDTHS, SAMPLES, NETWORKS, STEP, T_END = (8, 8, 8, 8), 64, 200, 0.01, 0.5
+
+
+def losses() -> dict[str, Loss]:
+    """All of them, for one target or one data set."""
+    rng = np.random.default_rng(0)
+    sigma, X = rng.standard_normal((WIDTHS[-1], WIDTHS[0])), rng.standard_normal((WIDTHS[0], SAMPLES))
+    Y, labels = rng.choice((-1.0, 1.0), (WIDTHS[-1], SAMPLES)), rng.integers(WIDTHS[-1], size=SAMPLES)
+    return {
+        "quadratic": dln.Quadratic(sigma),
+        "power 4": dln.Power(sigma, 4.0),
+        "huber": dln.Huber(sigma, 0.7),
+        "pseudo-huber": dln.PseudoHuber(sigma, 0.7),
+        "logistic": dln.Logistic(X, Y),
+        "exponential": dln.Exponential(X, Y),
+        "softmax": dln.SoftmaxCrossEntropy(X, labels, n_classes=WIDTHS[-1]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    starts = dln.inits.gaussian(dln.Network(WIDTHS), 0.8, size=NETWORKS, rng=1)
+    print(f"{vectors()}; CPU ns for a right-hand side; in units of its flops at the rate of the quadratic loss")
+    for engine in ("lanes", "dense"):
+
+        def seconds(loss: Loss, engine: str = engine) -> float:
+            began = time.process_time()
+            sol = dln.flow(starts, loss, (0.0, T_END), step=STEP, engine=engine, threads=1)
+            return (time.process_time() - began) / int(sol.n_rhs.sum())
+
+        found = losses()
+        for loss in found.values():
+            seconds(loss)  # compiles
+        rounds = keeper().keep(lambda: {n: seconds(x) for n, x in found.items()}, options.rounds, engine)  # noqa: B023
+        print(f"\n{engine}: {rounds}")
+        flops = {name: program(WIDTHS, **loss.form._asdict()).flops for name, loss in found.items()}
+        for name in found:
+            relative = [row[name] / row["quadratic"] * flops["quadratic"] / flops[name] for row in rounds.rows]
+            times = [1e9 * row[name] for row in rounds.rows]
+            print(f"{name:14s} {flops[name]:6d} flops  {cell(times, '.0f'):>12s} ns  {cell(relative)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Losses of the product W = W_h ... W_1: see `fastdln.losses.base` for what they have in common."""
+
+from fastdln.losses.base import Loss, check_loss, modes_of, quadratic_of
+from fastdln.losses.form import Modes, QuadraticForm
+from fastdln.losses.labels import Exponential, Logistic, SoftmaxCrossEntropy
+from fastdln.losses.quadratic import Quadratic
+from fastdln.losses.regression import Regression
+from fastdln.losses.robust import Huber, Power, PseudoHuber
+
+__all__ = [
+    "KINDS",
+    "Exponential",
+    "Huber",
+    "Logistic",
+    "Loss",
+    "Modes",
+    "Power",
+    "PseudoHuber",
+    "Quadratic",
+    "QuadraticForm",
+    "Regression",
+    "SoftmaxCrossEntropy",
+    "check_loss",
+    "modes_of",
+    "quadratic_of",
+]
+
+_ALL: tuple[type[Loss], ...] = (
+    *(Quadratic, Regression),
+    *(Power, Huber, PseudoHuber),
+    *(Logistic, Exponential, SoftmaxCrossEntropy),
+)
+KINDS: dict[str, type[Loss]] = {kind.__name__: kind for kind in _ALL}
+"""The losses that are made by users and saved, by name."""
