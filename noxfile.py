@@ -1,4 +1,4 @@
-"""The checks that people and CI share: ``nox`` runs all but other machines, measurements and mutants.
+"""The checks that people and CI share: ``nox`` runs all but other machines and versions, measurements and mutants.
 
 ``nox -s types`` runs one of them.
 
@@ -47,9 +47,13 @@ KERNELS = {
 }
 LANES = ("2", "4", "8")
 
+# What rests on Numba: compilation, its cache, and what kernels compute.
+NUMBA = ("tests/kernels", "tests/test_golden.py")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
-def install(session: nox.Session, group: str) -> None:
-    session.install("-e", ".[scan]", *nox.project.dependency_groups(PROJECT, group))
+
+def install(session: nox.Session, group: str, *further: str) -> None:
+    session.install("-e", ".[scan]", *nox.project.dependency_groups(PROJECT, group), *further)
 
 
 @nox.session
@@ -57,6 +61,22 @@ def tests(session: nox.Session) -> None:
     """Run the tests, the doctests, and every benchmark once."""
     install(session, "test")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """Run tests of what rests on Numba, or those named, with the oldest versions that pyproject.toml allows."""
+    install(session, "test", *(bound.replace(">=", "==") for bound in PROJECT["project"]["dependencies"]))
+    session.run("python", "-m", "pytest", *(session.posargs or NUMBA))
+
+
+@nox.session(python=PYTHONS)
+def newest(session: nox.Session) -> None:
+    """Run the same with the newest Numba, release candidates too, under every Python that is installed."""
+    bounds = [bound for bound in PROJECT["project"]["dependencies"] if bound.startswith("numba>=")]
+    install(session, "test", *(f"{bound}rc1" for bound in bounds))  # a bound that is a candidate allows candidates
+    session.run("python", "-c", "import numba, platform; print('Numba', numba.__version__, platform.python_version())")
+    session.run("python", "-m", "pytest", *(session.posargs or NUMBA))
 
 
 @nox.session

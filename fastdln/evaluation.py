@@ -124,7 +124,7 @@ def sweep(evaluation: Evaluation, inputs: Sequence[Array], points: Array, values
 
 
 def _share(worker: Callable[[], Work], n: int, flops: int, unit: int, threads: int) -> None:
-    """Cut n networks of so many flops each into pieces of whole units, and let threads take them in turn."""
+    """Cut n networks of ``flops`` flops each into pieces of whole units, and let threads take them in turn."""
     size = unit * max(1, int(PIECE_FLOPS / (flops * unit)))
     pieces = [(first, min(first + size, n)) for first in range(0, n, size)]
     threads = min(threads, len(pieces))

@@ -80,7 +80,7 @@ def flow(
     """Integrate the gradient flow of a network, or of a batch of them, on a loss.
 
     Solves  dW_i/dt = -eta_i dL/dW_i - mu W_i  by an explicit or a stabilized method, each trajectory with its
-    own steps.
+    own steps (survey, arXiv 2511.10362, sections on gradient flow and on the adjacency matrix).
 
     Parameters
     ----------
@@ -91,26 +91,18 @@ def flow(
     span : (t_0, t_end)
         In the flow's own time.  ``t_end < t_0`` follows the flow backwards.
     t_eval : array_like, shape (n_t,), optional
-        Times to record at, monotone from t_0 towards t_end, both allowed; by default t_end alone.  They never shorten a
-        step: the values come from the method's own continuous output, or from steps within the step.
+        Times to record at, monotone from t_0 to t_end, both allowed; by default t_end alone.  They never change steps.
     method : {"tsit5", "bs3", "dp5", "dop853", "rock", "rkc2", "auto"} or Tableau
-        An explicit Runge-Kutta pair, or for stiff flows (singular values far apart, long times) a stabilized method:
-        "rock", of order 4, or "rkc2", of order 2, whose errors add up over its many steps: for an rtol of 1e-6 or more,
-        "rock" below (at 1e-9 it takes a fortieth of the steps).  "auto" begins with tsit5 and goes on with "rock", for
-        good, in each trajectory whose steps stability has limited for a while.
+        An explicit Runge-Kutta pair, or for stiff flows a stabilized method: "rock" of order 4, "rkc2" of order 2.
+        "auto" begins with tsit5 and changes to "rock" in each trajectory whose steps stability limits.
     rtol : float
         Relative tolerance: the error of a step, root mean square over the entries of a layer, each divided by
-        ``atol + rtol max(|w|, |w_new|)``, is at most 1 in every layer.  The wide engine, which does not form the
-        errors of large layers, takes the mean over their entries apart from that over the scales: the same where an
-        error does not depend on the size of its entry.
+        ``atol + rtol max(|w|, |w_new|)``, is at most 1 in every layer.
     atol : float, optional
-        Absolute tolerance.  By default 1e-3 rtol times the least root mean square of a layer of the trajectory's start
-        (layers that are zero left out; all of them: 1e-3 rtol ||Sigma||_2^(1/h)): a small start must be followed
-        relative to its own size, or the times at which modes are learned come out wrong.  With 1e-9 and a start of 1e-8
-        the first one is wrong by 1e-3.  A smaller ``atol`` does not make modes visible that hide behind learned ones in
-        a general basis: steps are limited by their growth, see below.
+        Absolute tolerance.  By default 1e-3 rtol times the least root mean square of a nonzero layer of the
+        trajectory's start (all zero: 1e-3 rtol ||Sigma||_2^(1/h)), so that small starts are followed too.
     max_steps : int
-        Most steps that a trajectory may try.
+        The most steps that a trajectory may try.
     record : iterable of str
         Of the names in `fastdln.observables.OBSERVABLES`, which are attributes of `Trajectories`.
     stop : Stop, optional
@@ -124,23 +116,19 @@ def flow(
     history : bool
         Keep the times of all accepted steps: `Trajectories.history`.
     certify : bool
-        End each trajectory as soon as it provably can not move by more than its tolerance any more, see below.
+        End each trajectory as soon as it provably cannot move by more than its tolerance any more.
     engine : {"auto", "lanes", "dense", "wide", "reduced"}
-        Lanes: many small networks side by side in the machine's vectors; dense: one network a thread, vectors along
-        its rows; wide: one network after another on all threads, stages as thin factors, for networks whose input or
-        output is narrow beside their layers; reduced: each trajectory as a narrow network with the same flow, or
-        within the tolerance the same, see below.  "auto" chooses by widths, loss, method and precision alone.
+        Lanes: small networks side by side in vectors; dense: one per thread; wide: one on all threads, for narrow ends;
+        reduced: as a narrow network with the same flow.  "auto" chooses by widths, loss, method and precision.
     threads : int, optional
         By default one for each core this process may use.  Results do not depend on it.
     progress : bool or callable
-        True: a progress bar on standard error.  A callable is called now and then with the numbers of trajectories done
-        and failed, and of all.
+        True: a bar on standard error.  A callable gets the numbers of trajectories done and failed, and of all.
 
     Returns
     -------
     Trajectories
-        Recorded observables, final weights, status and counts.  A trajectory that fails says so in its status and does
-        not touch the others: see `Trajectories.raise_for_status`.
+        A trajectory that fails says so in its status, and does not touch the others.
 
     Raises
     ------
@@ -151,69 +139,14 @@ def flow(
 
     Notes
     -----
-    The flow is that of the survey (arXiv 2511.10362, sections on gradient flow and on the adjacency matrix).
+    Trajectories are bitwise the same whatever the batch, its order, the number of threads, and what is recorded when.
+    With the wide engine they depend on the BLAS library.
 
-    Modes that are not learned yet grow at a rate of up to ||T||_2, T_ij = ||W_{<j} R' W_{>i}|| ||W_{i-1} ... W_{j+1}||
-    for i > j, while learned ones hide them from every error norm.  So steps forward in time are limited to z/||T||_2,
-    with z where the method multiplies growth e^z by e^(z (1 + 5 rtol)) (10, 15 and 30 rtol for methods of order 4, 3
-    and 2); the rate is renewed in every fourth attempt, or in every one of a stabilized method, and falls with the loss
-    where a bottleneck leaves modes that cannot be learned.  Learning times of hidden modes, down to starts of 1e-12 in
-    any basis and depth, are then right within 10 rtol (bs3, rkc2: 30 rtol).
+    Steps are limited by the growth of modes that no error norm sees, so that learning times are right within 10 rtol
+    (bs3, rkc2: 30 rtol): see docs/guides/stiff.md, also for how to choose a method.
 
-    Between the ends of steps records are the method's continuous output.  That of dop853 and rock enlarges what is left
-    of stiff motion where steps are as long as stability lets them be; so its defect h (du/dt - f(u)) is looked at, and
-    where it is too large dop853 goes on to the cubic through the ends, and both to steps of their own within the step,
-    one for each record.  Records leave no trace: final weights, counts, status and learning times are bitwise the same
-    whatever is recorded, and when.
-
-    Trajectories are bitwise the same whatever the batch they are in, its order, and the number of threads; with the
-    lanes engine also whatever the number of lanes.  With the wide engine they depend on the BLAS library.
-
-    Stabilized methods take s stages in a step and reach h rho ~ 0.35 s^2 with them: "rock" is ROCK4 (A. Abdulle, SIAM
-    J. Sci. Comput. 23, 2002) for steps at which what rounding leaves in its stages stays below the tolerance, and RKC2
-    (B. P. Sommeijer, L. F. Shampine, J. G. Verwer, J. Comput. Appl. Math. 88, 1998) for longer ones.  The spectral
-    radius rho is estimated by power iterations on differences of right-hand sides, which are counted.  In single
-    precision rounding leaves these methods little room: take an rtol of 1e-3 or more.
-
-    With ``certify=True``, for `Quadratic` losses, increasing spans and without weight decay, `Stop`, fixed steps and
-    history, a trajectory is checked before its first step and after every eighth accepted one. It ends where the length
-    of all the path that is left, a bound by the Polyak-Lojasiewicz inequality as in
-    `fastdln.theory.rates.remaining_path`, is at most ``atol + rtol min_i ||W_i||_F/sqrt(n_i)`` (n_i the entries of
-    layer i) with all rounding accounted for, and where every mode has been learned, if learning times are recorded. Its
-    status is then FINISHED, ``certified`` is true, later records hold its state, exact within the tolerance for any
-    ``t_end``. Before that, when it is within some tolerances of its end, the steps of explicit methods are held to a
-    tolerance up to 1000 times tighter: what stability-limited ones leave in the fast modes would hide the end. Nothing
-    can be certified where all layers are such that those below them do not reach all inputs or those above not all
-    outputs (hidden layers narrower than both ends), and with a tolerance near the rounding errors (about 1e-13; 1e-6 in
-    float32) not all trajectories are; the wide engine, which works in the precision of the weights and whose bounds of
-    rounding grow with the widths, needs looser ones. With ``engine="reduced"`` it is the narrow network that is
-    certified, which moves exactly as the wide one does; its norms, which are not larger, stand for those of the wide
-    layers.
-
-    With ``engine="reduced"`` every trajectory is integrated as the narrowest network that has its flow
-    (`fastdln.theory.reduction.reduce`), by whichever other engine suits that, and lifted: what is recorded, the final
-    weights and `Trajectories.extend` are those of the network that was given.  ``atol`` is that of the wide start, but
-    the error norm is over the entries of the narrow layers: those that stand still do not dilute it, so that a few per
-    cent more steps are taken.  The narrow network is exact up to directions of the start that are rounding (100 times
-    the machine epsilon), which it leaves out: a start of low rank, say, keeps its rank for all times, where rounding
-    ends that in the wide network.  Networks that cannot be narrowed, and starts that are not finite, are integrated as
-    they are.  "auto" reduces where the widths alone promise a gain (two layers much wider than d_0 + d_h, wide layers
-    between narrow ones, many inputs of one layer with few outputs), to `fastdln.theory.reduction.widths`, and leaves
-    nothing out.
-
-    Three layers or more that are wide all through, with narrow input and output, have as a rule no narrower network
-    with their flow, but one that nearly has it: that in the subspaces which a few sweeps of the layers reach from
-    the two ends (`fastdln.theory.reduction.krylov`).  With ``engine="reduced"`` it is integrated in legs of some
-    steps; after each its error is estimated, by the network with fewer sweeps beside it and by a bound of what may
-    grow where neither looks.  The weights at the end of a leg are accepted where the estimate is within the
-    tolerance of a step, ``sqrt(n_i) atol + rtol ||W_i||_F`` over the n_i entries of narrow layer i; products at
-    recorded times, within what such errors make of them; and learning times, within rtol of themselves.  Else the
-    leg is forgotten, and the trajectory goes on from an earlier checkpoint with more sweeps, or as it is if those
-    would not pay (deep networks at tight tolerances, weights whose layers mix slowly): see
-    `Trajectories.integrated_widths` and ``enlargements``; the logger "fastdln" tells when and why.  Each leg
-    chooses its first step anew; with fixed steps there is one leg.  "auto" does the same in double precision where
-    the widths promise much (a layer of at least 128 on both sides and room for nearly twice the sweeps that are
-    begun with), but for starts with directions that are rounding; with ``certify`` there is no approximate reduction.
+    What ``certify`` asks for is in docs/guides/certified.md, what "reduced" does in docs/guides/reduced.md; many flows
+    over a grid of parameters are a scan, docs/guides/scans.md.
 
     Examples
     --------

@@ -17,7 +17,12 @@ def optional(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"this needs {module.split('.')[0]}: pip install 'fastdln[{extra}]'") from error
+        raise ImportError(f"this needs {module.split('.')[0]}: {installation(extra)}") from error
+
+
+def installation(extra: str) -> str:
+    """How to install an extra: from a clone, as long as there is no package to be had elsewhere."""
+    return f"python -m pip install -e '.[{extra}]' in your clone of fastdln"
 
 
 def cores() -> int:

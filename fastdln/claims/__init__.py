@@ -1,6 +1,7 @@
 """Every statement of the survey as an executable check: ``fastdln verify``.
 
 Each module holds the statements of one or a few items of the theory, T1 to T19.
+What each item states is in docs/theory/index.md.
 """
 
 from __future__ import annotations

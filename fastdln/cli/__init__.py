@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from types import FrameType
 
+from fastdln.resources import installation
+
 __all__ = ["STOPPED", "interruptible", "main"]
 
 STOPPED = 130
@@ -29,7 +31,7 @@ def main() -> None:
     try:
         missing = [name for name in _NEEDED if find_spec(name) is None]
         if missing:
-            sys.exit(f'fastdln: the command line needs {", ".join(missing)}: pip install "fastdln[scan]"')
+            sys.exit(f"fastdln: the command line needs {', '.join(missing)}: {installation('scan')}")
         from fastdln.cli.commands import app
 
         app()

@@ -150,7 +150,10 @@ def verify(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the random instances.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", help="Where to write the verdicts.", metavar="FILE")] = None,
 ) -> None:
-    """Check the statements of the survey on random instances; exit code 1 if one does not hold."""
+    """Check the statements of the survey on random instances; exit code 1 if one does not hold.
+
+    What the items T1 to T19 state is in docs/theory/index.md.
+    """
     try:
         names = claims.select(only)
     except ValueError as error:

@@ -35,7 +35,7 @@ def pairs(values: Mapping[str, object]) -> Table:
     Returns
     -------
     rich.table.Table
-        The table.
+        A line for each name.
     """
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -58,7 +58,7 @@ def plan(scan: Plan, cost: Estimate) -> Table:
     Returns
     -------
     rich.table.Table
-        The table.
+        The scan, its axes, and its size and time.
     """
     axes = {axis.name: _listed(axis) for axis in scan.axes}
     return pairs(
@@ -86,7 +86,7 @@ def progress(store: Store, damaged: Mapping[int, str]) -> Table:
     Returns
     -------
     rich.table.Table
-        The table.
+        State, counts and failures, and how to go on.
     """
     layout = store.layout
     units = {index: record for index, record in store.units().items() if index not in damaged}
@@ -153,7 +153,7 @@ def claims(verdicts: Sequence[Claim]) -> Table:
     Returns
     -------
     rich.table.Table
-        The table.
+        A line for each claim.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("item", no_wrap=True)
@@ -185,7 +185,7 @@ def claim(verdict: Claim) -> Table:
     Returns
     -------
     rich.table.Table
-        The table.
+        Statement, hypotheses, errors and verdict.
     """
     outside = verdict.outside
     return pairs(

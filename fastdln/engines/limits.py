@@ -35,7 +35,7 @@ def numbers(problem: Problem) -> dict[str, float]:
         "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
         "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
         "direction": problem.direction,
-        # ||T||_2^2 is at most so many times the sum over pairs of layers, each once
+        # ||T||_2^2 is at most this many times the sum over pairs of layers, each once
         "growth_share": 2 * (1 - 1 / problem.network.depth),
         "growth_doubt": math.sqrt(max(problem.network.widths)) - 1.0,
     }
@@ -58,7 +58,7 @@ def growth_caps(problem: Problem) -> tuple[float, float]:
 def least_losses(problem: Problem) -> NDArray[np.float64]:
     """Twice the least loss above its floor, for each target: the squares of the modes that the widths cannot hold.
 
-    Of the singular values so many digits are taken as do not depend on the library that finds them.
+    Of the singular values only those digits are taken that do not depend on the library that finds them.
     """
     whitened = problem.loss.whitened.reshape(-1, *problem.loss.shape)
     if not hides_growth(problem) or problem.network.rank >= min(problem.loss.shape):

@@ -15,7 +15,7 @@ BACK_OFF = 8  # after a check that failed at step n the next comes at n + n / BA
 UNIT = 2.0**-53
 SMALL = 1e-250  # what is below may have lost digits to underflow
 BELOW = 1.0 - 1e-12  # a factor that makes a bound of a few operations a lower one
-# A trajectory is near its end within so many times its tolerance for each root of the number of entries.
+# A trajectory is near its end within REACH sqrt(n) of its tolerances, n the number of entries.
 REACH = 16.0
 
 

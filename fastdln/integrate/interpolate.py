@@ -11,7 +11,7 @@ Rows = tuple[tuple[float, ...], ...]
 
 
 def hermite(b: Sequence[float]) -> Rows:
-    """The cubic through the states and slopes at both ends of a step of weights ``b``; the last slope is behind them.
+    """The cubic through the states and slopes at both ends of a step of weights ``b``; the last slope comes after them.
 
     With D = y(t + h) - y(t) = h sum_j b_j k_j it is D (3 theta^2 - 2 theta^3) + h k_first (theta - 2 theta^2 + theta^3)
     + h k_last (theta^3 - theta^2).

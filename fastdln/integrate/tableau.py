@@ -43,7 +43,7 @@ class Tableau:
         Weights of the step.  The slope at the end of the step is always evaluated and is the first of the next step;
         a last row of ``a`` that equals ``b`` (first same as last) is recognised and costs nothing.
     errors : sequence of 0, 1 or 2 rows, optional
-        Each row holds the weights of an error estimate, b minus embedded weights, over the s stages and, behind them
+        Each row holds the weights of an error estimate, b minus embedded weights, over the s stages and, after them
         if there is one more, the slope at the end of the step.  Without an estimate the method takes fixed steps
         only.  Two estimates e, f are joined as e^2/sqrt(e^2 + 0.01 f^2), as in DOP853.  They may weigh nine slopes, the
         one at the end of the step, which always takes part, among them.

@@ -96,7 +96,7 @@ def read_attributes(path: Path) -> tuple[Attributes, dict[str, dict[str, Any]]]:
     Returns
     -------
     attributes : Attributes
-        Its attributes.
+        The attributes of the whole store.
     arrays : dict of str to dict
         The Zarr metadata of its arrays.
 

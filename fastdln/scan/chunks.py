@@ -79,7 +79,7 @@ class Chunks:
         Returns
         -------
         bytes
-            The contents.
+            Compressed, with the checksum at the end.
         """
         self._array[self._region(unit)] = self._variable.pad(block)
         data: bytes = self._files.pop(self.name(unit)).to_bytes()

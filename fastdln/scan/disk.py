@@ -87,7 +87,7 @@ class Held:
         Returns
         -------
         int
-            Its descriptor.
+            A descriptor that this object closes.
         """
         if name in self._descriptors:
             return self._descriptors[name]
@@ -114,7 +114,7 @@ class Held:
         Returns
         -------
         str or None
-            The first such name.
+            The first such name; None if all lead to it.
         """
         for name, descriptor in self._descriptors.items():
             held = os.fstat(descriptor)

@@ -21,7 +21,7 @@ __all__ = ["NOT_RUN", "Layout", "Unit", "Variable"]
 NOT_RUN = -1
 """The status, and the counts, of a trajectory that has not been integrated yet."""
 
-# A unit should be small enough to lose to a crash, and large enough for all cores: about so many weights.
+# A unit should be small enough to lose to a crash, and large enough for all cores: about this many weights.
 _WEIGHTS_PER_UNIT = 2**20
 _MAX_CHUNK = 2**14
 _MOST_BYTES = 2**31 - 2**16  # in a chunk of an array: what its compressor takes
@@ -57,7 +57,7 @@ class Variable(NamedTuple):
         Returns
         -------
         ndarray
-            They, with the fill value in what they lack.
+            The results in that shape; what is missing holds the fill value.
         """
         padded = np.full((len(block), *self.shape[1:]), self.fill_value, self.dtype)
         place = padded[tuple(slice(n) for n in block.shape)]
@@ -108,7 +108,7 @@ class Layout:
         Returns
         -------
         Layout
-            The layout.
+            With units that one crash can cost and that keep all cores busy.
         """
         n = plan.document.trajectories
         if chunk is None:
@@ -196,7 +196,7 @@ class Layout:
         Returns
         -------
         shape : tuple of int
-            Its shape.
+            The shape of the whole array.
         chunk : tuple of int
             The shape of its chunks: one unit each.
         """

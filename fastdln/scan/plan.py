@@ -120,7 +120,7 @@ class Plan:
         Returns
         -------
         tuple of int
-            Its place.
+            Its index on each axis.
         """
         return tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.axes else ()
 
@@ -135,7 +135,7 @@ class Plan:
         Returns
         -------
         GridPoint
-            The point.
+            The values on each axis, and its number.
         """
         position = self.position(index)
         chosen: dict[str, Any] = {}
@@ -183,7 +183,7 @@ def load_plan(path: Path) -> Plan:
     Returns
     -------
     Plan
-        Its plan.
+        The checked document with its grid.
 
     Raises
     ------

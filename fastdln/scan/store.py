@@ -141,7 +141,7 @@ class Store:
         Returns
         -------
         xarray.Dataset
-            They, read when needed.
+            Read from the store when needed.
 
         Raises
         ------

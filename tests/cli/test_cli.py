@@ -201,7 +201,9 @@ def test_missing_extra_is_named(fastdln_: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["fastdln", "info"])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    assert end.value.code == 'fastdln: the command line needs typer, zarr: pip install "fastdln[scan]"'
+    assert end.value.code == (
+        "fastdln: the command line needs typer, zarr: python -m pip install -e '.[scan]' in your clone of fastdln"
+    )
 
 
 def test_entry_point_imports_no_optional_package():

@@ -8,13 +8,17 @@ import sys
 
 import pytest
 
-# One kernel and one callback are enough: what is tested is that of all.
+# One kernel with a part and one callback are enough: what is tested is that of all.
 KERNELS = """
-from fastdln.kernels.machine.compile import address_of, kernel
+from fastdln.kernels.machine.compile import address_of, kernel, part
+
+@part
+def double(x):
+    return 2 * x
 
 @kernel
 def twice(x):
-    return 2 * x
+    return double(x)
 
 def nothing(x):
     pass
@@ -109,6 +113,13 @@ def test_a_full_disk_costs_time_only(tmp_path):
     assert cache.python(RUN) == (EMPTY, "")
 
 
+def test_a_changed_index_of_numba_costs_time_only(tmp_path):
+    code = "from numba.core.caching import IndexDataCacheFile; del IndexDataCacheFile._load_index\n"
+    counts, said = Cache(tmp_path).python(code + RUN)
+    assert counts == EMPTY
+    assert said.count(WARNING) == len(said.splitlines()) == 1
+
+
 INTERRUPT = """
 import signal
 from numba.core.codegen import JITCodeLibrary
@@ -123,16 +134,18 @@ def hook(cls, module, code):
     usual(cls, module, code)
 
 JITCodeLibrary._object_compiled_hook = classmethod(hook)
-import kernels
 try:
+    import kernels
     kernels.run()
 except KeyboardInterrupt:
     print("interrupted")
+import kernels
 kernels.run()
 """
 
 
-@pytest.mark.parametrize("here", [0, 1, 2])  # in the callback, in the kernel for one type, for another
+# in a module of Numba's, as pipelines are tried (two), in the callback, in the kernel for one type and another
+@pytest.mark.parametrize("here", [1, 2, 3, 4, 5, 6])
 def test_an_interrupt_of_compilation_is_one(tmp_path, here):
     cache = Cache(tmp_path)
     assert cache.python(INTERRUPT.replace("HERE", str(here))) == (["interrupted"], "")

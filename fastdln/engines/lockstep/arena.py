@@ -229,7 +229,7 @@ def bytes_of(plan: Plan, layout: MethodLayout) -> int:
 
 
 def arena_bytes(entries: int, vectors: int, scratch: int, entry_bytes: int) -> int:
-    """Bytes that the loop works on, with so many vectors beside `COMMON`: what must fit the cache."""
+    """Bytes that the loop works on, with ``vectors`` vectors besides `COMMON`: what must fit the cache."""
     return ((len(COMMON) + vectors) * _stride(entries, entry_bytes) + scratch) * entry_bytes
 
 

@@ -19,8 +19,9 @@ from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
 from fastdln.kernels.products.program import Product, Program, program
 
-# Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of so few flops, where it is
-# 1.2 to 5 times as fast as the interpreter, and for so many trajectories (`python -m bench.lanes`).
+# Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of at most STRAIGHT_FLOPS,
+# where it is 1.2 to 5 times as fast as the interpreter, and for at least STRAIGHT_FROM trajectories
+# (`python -m bench.lanes`).
 STRAIGHT_FLOPS, STRAIGHT_FROM = 2200, 4096
 
 

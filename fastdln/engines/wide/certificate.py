@@ -19,7 +19,7 @@ from fastdln.engines.wide.layers import Matrix
 from fastdln.integrate import certificate
 from fastdln.integrate.certificate import BELOW, REACH, SMALL, UNIT
 
-NARROW, PER_RANK = 64, 8  # an end is narrow up to this width, or so many times that of the other end
+NARROW, PER_RANK = 64, 8  # an end is narrow up to this width, or PER_RANK times that of the other end
 
 
 class Certificate:

@@ -17,7 +17,7 @@ begins, first_guess, choose_first = part(law.begins), part(law.first_guess), par
 
 @part
 def first_step(w, arena, ctl, new):
-    """First steps of the lanes ``new``, whose first slopes are known; returns the bits of those that can not begin.
+    """First steps of the lanes ``new``, whose first slopes are known; returns the bits of those that cannot begin.
 
     The step is that of Hairer, Norsett and Wanner (Solving Ordinary Differential Equations I, II.4).
     """

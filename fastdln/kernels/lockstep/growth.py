@@ -35,7 +35,7 @@ V, IMAGE, SIZE, GENERAL, FIRST, LAST = range(6)
 
 
 class Growth(NamedTuple):
-    """The products behind those of the right-hand side; offsets in entries of the scratch."""
+    """The products after those of the right-hand side; offsets in entries of the scratch."""
 
     products: tuple[Product, ...]
     norms: tuple[tuple[int, int, int, bool, bool], ...]  # offsets of v and M'Mv, entries; first and last of a pair

@@ -36,7 +36,7 @@ def layer(w, i):
 
 @part
 def scratch(w, entries):
-    """Address of scratch behind so many entries."""
+    """Address of scratch after a number of entries."""
     return w.at.scratch + entries * w.entry
 
 

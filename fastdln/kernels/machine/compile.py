@@ -7,7 +7,6 @@ code is made of, and of the versions of what compiles it: an upgrade or an edit 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import logging
@@ -15,8 +14,7 @@ import os
 import platform
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,8 @@ from numba.core.ccallback import CFunc
 from numpy.typing import DTypeLike
 
 from fastdln.kernels.machine.cache import kernel_cache
-from fastdln.kernels.machine.pipelines import EmittedCompiler, PartCompiler
+from fastdln.kernels.machine.interrupts import nothing_lost
+from fastdln.kernels.machine.plain import usable_pipelines
 
 logger = logging.getLogger("fastdln")
 
@@ -37,7 +36,7 @@ KERNELS = Path(__file__).parents[1]
 INTEGRATE = KERNELS.parent / "integrate"
 
 # What changes the code that is made, or what it is asked for, beside its sources.
-SWITCHES = ("FASTDLN_DEBUG",)
+SWITCHES = ("FASTDLN_DEBUG", "FASTDLN_PLAIN")
 
 
 def _cache_root() -> Path:
@@ -93,7 +92,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def emitted(function: Callable[..., Any]) -> Any:
     """Compile an entry point like `kernel`, whose body is nothing but code emitted as it is to be run."""
-    return _compiled(function, pipeline_class=EmittedCompiler)
+    pipelines = usable_pipelines(cache_folder())
+    return _compiled(function, **({"pipeline_class": pipelines.EmittedCompiler} if pipelines else {}))
 
 
 @functools.cache
@@ -118,7 +118,7 @@ def _address(function: Callable[..., Any], arguments: list[Any]) -> int:
         options={"error_model": "numpy"},
     )  # fmt: skip
     _keep(made, function)
-    with _nothing_lost():
+    with nothing_lost():
         made.compile()
     _callbacks.append(made)
     return int(made.address)
@@ -134,7 +134,7 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Any:
 
     @functools.wraps(compile_)
     def compile_heard(*args: Any) -> Any:
-        with _nothing_lost():
+        with nothing_lost():
             return compile_(*args)
 
     made.compile = compile_heard  # which the dispatcher calls for types that it has not seen
@@ -155,53 +155,10 @@ def _keep(made: Any, function: Callable[..., Any]) -> None:
         made._cache = cache
 
 
-@contextlib.contextmanager
-def _nothing_lost() -> Iterator[None]:
-    """Raise afterwards what is raised by the handler of a signal in the midst of compilation.
-
-    LLVM calls back into Python when it has made machine code.  What a handler raises there, such as KeyboardInterrupt,
-    cannot pass through LLVM: it would be printed and forgotten, and so would what finalizers are interrupted by.
-    """
-    if threading.current_thread() is not threading.main_thread():  # where no handler runs
-        yield
-        return
-    lost: list[BaseException] = []
-    usual, own = sys.unraisablehook, threading.get_ident()
-
-    def hear(unraisable: Any) -> None:
-        error = unraisable.exc_value
-        called_back = "ctypes" in (unraisable.err_msg or "")
-        if threading.get_ident() == own and (called_back or not isinstance(error, Exception)):
-            lost.append(error or unraisable.exc_type())
-        else:
-            usual(unraisable)
-
-    sys.unraisablehook = hear
-    try:
-        yield
-    except Exception:
-        if lost:
-            raise lost[0] from None
-        raise
-    finally:
-        sys.unraisablehook = usual
-    if lost:
-        raise lost[0]
-
-
 def part(function: Callable[..., Any]) -> Any:
-    """Compile a function that only compiled code calls: without wrappers and reference counts, which take longer to
-    compile than the function itself.  It is optimised, and cached, within the entry points that use it.
+    """Compile a function that only compiled code calls: optimised, and cached, within the entry points that use it.
 
     A number that is written in a call counts as any other of its type, or there would be a version for each.
     """
-    made = numba.njit(
-        error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, pipeline_class=PartCompiler
-    )(function)
-    usual = made.get_call_template
-
-    def get_call_template(arguments: Any, keywords: Any) -> Any:
-        return usual([numba.types.unliteral(kind) for kind in arguments], keywords)
-
-    made.get_call_template = get_call_template
-    return made
+    pipelines = usable_pipelines(cache_folder())
+    return pipelines.part(function) if pipelines else numba.njit(error_model="numpy")(function)

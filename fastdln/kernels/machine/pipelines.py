@@ -5,14 +5,18 @@ is done again: at every level of calls.  A *part* goes into its callers as it wa
 once, in the entry point.  A library of *emitted* kernels is what it should be already: of all the passes of LLVM it
 takes those alone that turn local memory into registers and merge what is the same.
 
-This rests on Numba's own classes, which it does not promise to keep: `CompilerBase` and its passes, `JITCodeLibrary`,
-its methods overridden here, and what its code generator keeps for itself.
+This rests on Numba's own classes, which it does not promise to keep: `CompilerBase`, the passes listed below,
+`JITCodeLibrary` and its methods overridden here, that lowering keeps a library that is there already, the option
+``_nrt``, and `Dispatcher.get_call_template`.
+`plain` decides whether they can be used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numba
 from llvmlite import binding
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
@@ -127,3 +131,17 @@ class EmittedCompiler(_Plain):
     """The pipeline of emitted kernels."""
 
     choose = _ChooseEmitted
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a part: without wrappers and reference counts, which take longer to compile than the function itself."""
+    made = numba.njit(
+        error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, pipeline_class=PartCompiler
+    )(function)
+    usual = made.get_call_template
+
+    def get_call_template(arguments: Any, keywords: Any) -> Any:
+        return usual([numba.types.unliteral(kind) for kind in arguments], keywords)
+
+    made.get_call_template = get_call_template
+    return made

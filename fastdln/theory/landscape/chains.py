@@ -152,7 +152,7 @@ def _plan(
 
 
 def _shared(n_inputs: int, n_outputs: int, split: tuple[int, int], n_modes: int) -> int:
-    """How many modes must be shared when so many ends are out of sight."""
+    """How many modes must be shared when the ends of ``split`` are out of sight."""
     return max(0, n_inputs - split[0] + n_outputs - split[1] - n_modes)
 
 

@@ -32,7 +32,7 @@ __all__ = ["NEARLY", "refine"]
 # Relative gradients: above the first a point is not nearly critical, below the second it is critical to rounding.
 NEARLY = 0.1
 _ROUNDING = 1e-11
-# Residual parts up to so many times the distance to a critical point cannot be told from zero.
+# Residual parts up to this many times the distance to a critical point cannot be told from zero.
 _UNRESOLVED = 10.0
 # Gradients whose squares underflow.
 _VANISHED = 1e-140

@@ -115,9 +115,9 @@ def _entry(
 def _successors(counts: tuple[int, ...], sizes: list[int]) -> Iterator[tuple[int, ...]]:
     """The sets whose predecessor this is.
 
-    The predecessor of a set takes the first of its modes behind a gap (a level that is not fully learned) back to the
-    level before. So a successor moves one mode from a level c to c+1, which must then be the first level behind a gap:
-    c is the level before the gap, the gap itself, or the first level behind it if that has one learned mode only.
+    The predecessor of a set takes the first of its modes after a gap (a level that is not fully learned) back to the
+    level before. So a successor moves one mode from a level c to c+1, which must then be the first level after a gap:
+    c is the level before the gap, the gap itself, or the first level after it if that has one learned mode only.
     """
     gap = next((c for c, size in enumerate(sizes) if counts[c] < size), None)
     if gap is None:

@@ -24,7 +24,7 @@ __all__ = ["Closure", "Decision", "close"]
 
 Rows = NDArray[np.intp]
 
-# What is below so many roundings of what it is computed from is taken for rounding.
+# What is below this many roundings of what it is computed from is taken for rounding.
 ROUNDINGS = 100
 
 

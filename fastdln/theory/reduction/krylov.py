@@ -24,7 +24,7 @@ from fastdln.theory.reduction.products import Each, images, in_turn
 
 __all__ = ["Krylov", "widths_by_level"]
 
-LARGER = 1.25  # a norm is at most so many times what a few power iterations find
+LARGER = 1.25  # a norm is at most this many times what a few power iterations find
 
 
 def widths_by_level(net: Network) -> Iterator[tuple[int, ...]]:

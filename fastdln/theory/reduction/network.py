@@ -20,7 +20,7 @@ from fastdln.theory.whitening import one_target
 
 __all__ = ["Reduction", "default_rtol", "reduce"]
 
-BAND = 1e3  # what is kept within so many times the tolerance is doubtful
+BAND = 1e3  # what is kept within this many times the tolerance is doubtful
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,5 +272,5 @@ def _outside(vectors: Floats, basis: Floats) -> Floats:
 
 
 def _inner_axes(matrix: Floats, count: int) -> Floats:
-    """The matrices with so many axes of length one before the last two."""
+    """The matrices with ``count`` axes of length one before the last two."""
     return matrix.reshape(*matrix.shape[:-2], *(1,) * count, *matrix.shape[-2:])

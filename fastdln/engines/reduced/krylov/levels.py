@@ -10,11 +10,11 @@ from fastdln.network import Network
 from fastdln.theory.reduction.defect import needed
 from fastdln.theory.reduction.krylov import widths_by_level
 
-# What a right-hand side costs: its flops, and those of stages and error estimates, so many for each weight.
+# What a right-hand side costs: its flops, and those of stages and error estimates, STAGE_FLOPS per weight.
 STAGE_FLOPS = 12
 MARGIN = 3.0  # how many times cheaper the two narrow networks must be together
 
-# What "auto" asks for: the lesser side of a layer, and room for so many times the level to begin with, and for one more
+# What "auto" asks for: the lesser side of a layer, and room for a multiple of the level to begin with, and for one more
 # for each layer beyond three, where the wide engine gains more, too (`python -m bench.choice`).
 FROM, ROOM = 128, 1.8
 
@@ -50,7 +50,7 @@ def promises(network: Network, data: bool) -> bool:
 
 
 def more(level: int, error: float, decay: float) -> int:
-    """The level to go to when the error is so many times the tolerance, and decays by ``decay`` from level to level."""
+    """The level to go to when the error, in tolerances, is ``error`` and decays by ``decay`` from level to level."""
     if not math.isfinite(error):
         return level + 2
     slowest, fastest = 0.7, 1e-3  # what a decay of few levels is believed
