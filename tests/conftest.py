@@ -24,7 +24,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # A test counts as one that passes through BLAS or LAPACK, whose rounding differs from machine to machine, unless its
 # module is one of these, which call neither.
-FREE = {"test_control", "test_docstrings", "test_network", "test_scan_spec", "test_stages", "test_tiles"}
+FREE = {
+    *("test_control", "test_docstrings", "test_documents", "test_network", "test_scan_spec", "test_stages"),
+    "test_tiles",
+}
 # Of these only targets, starts and references do, or they take long for what they do.
 PREPARED = {
     *("test_arguments", "test_cache", "test_certified", "test_choose", "test_cli", "test_cli_interrupts"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import tokenize
@@ -17,6 +16,7 @@ from numpydoc.validate import validate
 import fastdln
 from fastdln.engines.choose import NAMES
 from fastdln.integrate.methods import METHODS
+from tests.support.names import exists
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -53,32 +53,12 @@ def test_flow_names_every_method_and_engine(parameter: str, names: list[str]) ->
 
 
 def prose() -> Iterator[tuple[str, str]]:
-    """What the package says in words, by file: strings and comments, and the pages beside them."""
-    for path in (ROOT / "README.md", *sorted((ROOT / "fastdln").rglob("*.md"))):
-        yield str(path.relative_to(ROOT)), path.read_text()
+    """What the package says in words, by file: strings and comments.  Pages have `test_documents`."""
     for path in sorted((ROOT / "fastdln").rglob("*.py")):
         with tokenize.open(path) as lines:
             for token in tokenize.generate_tokens(lines.readline):
                 if token.type in (tokenize.STRING, tokenize.COMMENT):
                     yield str(path.relative_to(ROOT)), token.string
-
-
-def exists(name: str) -> bool:
-    """Whether a dotted name is that of a module, or of something in one."""
-    parts = name.split(".")
-    for k in range(len(parts), 0, -1):
-        try:
-            item = importlib.import_module(".".join(parts[:k]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[k:]:
-            if inspect.isclass(item) and part in inspect.get_annotations(item):  # a field
-                return part == parts[-1]
-            if not hasattr(item, part):
-                return False
-            item = getattr(item, part)
-        return True
-    return False
 
 
 def test_names_of_the_package_that_it_speaks_of_exist() -> None:
