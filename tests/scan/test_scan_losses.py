@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastdln.scan.problem import problem
 
 import fastdln as dln
+from fastdln.scan.cell import Cell
 from fastdln.scan.plan import load_plan
 from fastdln.scan.run import scan
 from fastdln.scan.spec import SpecError
@@ -37,10 +37,10 @@ def test_axes_of_losses_become_axes_of_the_store(tmp_path):
     assert (results["status"] == 0).all()
     plan = load_plan(spec)
     for index in (0, 7, plan.n_cells - 1):
-        cell = problem(plan, index)
+        cell = Cell.of(plan, index)
         loss = cell.loss(0, 10)
         kinds = {"huber": dln.Huber, "pseudo_huber": dln.PseudoHuber}
-        assert type(loss) is kinds[plan.cell(index).loss.__struct_config__.tag]
+        assert type(loss) is kinds[plan.point(index).loss.__struct_config__.tag]
         place = dict(zip(("widths", "kind", "delta", "scale"), plan.position(index), strict=True))
         assert loss.arrays()["delta"] == (0.1, 0.5, 2.0)[place["delta"]]
         np.testing.assert_allclose(results["loss"].isel(place)[:, 0], dln.value(cell.start(0, 10), loss), rtol=1e-13)
@@ -59,7 +59,7 @@ def test_losses_of_data_are_made_of_the_file(kind, made, tmp_path):
     write_data(tmp_path, LABELS[None] if kind == "softmax" else np.where(LABELS, 1.0, -1.0) * np.ones((2, 1)))
     spec = write_spec(tmp_path, SMALL, LOSS_ALONE, DATA, with_loss(f'kind = "{kind}"'))
     plan = load_plan(spec)
-    found, expected = problem(plan, 0).loss(0, 10), made()
+    found, expected = Cell.of(plan, 0).loss(0, 10), made()
     assert type(found) is type(expected)
     for name, value in expected.arrays().items():
         assert np.array_equal(found.arrays()[name], value)
