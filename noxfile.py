@@ -110,9 +110,10 @@ def machines(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the code with ruff, and this project's metadata against the standards."""
+    """Check the code and its form with ruff, and this project's metadata against the standards."""
     install(session, "dev")
     session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
     session.run("validate-pyproject", "pyproject.toml")
 
 

@@ -29,9 +29,7 @@ class Hessian:
         self.workload = WORKLOADS[name]
         self.loss = self.workload.loss()
         self.weights = self.workload.starts()
-        self.directions = dln.inits.gaussian(
-            dln.Network(self.workload.widths), size=self.workload.trajectories, rng=1
-        )
+        self.directions = dln.inits.gaussian(dln.Network(self.workload.widths), size=self.workload.trajectories, rng=1)
         self.time_apply(name)  # compile
 
     def time_apply(self, name: str) -> None:
@@ -54,9 +52,7 @@ class Slices:
 
     def setup(self, name: str) -> None:
         self.loss = WORKLOADS[name].loss()
-        self.weights, *self.directions = (
-            tuple(W[k] for W in WORKLOADS[name].starts(3)) for k in range(3)
-        )
+        self.weights, *self.directions = (tuple(W[k] for W in WORKLOADS[name].starts(3)) for k in range(3))
         self.time_plane(name)  # compile
 
     def time_plane(self, name: str) -> None:

@@ -142,6 +142,7 @@ def roofline(width: int, rank: int, threads: int, rounds: int) -> None:
         F, G = thin(rank, width, np.float64), thin(rank, width, np.float64)
         F[...], G[...] = np.random.default_rng(0).standard_normal((2, rank, width))
         sides = {"W F": (F, None), "W' G": (None, G), "both": (F, G)}
+
         def repeated(side: tuple[np.ndarray | None, ...]) -> float:
             return seconds(lambda: [layer.product(*side) for _ in range(repeats)], clock) / repeats
 

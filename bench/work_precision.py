@@ -53,9 +53,7 @@ def reference(task: Task, starts: np.ndarray) -> np.ndarray:
     return final
 
 
-def points(
-    name: str, task: Task, starts: np.ndarray, exact: np.ndarray, seconds: float, limit: float
-) -> list[Point]:
+def points(name: str, task: Task, starts: np.ndarray, exact: np.ndarray, seconds: float, limit: float) -> list[Point]:
     """A solver's points from loose to tight tolerances, until a run takes more CPU seconds than ``limit``."""
     how = solver(name)
     if task.network.n_parameters > how.most_parameters:

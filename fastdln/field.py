@@ -117,8 +117,7 @@ def rhs(
         raise ValueError(f"weight_decay must be at least 0 and finite, not {weight_decay!r}")
     with np.errstate(over="ignore", invalid="ignore"):
         return tuple(
-            eta * force - weight_decay * W
-            for eta, force, W in zip(rates, _forces(weights, loss), weights, strict=True)
+            eta * force - weight_decay * W for eta, force, W in zip(rates, _forces(weights, loss), weights, strict=True)
         )
 
 

@@ -163,9 +163,7 @@ def check_weights(weights: Sequence[ArrayLike], network: Network | None = None) 
     (Network((2, 3, 1)), (5, 1, 3))
     """
     if not isinstance(weights, tuple | list):
-        raise TypeError(
-            f"weights must be a tuple of one array per layer, W_1 first, not {type(weights).__name__}"
-        )
+        raise TypeError(f"weights must be a tuple of one array per layer, W_1 first, not {type(weights).__name__}")
     if not weights:
         raise ValueError("weights is empty; expected one array per layer, W_1 first")
     arrays = [_layer(i, W) for i, W in enumerate(weights, start=1)]

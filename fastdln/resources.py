@@ -45,9 +45,7 @@ def free_memory() -> int | None:
         return None
 
 
-def require_memory(
-    n_bytes: int, what: str, advice: str = "record less, at fewer times, or split the batch"
-) -> None:
+def require_memory(n_bytes: int, what: str, advice: str = "record less, at fewer times, or split the batch") -> None:
     """Refuse what would not fit, and say what to do.
 
     Raises

@@ -31,9 +31,7 @@ def test_rhs_is_the_formula_of_each_layer(widths):
         assert_allclose(value(weights, loss), loss.value(W), rtol=1e-12)
         velocity = rhs(weights, loss)
         for i, V in enumerate(velocity):
-            expected = (
-                chain(weights[i + 1 :], widths[i + 1]).T @ -loss.grad(W) @ chain(weights[:i], widths[0]).T
-            )
+            expected = chain(weights[i + 1 :], widths[i + 1]).T @ -loss.grad(W) @ chain(weights[:i], widths[0]).T
             assert_allclose(V, expected, rtol=1e-11, atol=1e-11)
         norm = np.linalg.norm(np.concatenate([V.ravel() for V in velocity]))
         assert_allclose(gradient_norm(weights, loss), norm, rtol=1e-13)
@@ -92,9 +90,7 @@ def test_targets_broadcast_with_the_batch(widths):
             single = one if weights is one else tuple(W[k] for W in weights)
             for V, expected in zip(velocity, rhs(single, loss[k], weight_decay=0.1), strict=True):
                 assert_allclose(V[k], expected, rtol=1e-13, atol=1e-13)
-    with pytest.raises(
-        ValueError, match=r"the batch \(3,\) of the weights does not broadcast with the \(4,\)"
-    ):
+    with pytest.raises(ValueError, match=r"the batch \(3,\) of the weights does not broadcast with the \(4,\)"):
         rhs(random_weights(net, (3,)), loss)
 
 

@@ -59,9 +59,7 @@ def test_pack_lays_the_layers_out_in_order_and_unpack_inverts_it(widths, batch):
     assert flat.flags.c_contiguous
     assert np.array_equal(flat, np.concatenate([W.reshape(*batch, -1) for W in weights], axis=-1))
     views = net.unpack(flat)
-    assert all(
-        np.array_equal(a, b) and np.shares_memory(a, flat) for a, b in zip(views, weights, strict=True)
-    )
+    assert all(np.array_equal(a, b) and np.shares_memory(a, flat) for a, b in zip(views, weights, strict=True))
 
 
 def test_pack_broadcasts_the_batch_and_casts():
@@ -75,9 +73,7 @@ def test_pack_broadcasts_the_batch_and_casts():
 
 
 def test_unpack_refuses_another_size():
-    with pytest.raises(
-        ValueError, match=r"flat has shape \(2, 8\); Network\(\(2, 3, 1\)\) expects \(\.\.\., 9\)"
-    ):
+    with pytest.raises(ValueError, match=r"flat has shape \(2, 8\); Network\(\(2, 3, 1\)\) expects \(\.\.\., 9\)"):
         Network((2, 3, 1)).unpack(np.zeros((2, 8)))
 
 
@@ -132,9 +128,7 @@ def test_weights_that_are_refused(bad, error, message):
 
 def test_weights_of_another_network_are_refused():
     weights = random_weights(Network((2, 3, 1)))
-    with pytest.raises(
-        ValueError, match=r"W_1 has shape \(3, 2\); Network\(\(2, 4, 1\)\) expects \(\.\.\., 4, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"W_1 has shape \(3, 2\); Network\(\(2, 4, 1\)\) expects \(\.\.\., 4, 2\)"):
         check_weights(weights, Network((2, 4, 1)))
     with pytest.raises(ValueError, match=r"weights has 2 layers; Network\(\(2, 1\)\) has 1"):
         Network((2, 1)).pack(weights)

@@ -28,9 +28,7 @@ class Task:
     def of(cls, workload: Workload, rtol: float) -> Task:
         """The task with an atol that any solver can be given: about fastdln's default for such starts."""
         smallest = min(np.sqrt(np.mean(W**2)) for W in workload.starts(100))
-        return cls(
-            workload, np.ascontiguousarray(workload.loss().target), rtol, 1e-3 * rtol * float(smallest)
-        )
+        return cls(workload, np.ascontiguousarray(workload.loss().target), rtol, 1e-3 * rtol * float(smallest))
 
     @property
     def network(self) -> dln.Network:

@@ -87,9 +87,7 @@ def _second_equation(rng: np.random.Generator) -> Iterator[float]:
     for net in networks(rng, 5):
         drawn, loss = weights(rng, net), target(rng, net)
         limit = _second_order_flow(drawn, loss, 2.0, 200)
-        coarse, fine = (
-            distance(_descend(drawn, loss, 1 / n**2, n, momentum=1 - 2.0 / n), limit) for n in (256, 512)
-        )
+        coarse, fine = (distance(_descend(drawn, loss, 1 / n**2, n, momentum=1 - 2.0 / n), limit) for n in (256, 512))
         yield abs(np.log2(coarse / fine) - 1)
 
 

@@ -136,5 +136,3 @@ def _exchange(rng: np.random.Generator) -> Iterator[float]:
             learned = [np.flatnonzero(S).tolist() for S in way.learned]
             right = learned[0] == [mode] and learned[-1] == [0] and learned == sorted(learned, reverse=True)
             yield float(not right)
-
-

@@ -257,7 +257,5 @@ def _observables(rng: np.random.Generator) -> Iterator[float]:
 @_observables.outside("B_i V_i B_{i-1}' without what stands still; widths 3-12-12-12-2, orthogonal hidden layers")
 def _(rng: np.random.Generator) -> float:
     small = reduce(*_orthogonal_hidden(rng))
-    moving = tuple(
-        above @ V @ below.T for V, (below, above) in zip(small.weights, pairwise(small.bases), strict=True)
-    )
+    moving = tuple(above @ V @ below.T for V, (below, above) in zip(small.weights, pairwise(small.bases), strict=True))
     return difference(balance(moving), balance(small.start)) / _size(small.start) ** 2

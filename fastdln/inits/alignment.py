@@ -111,10 +111,7 @@ def decoupled(
     batch = batch_size("loss", loss.batch_shape, size)
     count = trajectories(batch, first)
     modes = modes_of(loss, "decoupled")
-    U, V = (
-        np.broadcast_to(frame[..., : net.rank], (count, frame.shape[-2], net.rank))
-        for frame in (modes.U, modes.V)
-    )
+    U, V = (np.broadcast_to(frame[..., : net.rank], (count, frame.shape[-2], net.rank)) for frame in (modes.U, modes.V))
     hidden = _frames(net.widths[1:-1], net.rank, batch, rng, first)
     return unbatch(along([V, *hidden, U], values), batch)
 
@@ -152,8 +149,7 @@ def _layer_values(net: Network, layer_values: ArrayLike) -> Floats:
     h, r = net.depth, net.rank
     if values.shape not in ((), (r,), (h, r)):
         raise ValueError(
-            f"layer_values has shape {values.shape}; "
-            f"{net} expects a scalar, (r,) = ({r},) or (h, r) = ({h}, {r})"
+            f"layer_values has shape {values.shape}; {net} expects a scalar, (r,) = ({r},) or (h, r) = ({h}, {r})"
         )
     if not np.isfinite(values).all():
         raise ValueError(f"layer_values must be finite, not {values.tolist()}")

@@ -27,9 +27,7 @@ __all__ = ["balanced", "delta_balanced", "lambda_balanced"]
 @checked
 @reproducible
 @np.errstate(over="ignore", invalid="ignore")  # `unbatch` refuses what has overflowed
-def balanced(
-    net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
-) -> Weights:
+def balanced(net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0) -> Weights:
     """Draw 0-balanced weights: W_{i+1}' W_{i+1} = W_i W_i' in every hidden layer.
 
     The product of ``gaussian(net, scale)`` has a decomposition U D V' of rank r_max; its root D^(1/h) goes to
@@ -74,9 +72,7 @@ def balanced(
 @checked
 @reproducible
 @np.errstate(over="ignore", invalid="ignore")  # `unbatch` refuses what has overflowed
-def delta_balanced(
-    net: Network, delta: float, *, size: int | None = None, rng: Rng = None, first: int = 0
-) -> Weights:
+def delta_balanced(net: Network, delta: float, *, size: int | None = None, rng: Rng = None, first: int = 0) -> Weights:
     """Draw delta-balanced weights: Gaussian ones, scaled so that max_i ||C_i||_2 = delta.
 
     Parameters
@@ -105,9 +101,7 @@ def delta_balanced(
     """
     check_scale("delta", delta)
     if net.depth < 2:
-        raise ValueError(
-            f"{net} has one layer and no balance matrix: expected a network of two layers or more"
-        )
+        raise ValueError(f"{net} has one layer and no balance matrix: expected a network of two layers or more")
     weights = gaussian(net, size=trajectories(size, first), rng=rng, first=first)
     largest = np.max([spectral(C) for C in balance(weights)], axis=0)
     factor = np.sqrt(delta / largest)[:, None, None]
@@ -166,9 +160,7 @@ def lambda_balanced(
     check_scale("scale", scale)
     steps = np.asarray(lambdas, dtype=np.float64)
     if steps.shape != (net.depth - 1,) or not np.isfinite(steps).all():
-        raise ValueError(
-            f"lambdas must be {net.depth - 1} finite numbers, one a hidden layer, not {lambdas!r}"
-        )
+        raise ValueError(f"lambdas must be {net.depth - 1} finite numbers, one a hidden layer, not {lambdas!r}")
     plan = _plan(net, steps.tolist())
     hidden = [(d, d) for d in net.widths[1:-1]]
     ends = [(net.widths[0], min(net.widths[:2])), (net.widths[-1], min(net.widths[-2:]))]

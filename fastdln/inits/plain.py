@@ -16,9 +16,7 @@ __all__ = ["gaussian", "identity", "near", "orthogonal", "uniform"]
 
 
 @checked
-def gaussian(
-    net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
-) -> Weights:
+def gaussian(net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0) -> Weights:
     """Draw independent normal entries.
 
     Parameters
@@ -51,9 +49,7 @@ def gaussian(
 
 
 @checked
-def uniform(
-    net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
-) -> Weights:
+def uniform(net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0) -> Weights:
     """Draw independent entries, uniform in a symmetric interval.
 
     Parameters
@@ -87,9 +83,7 @@ def uniform(
 
 @checked
 @reproducible
-def orthogonal(
-    net: Network, gain: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
-) -> Weights:
+def orthogonal(net: Network, gain: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0) -> Weights:
     """Draw random matrices with orthonormal columns, or orthonormal rows where the layer narrows.
 
     Parameters
@@ -125,9 +119,7 @@ def orthogonal(
 
 
 @checked
-def identity(
-    net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0
-) -> Weights:
+def identity(net: Network, scale: float = 1.0, *, size: int | None = None, rng: Rng = None, first: int = 0) -> Weights:
     """Set every layer to a multiple of the identity, cut to the shape of the layer.
 
     Parameters

@@ -113,8 +113,7 @@ class Parts:
         """
         if shape[-2:] != self.shape:
             raise ValueError(
-                f"{name} has shape {shape}; "
-                f"the loss expects (..., d_h, d_0) = (..., {self.shape[0]}, {self.shape[1]})"
+                f"{name} has shape {shape}; the loss expects (..., d_h, d_0) = (..., {self.shape[0]}, {self.shape[1]})"
             )
         try:
             np.broadcast_shapes(shape[:-2], self.batch_shape)

@@ -155,9 +155,7 @@ class Residual:
         for low in range(1, h + 1):
             for top in range(low + 1, h + 1):
                 reached = [
-                    lengths[low, i] + 1
-                    for i in range(low, top)
-                    if (low, i) in lengths and self.connects(i, top - 1)
+                    lengths[low, i] + 1 for i in range(low, top) if (low, i) in lengths and self.connects(i, top - 1)
                 ]
                 if reached:
                     lengths[low, top] = min(reached)
@@ -248,9 +246,7 @@ def residual_of(net: Network, weights: Weights, loss: Quadratic, tol: float = TO
         bases.append(_complement(pulled))
     bases.append(Vt[r:].T)
     bases.reverse()
-    blocks = tuple(
-        above.T @ layer @ below for below, layer, above in zip(bases[:-1], weights, bases[1:], strict=True)
-    )
+    blocks = tuple(above.T @ layer @ below for below, layer, above in zip(bases[:-1], weights, bases[1:], strict=True))
     floor = sigma ** (1 / net.depth)
     return Residual(
         net=net,

@@ -213,8 +213,7 @@ def test_records_hold_the_state_and_learning_times_are_those_of_the_plain_flow(e
     w0 = dln.inits.gaussian(dln.Network((4, 5, 3, 3)), 0.5, size=12, rng=0)
     times = np.concatenate([[0.0], np.linspace(0.5, 300.0, 40)])
     plain, sol = (
-        dln.flow(w0, loss, (0.0, 300.0), times, record=ALL, engine=engine, certify=certify)
-        for certify in (False, True)
+        dln.flow(w0, loss, (0.0, 300.0), times, record=ALL, engine=engine, certify=certify) for certify in (False, True)
     )
     assert sol.certified.sum() >= 10
     assert not plain.certified.any()

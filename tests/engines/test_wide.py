@@ -484,7 +484,9 @@ def test_memory_is_estimated_before(monkeypatch):
 
 def test_it_is_chosen_by_widths_alone():
     for widths, engine in (
-        ((2, 512, 512, 600), "wide"), ((2, 512, 512, 2), "reduced"), ((30, 512, 512, 30), "dense"),
+        ((2, 512, 512, 600), "wide"),
+        ((2, 512, 512, 2), "reduced"),
+        ((30, 512, 512, 30), "dense"),
         ((10, 200, 200, 10), "dense"),
     ):
         w0, loss = random_problem(widths, n=1)

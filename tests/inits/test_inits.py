@@ -227,9 +227,7 @@ def test_lambda_balanced_refuses_exactly_what_does_not_exist(data):
 def test_infeasible_lambdas_name_the_layer():
     with pytest.raises(ValueError, match=r"in layer 2, W_2' W_2 = .* would have the eigenvalue -0\.5"):
         inits.lambda_balanced(Network((2, 3, 3)), [-0.5])
-    with pytest.raises(
-        ValueError, match=r"in layer 3, .* at least 3 nonzero eigenvalues, but W_3 has 2 rows"
-    ):
+    with pytest.raises(ValueError, match=r"in layer 3, .* at least 3 nonzero eigenvalues, but W_3 has 2 rows"):
         inits.lambda_balanced(Network((3, 3, 3, 2)), [0.0, 0.5])
 
 

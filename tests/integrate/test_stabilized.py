@@ -163,9 +163,7 @@ def test_stages_are_as_few_as_are_stable(monkeypatch):
     monkeypatch.setattr(choice, "peek_real", lambda table, i: table.flat[i])
     rock, lanes = tables(1e-6, np.float64), 200
     z = np.geomspace(0.01, 1e7, lanes)
-    w = types.SimpleNamespace(
-        lanes=lanes, chebyshev=types.SimpleNamespace(longest=rock.longest, rock=rock.rock)
-    )
+    w = types.SimpleNamespace(lanes=lanes, chebyshev=types.SimpleNamespace(longest=rock.longest, rock=rock.rock))
     ctl = np.zeros((table.ROWS, lanes))
     ctl[ACTIVE], ctl[STEP], ctl[table.RADIUS] = 1.0, 0.1, 10 * z
     for kind in (ROCK, RKC):

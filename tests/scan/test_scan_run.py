@@ -207,9 +207,7 @@ def test_derived_observables_are_those_of_the_theory(tmp_path: Path):
 
 
 @pytest.mark.parametrize("target", [VALUES, 'kind = "random"'])
-def test_bits_of_derived_observables_depend_on_no_unit(
-    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_bits_of_derived_observables_depend_on_no_unit(tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch):
     few = ("trajectories = 10", "trajectories = 4")
     changes = ((ASKED, DERIVED), ("times = 4", "times = 30"), (VALUES, target), few)
     spec, out = write_spec(tmp_path, *changes), tmp_path / "x.zarr"

@@ -76,9 +76,7 @@ def test_normal_form_reads_back():
     ):
         document = read(text)
         assert read(document.normalised()) == document
-        assert canonical_json(read(document.normalised()).normalised()) == canonical_json(
-            document.normalised()
-        )
+        assert canonical_json(read(document.normalised()).normalised()) == canonical_json(document.normalised())
 
 
 @given(st.lists(st.floats(min_value=1e-300, max_value=1e300), min_size=1, max_size=5, unique=True))
@@ -113,9 +111,7 @@ def test_tied_axes_advance_together():
 
 def test_kinds_as_an_axis_take_the_keys_they_know():
     grid = plan(
-        replace('"gaussian"', '["gaussian", "orthogonal"]').replace(
-            "scale = [0.01, 1]", "scale = 0.1\ngain = 0.2"
-        )
+        replace('"gaussian"', '["gaussian", "orthogonal"]').replace("scale = [0.01, 1]", "scale = 0.1\ngain = 0.2")
     )
     assert [type(c.init).__name__ for c in grid.points] == ["Gaussian", "Orthogonal"] * 2
     assert grid.point(1).init.gain == 0.2
@@ -386,9 +382,7 @@ def test_tables_may_begin_with_a_byte_order_mark(folder: Path):
 
 
 def test_identity_of_a_scan_follows_its_data(folder: Path):
-    spec = replace(
-        'kind = "singular_values"\nvalues = [4, 3.0]', 'kind = "data"\nform = "whitened"\npath = "data.npz"'
-    )
+    spec = replace('kind = "singular_values"\nvalues = [4, 3.0]', 'kind = "data"\nform = "whitened"\npath = "data.npz"')
     before = plan(spec, folder).digest
     assert plan(spec, folder).digest == before
     np.savez(folder / "data.npz", X=np.eye(3), Y=np.eye(3))

@@ -129,9 +129,7 @@ def test_matrices_of_no_network_are_refused(entry, value):
 
 def test_refusals():
     net = Network((2, 3, 1))
-    with pytest.raises(
-        ValueError, match=r"A has shape \(5, 5\); Network\(\(2, 3, 1\)\) expects \(\.\.\., 6, 6\)"
-    ):
+    with pytest.raises(ValueError, match=r"A has shape \(5, 5\); Network\(\(2, 3, 1\)\) expects \(\.\.\., 6, 6\)"):
         adjacency.weights(np.zeros((5, 5)), net)
     with pytest.raises(ValueError, match="k must be at least 0, not -1"):
         adjacency.power(random_weights(net), -1)

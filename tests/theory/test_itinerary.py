@@ -360,7 +360,7 @@ def test_unwhitened_inputs_are_measured_in_whitened_ones():
     variance, sigma = np.array([4.0, 0.25]), np.array([1.0, 3.0])  # whitened: 2 and 1.5, in the other order
     X = np.sqrt(2 * variance) * np.eye(2)
     noise = np.array([[1.0, -1.0], [1.0, 1.0]])
-    loss = dln.Regression(np.hstack([X, X]) , np.hstack([sigma * X + noise, sigma * X - noise]))
+    loss = dln.Regression(np.hstack([X, X]), np.hstack([sigma * X + noise, sigma * X - noise]))
     assert_allclose(loss.quadratic.input_gram, np.diag(variance / 1), atol=1e-12)
     w0 = (1e-4 * np.eye(2), 1e-4 * np.eye(2))
     t = np.linspace(0, 80, 1500)

@@ -234,9 +234,7 @@ def strata_dimension(net, k):
 
     best = -1
     for found in decompositions(list(net.widths), chains[::-1]):
-        end = sum(
-            m * n for (a, b), m in found.items() for (c, d), n in found.items() if c <= a <= d <= b
-        )
+        end = sum(m * n for (a, b), m in found.items() for (c, d), n in found.items() if c <= a <= d <= b)
         best = max(best, sum(d * d for d in net.widths) - end)
     return best - k * (net.widths[0] + net.widths[-1] - k)
 

@@ -82,9 +82,7 @@ def test_spectrum_of_balanced_weights_is_the_closed_form(widths):
     weights = dln.inits.balanced(net, 1.3, rng=0)
     s = np.linalg.svd(dln.product(weights), compute_uv=False)
     left, right = (np.pad(s, (0, d - len(s))) for d in (d_h, d_0))
-    expected = sum(
-        np.outer(left ** (2 * (h - i) / h), right ** (2 * (i - 1) / h)) for i in range(1, h + 1)
-    ).ravel()
+    expected = sum(np.outer(left ** (2 * (h - i) / h), right ** (2 * (i - 1) / h)) for i in range(1, h + 1)).ravel()
     K = tangent.spectrum(weights)
     # s = 0 is rounding of the product, whose roots s^(2/h) are not
     assert_allclose(K, np.sort(expected)[::-1], atol=1e-6 * K[0], rtol=1e-6)

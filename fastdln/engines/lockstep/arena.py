@@ -118,8 +118,7 @@ class Arena:
         )
         self.tell(
             "growth",
-            recipe.growth
-            | {"norms": _norms(plan, places["scratch"]), "every": attempts_between(problem, plan.hidden)},
+            recipe.growth | {"norms": _norms(plan, places["scratch"]), "every": attempts_between(problem, plan.hidden)},
         )
         self.tell("records", recipe.records)
         self.tell("limits", recipe.limits)

@@ -293,6 +293,7 @@ def write(workspace: NDArray[Any], name: str, values: Mapping[str, float]) -> No
         last = first + n + len(group.reals)
         workspace.view(np.float64)[first + n : last] = [values[field] for field in group.reals]
 
+
 # where kernels write in the group `TOLD`, in bytes
 VERDICT, WITHIN_BITS, NEAR_BITS = (8 * TOLD.names.index(name) for name in ("rejected", "within", "near"))
 

@@ -76,4 +76,3 @@ def _orthonormal(rows: Floats, space: Floats) -> Floats:
         _, values, basis = np.linalg.svd(rows, full_matrices=False)
         rows = basis[values > 1e-8]
     return rows
-

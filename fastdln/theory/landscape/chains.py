@@ -48,9 +48,7 @@ def read_chains(
         given = Counter(path.mode for path in paths if path.mode is not None and end in path[:2])
         for path in paths:
             if path.mode is not None and end in path[:2] and given[path.mode] > 1:
-                raise ValueError(
-                    f"chain {path} does not fit: another one has the same end in mode {path.mode}"
-                )
+                raise ValueError(f"chain {path} does not fit: another one has the same end in mode {path.mode}")
     seen_below, seen_above = (
         [path for path in paths if path.mode is not None and path.mode < modes.rank and end in path[:2]]
         for end in (0, net.depth)
@@ -117,9 +115,7 @@ class _Plan(NamedTuple):
     """For chains to the output that share a mode, the chain from the input that has it too."""
 
 
-def _plan(
-    paths: Sequence[Chain], free: list[list[int]], n_modes: int, n_unseen: list[int], net: Network
-) -> _Plan:
+def _plan(paths: Sequence[Chain], free: list[list[int]], n_modes: int, n_unseen: list[int], net: Network) -> _Plan:
     """Let as few ends as possible share a mode, and put as few as possible out of sight.
 
     A chain from the input is the harder to pair the further it runs, one to the output the earlier it begins: the

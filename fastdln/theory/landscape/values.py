@@ -99,13 +99,9 @@ def _best_first(modes: Spectrum, sizes: range, floor: float) -> Iterator[Critica
             heapq.heappush(heap, _entry(modes, successor, floor))
 
 
-def _entry(
-    modes: Spectrum, counts: tuple[int, ...], floor: float
-) -> tuple[float, tuple[int, ...], tuple[int, ...]]:
+def _entry(modes: Spectrum, counts: tuple[int, ...], floor: float) -> tuple[float, tuple[int, ...], tuple[int, ...]]:
     """The value, the leading representative and the number of learned modes in each level."""
-    learned = tuple(
-        j for level, count in zip(modes.levels, counts, strict=True) for j in level[:count]
-    )
+    learned = tuple(j for level, count in zip(modes.levels, counts, strict=True) for j in level[:count])
     chosen = set(learned)
     # fsum rounds the exact sum: values do not depend on the order of the modes, and respect that of the exact ones.
     missing = math.fsum(float(s) ** 2 for j, s in enumerate(modes.sigma) if j not in chosen)

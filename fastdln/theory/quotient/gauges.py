@@ -236,8 +236,7 @@ def fiber_directions(weights: Sequence[ArrayLike], tol: float = 1e-10) -> Weight
     ends = np.cumsum([0, *(d * d for d in hidden)])
     generators = np.eye(ends[-1])
     units = [
-        generators[:, start:stop].reshape(-1, d, d)
-        for d, (start, stop) in zip(hidden, pairwise(ends), strict=True)
+        generators[:, start:stop].reshape(-1, d, d) for d, (start, stop) in zip(hidden, pairwise(ends), strict=True)
     ]
     motions = net.pack(gauge_motion(arrays, units)) if units else np.zeros((0, net.n_parameters))
     _, s, Vt = np.linalg.svd(motions, full_matrices=False)
@@ -252,9 +251,7 @@ def _check_gauges(name: str, gauges: Sequence[ArrayLike], net: Network) -> tuple
             f"{name} must be a tuple of one matrix {letter}_i per hidden layer, not {type(gauges).__name__}"
         )
     if len(gauges) != net.depth - 1:
-        raise ValueError(
-            f"{name} has {len(gauges)} matrices; {net} expects {net.depth - 1}, one for each hidden layer"
-        )
+        raise ValueError(f"{name} has {len(gauges)} matrices; {net} expects {net.depth - 1}, one for each hidden layer")
     checked = []
     for i, (matrix, d) in enumerate(zip(gauges, net.widths[1:], strict=False), start=1):
         array = np.asarray(matrix)

@@ -89,9 +89,7 @@ def same_orbit(a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9
 
 
 @checked
-def connecting_gauges(
-    a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9
-) -> tuple[Floats, ...] | None:
+def connecting_gauges(a: Sequence[ArrayLike], b: Sequence[ArrayLike], tol: float = 1e-9) -> tuple[Floats, ...] | None:
     """Find a gauge that takes one network to another.
 
     P_i A_i = B_i P_{i-1}, with P_0 = P_h = I, is a linear system for P_1, ..., P_{h-1}. The networks are in one orbit
@@ -172,9 +170,7 @@ def _system(net: Network, a: Weights, b: Weights) -> tuple[Floats, Floats]:
 def _unpack(net: Network, flat: Floats) -> tuple[Floats, ...]:
     hidden = net.widths[1:-1]
     ends = np.cumsum([0, *(d * d for d in hidden)])
-    return tuple(
-        flat[start:stop].reshape(d, d) for d, (start, stop) in zip(hidden, pairwise(ends), strict=True)
-    )
+    return tuple(flat[start:stop].reshape(d, d) for d, (start, stop) in zip(hidden, pairwise(ends), strict=True))
 
 
 def _reaches(a: Weights, b: Weights, gauges: tuple[Floats, ...], tol: float) -> bool:

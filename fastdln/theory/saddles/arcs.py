@@ -82,9 +82,7 @@ class Arc:
             A(alpha).
         """
         steps = self.step * reals("alpha", alpha)[..., None, None]
-        return tuple(
-            W + steps**p * V for W, V, p in zip(self.point, self.directions, self.powers, strict=True)
-        )
+        return tuple(W + steps**p * V for W, V, p in zip(self.point, self.directions, self.powers, strict=True))
 
     def loss_at(self, alpha: ArrayLike) -> Any:
         """Evaluate the loss along the arc, from the polynomial.

@@ -185,9 +185,7 @@ def _unit(weights: Sequence[ArrayLike], loss: Loss) -> float:
     return float(sigma ** (1 / net.depth))
 
 
-def _leg(
-    start: Weights, loss: Loss, below: float, unit: float, t_max: float, rtol: float, tol: float
-) -> _Visit | str:
+def _leg(start: Weights, loss: Loss, below: float, unit: float, t_max: float, rtol: float, tol: float) -> _Visit | str:
     """Integrate to a plateau whose critical point has a lower loss than `below`, or say why there is none."""
     h = len(start)
     rest = min(_ARRIVED * unit ** (2 * h - 1), 1e-3 * float(gradient_norm(start, loss)))
