@@ -350,7 +350,7 @@ fastdln.flow, fastdln.Trajectories, fastdln.theory, fastdln.inits
 """
     done = python(code, FASTDLN_CACHE_DIR=str(tmp_path))
     assert (done.stdout, done.stderr) == ("", "")
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {TRIED}  # and no kernel
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {TRIED}  # and no kernel
 
 
 def test_every_public_name_is_there():

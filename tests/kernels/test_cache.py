@@ -122,8 +122,10 @@ def test_a_changed_index_of_numba_costs_time_only(tmp_path):
 
 INTERRUPT = """
 import signal
+from fastdln.kernels.machine import plain
 from numba.core.codegen import JITCodeLibrary
 
+plain.KNOWN = ()  # pipelines are tried
 usual, left = JITCodeLibrary._object_compiled_hook.__func__, [HERE]
 
 def hook(cls, module, code):

@@ -87,7 +87,8 @@ def test_bits_are_the_same_with_our_pipelines_and_without():
 @pytest.mark.parametrize("what", BREAK)
 def test_where_numba_has_changed_functions_are_compiled_plainly_and_it_is_said_once(what, tmp_path):
     (tmp_path / "functions.py").write_text(FUNCTIONS)
-    code = f"import sys; sys.path.append({str(tmp_path)!r}); {BREAK[what]}; import functions"
+    unknown = "from fastdln.kernels.machine import plain; plain.KNOWN = ()"
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); {BREAK[what]}; {unknown}; import functions"
     for _ in range(2):  # a failure is not taken for a success afterwards
         said = python(code, FASTDLN_PLAIN="", FASTDLN_CACHE_DIR=str(tmp_path)).stderr
         assert said.startswith(WARNING)
@@ -106,6 +107,7 @@ def test_plain_code_is_kept_apart(tmp_path, monkeypatch):
 
 def test_pipelines_are_tried_once_per_cache_folder(tmp_path, monkeypatch):
     tried = []
+    monkeypatch.setattr(plain, "KNOWN", ())
     monkeypatch.delenv("FASTDLN_PLAIN", raising=False)
     monkeypatch.setattr(plain, "_try", tried.append)
     choose = plain.usable_pipelines.__wrapped__
@@ -114,12 +116,23 @@ def test_pipelines_are_tried_once_per_cache_folder(tmp_path, monkeypatch):
         assert len(tried) == times
 
 
+def test_pipelines_are_not_tried_with_known_releases(tmp_path, monkeypatch):
+    monkeypatch.delenv("FASTDLN_PLAIN", raising=False)
+    monkeypatch.setattr(plain, "_try", lambda _: pytest.fail("they were tried"))
+    monkeypatch.setattr(numba, "__version__", f"{plain.KNOWN[0]}.1")
+    assert plain.usable_pipelines.__wrapped__(tmp_path) is pipelines
+    monkeypatch.setattr(numba, "__version__", "0.6.1")
+    with pytest.raises(pytest.fail.Exception):
+        plain.usable_pipelines.__wrapped__(tmp_path)
+
+
 PART = pipelines.part
 
 
 @pytest.mark.parametrize("other", [lambda half: PART(lambda x: x), numba.njit], ids=["values", "versions"])
 def test_pipelines_that_compile_something_else_are_not_used(other, monkeypatch, caplog):
     monkeypatch.delenv("FASTDLN_PLAIN", raising=False)
+    monkeypatch.setattr(plain, "KNOWN", ())
     assert plain.usable_pipelines.__wrapped__(None) is pipelines
     monkeypatch.setattr(pipelines, "part", other)
     assert plain.usable_pipelines.__wrapped__(None) is None

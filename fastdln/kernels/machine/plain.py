@@ -21,6 +21,8 @@ from fastdln.kernels.machine.interrupts import nothing_lost
 
 logger = logging.getLogger("fastdln")
 
+# Releases of Numba with which the tests have run; with any other one pipelines are tried before they are used.
+KNOWN = ("0.63", "0.64", "0.65", "0.66", "0.68")
 TRIED = "pipelines-work"  # a file of this name in the folder of compiled kernels: they were tried before
 
 
@@ -28,13 +30,16 @@ TRIED = "pipelines-work"  # a file of this name in the folder of compiled kernel
 def usable_pipelines(folder: Path | None) -> ModuleType | None:
     """The module `pipelines`, or None where functions are to be compiled plainly.
 
-    Trying it takes Numba seconds in a process that needs no compiler otherwise, so success is noted in the folder.
+    Trying it takes Numba seconds in a process that needs no compiler otherwise, so it is not done with releases that
+    are known, and success is noted in the folder.
     """
     if os.environ.get("FASTDLN_PLAIN") == "1":
         return None
     try:
         pipelines = importlib.import_module("fastdln.kernels.machine.pipelines")
-        if folder is None or not (folder / TRIED).exists():
+        known = numba.__version__.startswith(tuple(f"{release}." for release in KNOWN))
+        tried = known or (folder is not None and (folder / TRIED).exists())
+        if not tried:
             with nothing_lost():
                 _try(pipelines)
     except Exception as error:  # whatever another release of Numba makes of our classes
@@ -43,7 +48,7 @@ def usable_pipelines(folder: Path | None) -> ModuleType | None:
             "(%s: %s)", numba.__version__, type(error).__name__, error,
         )  # fmt: skip
         return None
-    if folder is not None:
+    if folder is not None and not tried:
         with contextlib.suppress(OSError):  # it will be tried again
             (folder / TRIED).touch()
     return pipelines
