@@ -55,7 +55,11 @@ def names() -> tuple[str, ...]:
     """
     for module in _MODULES:
         importlib.import_module(f"{__name__}.{module}")
-    return tuple(registered())
+    # modules may have been imported before, in another order
+    place = {f"{__name__}.{module}": number for number, module in enumerate(_MODULES)}
+    checks, last = registered(), len(place)
+    order = {name: (check.number, place.get(check.errors.__module__, last)) for name, check in checks.items()}
+    return tuple(sorted(order, key=order.__getitem__))
 
 
 def select(name: str | None = None) -> tuple[str, ...]:

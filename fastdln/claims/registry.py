@@ -91,6 +91,11 @@ class Check:
     errors: Errors
     violation: tuple[str, Violation] | None = None
 
+    @property
+    def number(self) -> int:
+        """That of its item."""
+        return int(self.item.removeprefix("T"))
+
     def outside(self, instance: str) -> Callable[[Violation], Check]:
         """Register the error of an instance outside of the hypotheses; decorates its function."""
 
@@ -139,5 +144,5 @@ def claim(
 
 
 def registered() -> dict[str, Check]:
-    """All checks by name, in the order of their items."""
-    return dict(sorted(_REGISTRY.items(), key=lambda entry: int(entry[1].item.removeprefix("T"))))
+    """All checks by name that are known by now, in the order of their items."""
+    return dict(sorted(_REGISTRY.items(), key=lambda entry: entry[1].number))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +21,15 @@ def a_check(errors, violation=None):
 def test_holds_on_further_instances(name):
     (claim,) = claims.check(name, seed=20261124)
     assert claim.holds, claim
+
+
+def test_their_order_is_that_of_items_whatever_was_imported_before():
+    code = "from fastdln import claims; print(*claims.names())"
+    orders = {
+        subprocess.run([sys.executable, "-c", first + code], capture_output=True, text=True, check=True).stdout
+        for first in ("", "from fastdln.claims import tangent, exact, kinds; ")
+    }
+    assert orders == {" ".join(claims.names()) + "\n"}
 
 
 @pytest.mark.parametrize("name", claims.names())
