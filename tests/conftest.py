@@ -23,15 +23,16 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # A test counts as one that passes through BLAS or LAPACK, whose rounding differs from machine to machine, unless its
 # module is one of these, which call neither.
 FREE = {
-    *("test_control", "test_docstrings", "test_documents", "test_network", "test_scan_spec", "test_stages"),
-    "test_tiles",
+    *("test_control", "test_docstrings", "test_documents", "test_elementary", "test_law", "test_network"),
+    *("test_scan_spec", "test_stages", "test_theory_pages", "test_tiles"),
 }
 # Of these only targets, starts and references do, or they take long for what they do.
 PREPARED = {
     *("test_arguments", "test_cache", "test_certified", "test_choose", "test_cli", "test_cli_interrupts"),
-    *("test_evaluation", "test_exact_networks", "test_examples", "test_failures", "test_figures", "test_files"),
-    *("test_flow", "test_hidden_growth", "test_invariance", "test_itinerary", "test_learning_times", "test_memory"),
-    *("test_program", "test_records", "test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_moved"),
+    *("test_evaluation", "test_exact_networks", "test_examples", "test_failures", "test_files", "test_flow"),
+    *("test_guides", "test_hidden_growth", "test_invariance", "test_itinerary", "test_learning_times", "test_mapped"),
+    *("test_memory", "test_observables", "test_padding", "test_picture", "test_plain", "test_program", "test_records"),
+    *("test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_losses", "test_scan_moved"),
     *("test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_stabilized", "test_step_sequences"),
     *("test_stiff", "test_tableaus", "test_trajectories"),
 }
