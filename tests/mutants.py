@@ -388,10 +388,6 @@ MUTANTS = (
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
     Mutant(
-        "softmax-of-padding", "products/maps.py", "factor = weight / shares", "factor = (weight * 0.0 + 1.0) / shares",
-        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
-    ),
-    Mutant(
         "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
