@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checks import reals
-from fastdln.linalg import Floats, reproducible
+from fastdln.linalg import Floats, reproducible, transpose
 
 __all__ = ["Form", "Index", "Mapped", "Modes", "Parts", "QuadraticForm"]
 
@@ -225,7 +225,7 @@ class QuadraticForm(Parts):
     def modes(self) -> Modes:
         """The modes of the target, by singular value, the largest first."""
         U, sigma, Vt = np.linalg.svd(self.target, full_matrices=False)
-        V = np.swapaxes(Vt, -1, -2)
+        V = transpose(Vt)
         # A pair (u, v) is determined up to its common sign: fix it, so that modes are the same everywhere.
         largest = np.take_along_axis(V, np.abs(V).argmax(axis=-2, keepdims=True), axis=-2)
         sign = np.where(largest < 0, -1.0, 1.0)

@@ -86,7 +86,25 @@ class _Sampled(Loss):
         """The derivative of that along a change of the outputs."""
 
 
-class Logistic(_Sampled):
+class _OfSigns(_Sampled):
+    """One whose labels are -1 or +1 for every output."""
+
+    PARTS = _Signed
+    ARRAYS = ("X", "Y")
+
+    _parts: _Signed
+
+    def __init__(self, X: ArrayLike, Y: ArrayLike) -> None:
+        inputs, signs = samples(X, Y, center=False)
+        if (wrong := signs[np.abs(signs) != 1]).size:
+            raise ValueError(f"Y must be -1 or +1, not {wrong[0]:g}")
+        super().__init__(_Signed(inputs, signs))
+
+    def _marks(self) -> Floats:
+        return self._parts.Y
+
+
+class Logistic(_OfSigns):
     """The logistic loss: the mean over m samples of the sum over outputs of log(1 + exp(-Y o W X)).
 
     Parameters
@@ -107,17 +125,7 @@ class Logistic(_Sampled):
     0.693147
     """
 
-    PARTS = _Signed
-    ARRAYS = ("X", "Y")
     MAP = "logistic"
-
-    _parts: _Signed
-
-    def __init__(self, X: ArrayLike, Y: ArrayLike) -> None:
-        super().__init__(_Signed(*_signed(X, Y)))
-
-    def _marks(self) -> Floats:
-        return self._parts.Y
 
     def _sum(self, Z: NDArray[Any]) -> Any:
         margin = self._parts.Y * Z
@@ -130,7 +138,7 @@ class Logistic(_Sampled):
         return _sigmoid(Z) * _sigmoid(-Z) * change
 
 
-class Exponential(_Sampled):
+class Exponential(_OfSigns):
     """The exponential loss: the mean over m samples of the sum over outputs of exp(-Y o W X).
 
     Parameters
@@ -151,17 +159,7 @@ class Exponential(_Sampled):
     array([[0.5]])
     """
 
-    PARTS = _Signed
-    ARRAYS = ("X", "Y")
     MAP = "exponential"
-
-    _parts: _Signed
-
-    def __init__(self, X: ArrayLike, Y: ArrayLike) -> None:
-        super().__init__(_Signed(*_signed(X, Y)))
-
-    def _marks(self) -> Floats:
-        return self._parts.Y
 
     def _sum(self, Z: NDArray[Any]) -> Any:
         return np.exp(-self._parts.Y * Z).sum(axis=(-2, -1))
@@ -231,13 +229,6 @@ class SoftmaxCrossEntropy(_Sampled):
     def _bend(self, Z: NDArray[Any], change: NDArray[Any]) -> Any:
         shares = _softmax(Z)
         return shares * (change - (shares * change).sum(axis=-2, keepdims=True))
-
-
-def _signed(X: ArrayLike, Y: ArrayLike) -> tuple[Floats, Floats]:
-    X, Y = samples(X, Y, center=False)
-    if (np.abs(Y) != 1).any():
-        raise ValueError(f"Y must be -1 or +1, not {Y[np.abs(Y) != 1][0]:g}")
-    return X, Y
 
 
 def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:

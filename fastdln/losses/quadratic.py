@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checks import boolean, integer, not_negative, seed, shown
-from fastdln.linalg import Floats, haar, reproducible
+from fastdln.linalg import Floats, haar, reproducible, transpose
 from fastdln.losses.base import Loss
 from fastdln.losses.data import decompose_inputs, finite, samples, targets
 from fastdln.losses.form import Form, Modes, QuadraticForm
@@ -183,7 +183,7 @@ class Quadratic(QuadraticLoss):
         else:
             source = np.random.default_rng(seed("rng", rng))
             U, V = (haar(source.standard_normal((*batch, d, k))) for d in shape)
-        return cls((U * sigma[..., None, :]) @ np.swapaxes(V, -1, -2))
+        return cls((U * sigma[..., None, :]) @ transpose(V))
 
     @classmethod
     @reproducible
