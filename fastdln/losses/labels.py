@@ -46,6 +46,8 @@ class _Classes(Parts):
 class _Sampled(Loss):
     """The mean over samples of a function of the outputs."""
 
+    MAP: ClassVar[str]
+
     _parts: _Signed | _Classes
 
     @property
@@ -57,8 +59,6 @@ class _Sampled(Loss):
     def mapped(self) -> Mapped:
         """The map from the outputs to what -dL/dW is the product of with X'."""
         return Mapped(self.MAP, self._marks(), 1.0 / self.n_samples, self._parts.X)
-
-    MAP: ClassVar[str]
 
     def _value(self, W: NDArray[Any]) -> Any:
         return self._sum(W @ self._parts.X) / self.n_samples

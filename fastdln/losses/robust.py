@@ -93,7 +93,25 @@ class Power(Loss):
             return (self._parts.p - 1) * np.abs(W - self._parts.sigma) ** (self._parts.p - 2) * D
 
 
-class Huber(Loss):
+class _Thresholded(Loss):
+    """One that is quadratic below a threshold, or nearly so."""
+
+    PARTS = _WithThreshold
+    ARRAYS = ("sigma",)
+    MAP: ClassVar[str]
+
+    _parts: _WithThreshold
+
+    def __init__(self, sigma: ArrayLike, delta: float) -> None:
+        super().__init__(_WithThreshold(targets("sigma", sigma), positive("delta", delta)))
+
+    @property
+    def mapped(self) -> Mapped:
+        """The map from the product to -dL/dW."""
+        return Mapped(self.MAP, self._parts.sigma, self._parts.delta)
+
+
+class Huber(_Thresholded):
     """The loss that is the square 1/2 e^2 of an entry e of sigma - W up to delta, and delta (|e| - delta/2) beyond.
 
     Its second derivative jumps where an entry is at delta; there `curvature` is that of the square.
@@ -116,18 +134,7 @@ class Huber(Loss):
     array([[-1. , -0.5]])
     """
 
-    PARTS = _WithThreshold
-    ARRAYS = ("sigma",)
-
-    _parts: _WithThreshold
-
-    def __init__(self, sigma: ArrayLike, delta: float) -> None:
-        super().__init__(_WithThreshold(targets("sigma", sigma), positive("delta", delta)))
-
-    @property
-    def mapped(self) -> Mapped:
-        """The map from the product to -dL/dW."""
-        return Mapped("huber", self._parts.sigma, self._parts.delta)
+    MAP = "huber"
 
     def _value(self, W: NDArray[Any]) -> Any:
         size, delta = np.abs(self._parts.sigma - W), self._parts.delta
@@ -140,7 +147,7 @@ class Huber(Loss):
         return np.where(np.abs(W - self._parts.sigma) <= self._parts.delta, D, 0.0)
 
 
-class PseudoHuber(Loss):
+class PseudoHuber(_Thresholded):
     """The smooth loss L(W) = sum_ij delta^2 (sqrt(1 + (e_ij / delta)^2) - 1), e = sigma - W.
 
     Parameters
@@ -161,18 +168,7 @@ class PseudoHuber(Loss):
     2.162278
     """
 
-    PARTS = _WithThreshold
-    ARRAYS = ("sigma",)
-
-    _parts: _WithThreshold
-
-    def __init__(self, sigma: ArrayLike, delta: float) -> None:
-        super().__init__(_WithThreshold(targets("sigma", sigma), positive("delta", delta)))
-
-    @property
-    def mapped(self) -> Mapped:
-        """The map from the product to -dL/dW."""
-        return Mapped("pseudo_huber", self._parts.sigma, self._parts.delta)
+    MAP = "pseudo_huber"
 
     def _value(self, W: NDArray[Any]) -> Any:
         error = self._parts.sigma - W
