@@ -7,6 +7,7 @@ from types import ModuleType
 
 _CHAPTERS = (
     "adjacency",
+    "descent",
     "exact",
     "hessian",
     "invariants",

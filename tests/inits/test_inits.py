@@ -331,3 +331,44 @@ NET = Network((3, 4, 2))
 def test_refusals(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+# ---- a plane
+
+
+def test_a_plane_of_starts_is_each_start_bit_for_bit():
+    rng = np.random.default_rng(0)
+    W, V, U = (tuple(rng.standard_normal(shape) for shape in NET.shapes) for _ in range(3))
+    a, b = rng.standard_normal(3), rng.standard_normal(4)
+    found = inits.plane(W, V, U, a, b)
+    for i in range(3):
+        for j in range(4):
+            one = inits.plane(W, V, U, a[i : i + 1], b[j : j + 1])
+            for layer, single, w, v, u in zip(found, one, W, V, U, strict=True):
+                assert (layer[4 * i + j] == single[0]).all()
+                assert_allclose(single[0], w + a[i] * v + b[j] * u, rtol=1e-13, atol=1e-14)
+
+
+def test_a_plane_keeps_float32():
+    W = tuple(np.ones(shape, np.float32) for shape in NET.shapes)
+    assert inits.plane(W, W, W, [0.5], [1.5])[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"direction_2": "short"}, "direction_2 must have the shapes of the weights"),
+        ({"direction_1": "batch"}, "direction_1 must be one direction, but has the batch"),
+        ({"weights": "batch"}, "weights must be those of one network"),
+        ({"grid_1": []}, "grid_1 must be a sequence of finite numbers"),
+        ({"grid_2": [np.nan]}, "grid_2 must be a sequence of finite numbers"),
+        ({"grid_2": [[1.0]]}, "grid_2 must be a sequence of finite numbers"),
+    ],
+)
+def test_refusals_of_a_plane(change, message):
+    one = tuple(np.ones(shape) for shape in NET.shapes)
+    kinds = {"short": one[:-1], "batch": tuple(np.ones((2, *shape)) for shape in NET.shapes)}
+    told = {"weights": one, "direction_1": one, "direction_2": one, "grid_1": [0.0], "grid_2": [0.0]}
+    told |= {name: kinds[value] if isinstance(value, str) else value for name, value in change.items()}
+    with pytest.raises(ValueError, match=message):
+        inits.plane(**told)
