@@ -68,9 +68,7 @@ class Block:
 
 
 @functools.cache
-def _encoded(
-    evaluation: Evaluation, dtype: np.dtype[Any], lanes: int
-) -> tuple[NDArray[np.int64], dict[str, int], Any]:
+def _encoded(evaluation: Evaluation, dtype: np.dtype[Any], lanes: int) -> tuple[NDArray[np.int64], dict[str, int], Any]:
     """The rows to execute, kernels that take the place of those of the library, and what must be kept for both.
 
     The value of a loss with a map is a result of the program, and read as it is.
