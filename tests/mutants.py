@@ -392,7 +392,8 @@ MUTANTS = (
         ("test_maps.py::test_padding_reaches_nothing_and_stays_zero",),
     ),
     Mutant(
-        "softmax-curvature-without-mean", "products/maps.py", "(row.load(row.along, o) - mean)", "row.load(row.along, o)",
+        "softmax-curvature-without-mean", "products/maps.py", "(row.load(row.along, o) - mean)",
+        "row.load(row.along, o)",
         ("test_maps.py::test_maps_are_their_formulas", "test_hessian_mapped.py"),
     ),
     Mutant(
@@ -404,8 +405,9 @@ MUTANTS = (
         ("test_maps.py::test_curvature_of_powers",),
     ),
     Mutant(
-        "square-without-curvature-at-zero", "products/maps.py", "where((p < 2.0) | (p > 2.0), power(size, p - 2.0), 1.0)",
-        "power(size, p - 2.0)", ("test_maps.py::test_curvature_of_powers",),
+        "square-without-curvature-at-zero", "products/maps.py",
+        "where((p < 2.0) | (p > 2.0), power(size, p - 2.0), 1.0)", "power(size, p - 2.0)",
+        ("test_maps.py::test_curvature_of_powers",),
     ),
     Mutant(
         "huber-curvature-at-the-threshold", "products/maps.py", "where(size <= p, 1.0", "where(size < p, 1.0",
@@ -417,7 +419,7 @@ MUTANTS = (
     ),
     Mutant(
         "map-of-one-layer-into-its-weights", "products/tangent.py", "c=Operand(SCRATCH, top, p.n), along=along",
-        "c=p.z, along=along", ("test_evaluation.py::test_bits_do_not_depend_on_threads_and_pieces",),
+        "c=p.z, along=along", ("test_evaluation.py::test_layers_may_lie_anywhere",),
     ),
     Mutant(
         "bound-without-curvature", "hessian/bound.py", "total + curved * (", "total + (",

@@ -21,8 +21,8 @@ from tests.support.draws import mapped_losses
 from tests.support.kernels import call
 from tests.support.mapped import MAPS, STEP
 
-LOSSES = {"pseudo-huber of many targets": "targets", "softmax": "softmax"}
-KINDS = ("quadratic", "regression", "targets", *LOSSES)
+LOSSES = {"pseudo-huber of many targets": "targets", "softmax": "softmax", "huber": "huber"}
+KINDS = ("quadratic", "regression", "targets", "pseudo-huber of many targets", "softmax")
 
 networks = st.lists(st.integers(1, 6), min_size=2, max_size=6).map(lambda widths: dln.Network(tuple(widths)))
 
@@ -196,9 +196,10 @@ def test_a_network_that_is_not_finite_leaves_the_others_alone(kind, evaluation):
     assert np.isnan(spoiled[0][3]).any()
 
 
-@pytest.mark.parametrize("kind", ["quadratic", "softmax"])
-def test_layers_may_lie_anywhere(kind):
-    weights, directions, loss = problem((3, 5, 2, 4), kind)
+@pytest.mark.parametrize("kind", ["quadratic", "softmax", "huber"])
+@pytest.mark.parametrize("widths", [(3, 5, 2, 4), (3, 4)])
+def test_layers_may_lie_anywhere(widths, kind):
+    weights, directions, loss = problem(widths, kind)
     expected = hvp(weights, directions, loss)
     scattered = tuple(np.asfortranarray(W) for W in weights)
     spread = tuple(np.repeat(V, 2, axis=0)[::2] for V in directions)

@@ -45,8 +45,8 @@ class _WithThreshold(_Target):
 class Power(Loss):
     """The loss L(W) = sum_ij |sigma - W|_ij^p / p.
 
-    Below p = 2 it has no second derivative where an entry of the error is zero: `curvature` is infinite along directions
-    that move such an entry.
+    Below p = 2 it has no second derivative where an entry of the error is zero: `curvature` is infinite there along
+    directions that move the entry.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def test_an_operator_is_the_matrix(name):
 
 
 def test_directions_of_gauges_are_left_out_at_a_minimum():
-    net, target = Network((3, 4, 3)), np.diag([2.0, 1.5, 1.0])
+    target = np.diag([2.0, 1.5, 1.0])
     weights = (np.eye(4, 3), target @ np.eye(3, 4))
     for loss in (PseudoHuber(target, 0.7), Huber(target, 0.7)):
         every, across = hessian.spectrum(weights, loss), hessian.spectrum(weights, loss, transverse=True)

@@ -108,7 +108,9 @@ def hessian(
     samples: int = 0,
     order: tuple[str, int] | None = None,
 ) -> Evaluation:
-    """Plan the product of the Hessian with a direction; the constants are those of a flow, but the cross matrix negated.
+    """Plan the product of the Hessian with a direction.
+
+    The constants are those of a flow, but for the *negated* cross matrix.
 
     Parameters
     ----------

@@ -28,8 +28,8 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
         T_ij = T_ji = ||W_{<j} R' W_{>i}|| ||W_{i-1} ... W_{j+1}||  for i > j,  T_ii = 0,
 
     from the two parts of the Hessian block by block. For unwhitened data a_i has W_{<i} S^(1/2) instead of W_{<i},
-    with S the input Gram matrix. For a loss that is not quadratic a_i^2 is multiplied by the spectral norm of the second
-    derivative of the loss by the product, which takes the eigenvalues of a matrix of d_h d_0 rows.
+    with S the input Gram matrix. For a loss that is not quadratic a_i^2 is multiplied by the spectral norm of the
+    second derivative of the loss by the product, which takes the eigenvalues of a matrix of d_h d_0 rows.
 
     Parameters
     ----------
