@@ -2,7 +2,8 @@
 
 A right-hand side of 8-8-8-8 networks in each loss, those of data with 64 samples; in units of the time that its
 products, counted in flops, would take at the rate of the quadratic loss.  The flops of the maps themselves are not
-counted: some thirty for each exponential.
+counted: some thirty for each exponential.  Then Hessian-vector products of a thousand such networks, compiled, and how
+many times as long NumPy takes.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import fastdln as dln
 from bench.rounds import cell, keeper, vectors
 from fastdln.kernels.products.program import program
 from fastdln.losses import Loss
+from fastdln.theory import hessian
+from fastdln.theory.hessian.products import Point
 
 WIDTHS, SAMPLES, NETWORKS, STEP, T_END = (8, 8, 8, 8), 64, 200, 0.01, 0.5
+PRODUCTS = 1000
 
 
 def losses() -> dict[str, Loss]:
@@ -34,6 +38,32 @@ def losses() -> dict[str, Loss]:
         "exponential": dln.Exponential(X, Y),
         "softmax": dln.SoftmaxCrossEntropy(X, labels, n_classes=WIDTHS[-1]),
     }
+
+
+def products(rounds: int) -> None:
+    """Hessian-vector products, compiled and by NumPy."""
+    net = dln.Network(WIDTHS)
+    weights, directions = (dln.inits.gaussian(net, 0.8, size=PRODUCTS, rng=seed) for seed in (1, 2))
+
+    def seconds(loss: Loss, compiled: bool) -> float:
+        began, times = time.process_time(), 20 if compiled else 1
+        for _ in range(times):
+            if compiled:
+                hessian.apply(weights, loss, directions)
+            else:
+                Point(weights, loss).apply(directions)
+        return (time.process_time() - began) / times
+
+    found = losses()
+    for loss in found.values():
+        seconds(loss, True)  # compiles
+    sides = {(name, compiled): loss for name, loss in found.items() for compiled in (True, False)}
+    kept = keeper().keep(lambda: {side: seconds(loss, side[1]) for side, loss in sides.items()}, rounds, "products")
+    print(f"\nHessian-vector products: {kept}")
+    for name in found:
+        times = [1e9 * row[name, True] / PRODUCTS for row in kept.rows]
+        ratio = [row[name, False] / row[name, True] for row in kept.rows]
+        print(f"{name:14s} {cell(times, '.0f'):>12s} ns  {cell(ratio)} times as long by NumPy")
 
 
 def main() -> None:
@@ -59,6 +89,7 @@ def main() -> None:
             relative = [row[name] / row["quadratic"] * flops["quadratic"] / flops[name] for row in rounds.rows]
             times = [1e9 * row[name] for row in rounds.rows]
             print(f"{name:14s} {flops[name]:6d} flops  {cell(times, '.0f'):>12s} ns  {cell(relative)}")
+    products(options.rounds)
 
 
 if __name__ == "__main__":

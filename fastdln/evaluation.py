@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from fastdln.kernels.lockstep import blocks
 from fastdln.kernels.lockstep.stages import UNROLL
 from fastdln.kernels.machine.lanes import lane_count
+from fastdln.kernels.products import maps
+from fastdln.kernels.products.rows import Map, Product
 from fastdln.kernels.products.tangent import Evaluation, Place
 from fastdln.kernels.products.tiles import encode
 from fastdln.threads import run_in_threads
@@ -35,11 +37,11 @@ class Block:
         self._memory = np.zeros(sum(sizes) * lanes + PAGE // dtype.itemsize, dtype)
         at = self._memory.ctypes.data
         self.bases = at + -at % PAGE + entry * np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-        self.rows = _rows(evaluation, entry)
+        rows, replaced, self._code = _encoded(evaluation, dtype, lanes)
         self.task = np.zeros(1, blocks.TASK)
         self.tell(
-            lanes=lanes, entry=entry, bases=self.bases, rows=self.rows, count=len(self.rows), entries=sizes[0],
-            **blocks.library(dtype, lanes),
+            lanes=lanes, entry=entry, bases=self.bases, rows=rows, count=len(rows), entries=sizes[0],
+            **blocks.library(dtype, lanes) | replaced,
         )  # fmt: skip
 
     def tell(self, **fields: int | Array) -> None:
@@ -66,8 +68,19 @@ class Block:
 
 
 @functools.cache
-def _rows(evaluation: Evaluation, entry_bytes: int) -> NDArray[np.int64]:
-    return encode(evaluation.products, entry_bytes)
+def _encoded(evaluation: Evaluation, dtype: np.dtype[Any], lanes: int) -> tuple[NDArray[np.int64], dict[str, int], Any]:
+    """The rows to execute, kernels that take the place of those of the library, and what must be kept for both.
+
+    The value of a loss with a map is a result of the program, and read as it is.
+    """
+    entry = lanes * dtype.itemsize
+    if evaluation.map is None:
+        return encode(tuple(p for p in evaluation.products if isinstance(p, Product)), entry), {}, None
+    used = {maps.entry(p) for p in evaluation.products if isinstance(p, Map)}
+    code = maps.compiled(evaluation.map, 8 * dtype.itemsize, lanes, tuple(used))
+    script = maps.script(evaluation.products, encode, entry, blocks.library(dtype, lanes)["execute"], code)
+    replaced = {"execute": code.addresses["run"], "square_distance": code.addresses["take"]}
+    return script.table, replaced, (script, code)
 
 
 def run(evaluation: Evaluation, inputs: Sequence[Array], results: Sequence[Array], threads: int) -> None:
@@ -93,7 +106,7 @@ def run(evaluation: Evaluation, inputs: Sequence[Array], results: Sequence[Array
 
 
 def sweep(evaluation: Evaluation, inputs: Sequence[Array], points: Array, values: Array, threads: int) -> None:
-    """Square distances from the target at points start + sum_j x_j direction_j.
+    """Square distances from the target, or twice the values of a map, at points start + sum_j x_j direction_j.
 
     Parameters
     ----------
@@ -115,7 +128,8 @@ def sweep(evaluation: Evaluation, inputs: Sequence[Array], points: Array, values
         block.tell(
             state=int(block.bases[0]), start=int(block.bases[start]), table=block.bases[start + 1 :].copy(),
             directions=directions, index=np.arange(directions), points=points, blocks=n_blocks,
-            target=block.at(evaluation.constants["whitened"]), compared=block.at(compared), size=compared.size,
+            target=block.at(evaluation.constants.get("whitened", compared)), compared=block.at(compared),
+            size=compared.size,
             values=values,
         )  # fmt: skip
         return lambda first, stop: blocks.sweep(block.task, first, stop)

@@ -388,6 +388,48 @@ MUTANTS = (
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
     Mutant(
+        "softmax-of-padding", "products/maps.py", "factor = weight / shares", "factor = 1.0 / shares",
+        ("test_maps.py::test_padding_reaches_nothing_and_stays_zero",),
+    ),
+    Mutant(
+        "softmax-curvature-without-mean", "products/maps.py", "(row.load(row.along, o) - mean)",
+        "row.load(row.along, o)",
+        ("test_maps.py::test_maps_are_their_formulas", "test_hessian_mapped.py"),
+    ),
+    Mutant(
+        "logistic-curvature-of-padding", "products/maps.py", "bend * (y * y) * p", "bend * p",
+        ("test_maps.py::test_padding_reaches_nothing_and_stays_zero",),
+    ),
+    Mutant(
+        "power-curvature-at-zero", "products/maps.py", "where((change < 0.0) | (change > 0.0), bend, 1.0)", "bend",
+        ("test_maps.py::test_curvature_of_powers",),
+    ),
+    Mutant(
+        "square-without-curvature-at-zero", "products/maps.py",
+        "where((p < 2.0) | (p > 2.0), power(size, p - 2.0), 1.0)", "power(size, p - 2.0)",
+        ("test_maps.py::test_curvature_of_powers",),
+    ),
+    Mutant(
+        "huber-curvature-at-the-threshold", "products/maps.py", "where(size <= p, 1.0", "where(size < p, 1.0",
+        ("test_maps.py::test_huber_is_the_square_up_to_the_threshold",),
+    ),
+    Mutant(
+        "gradient-of-a-map-upside-down", "products/maps.py", "row.store(slope * -1.0, row.out, o)",
+        "row.store(slope, row.out, o)", ("test_maps.py::test_maps_are_their_formulas", "test_hessian_mapped.py"),
+    ),
+    Mutant(
+        "map-of-one-layer-into-its-weights", "products/tangent.py", "c=Operand(SCRATCH, top, p.n), along=along",
+        "c=p.z, along=along", ("test_evaluation.py::test_layers_may_lie_anywhere",),
+    ),
+    Mutant(
+        "bound-without-curvature", "hessian/bound.py", "total + curved * (", "total + (",
+        ("test_hessian_mapped.py::test_matrix_spectrum_inertia_and_bound_agree",),
+    ),
+    Mutant(
+        "slice-of-the-first-target", "landscape/slices.py", "loss[target[networks]]", "loss[target[networks] * 0]",
+        ("test_slices.py::test_batches_of_weights_directions_and_targets_broadcast",),
+    ),
+    Mutant(
         "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),

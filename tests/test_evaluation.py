@@ -14,10 +14,15 @@ from fastdln.kernels.lockstep import blocks
 from fastdln.kernels.machine.lanes import LANES_VARIABLE
 from fastdln.kernels.products import tangent
 from fastdln.kernels.products.program import orders, program
-from fastdln.kernels.products.rows import NN, NT, TN
+from fastdln.kernels.products.rows import NN, NT, TN, Map
 from fastdln.theory import compiled, hessian, landscape
 from fastdln.theory.hessian.products import Point
+from tests.support.draws import mapped_losses
 from tests.support.kernels import call
+from tests.support.mapped import MAPS, STEP
+
+LOSSES = {"pseudo-huber of many targets": "targets", "softmax": "softmax", "huber": "huber"}
+KINDS = ("quadratic", "regression", "targets", "pseudo-huber of many targets", "softmax")
 
 networks = st.lists(st.integers(1, 6), min_size=2, max_size=6).map(lambda widths: dln.Network(tuple(widths)))
 
@@ -29,6 +34,8 @@ def problem(widths, kind="quadratic", n=11, dtype=np.float64, seed=6):
         tuple(rng.standard_normal((n, *shape)).astype(dtype) for shape in net.shapes) for _ in range(2)
     )
     d_0, d_h = widths[0], widths[-1]
+    if kind in LOSSES:
+        return weights, directions, mapped_losses(net, targets=n)[LOSSES[kind]]
     if kind == "regression":
         return weights, directions, dln.Regression(rng.standard_normal((d_0, 9)), rng.standard_normal((d_h, 9)))
     targets = (n,) if kind == "targets" else ()
@@ -44,12 +51,31 @@ def view(bases, operand, rows, columns):
 def test_every_order_gives_the_hessian_vector_product(net, gram, data):
     order = data.draw(st.sampled_from([*orders(net.depth), None]))
     weights, directions, loss = problem(net.widths, "regression" if gram else "quadratic", n=1)
-    plan = tangent.hessian(net.widths, gram, order)
+    check_products(tangent.hessian(net.widths, gram, order=order), weights, directions, loss)
+
+
+@given(networks, st.sampled_from(["power 4", "softmax", "logistic"]), st.data())
+def test_every_order_gives_the_hessian_vector_product_of_a_map(net, name, data):
+    order = data.draw(st.sampled_from([*orders(net.depth, "map"), None]))
+    weights, directions, _ = problem(net.widths, n=1)
+    loss = mapped_losses(net, data.draw(st.integers(1, 9)))[name]
+    plan = tangent.hessian(net.widths, **loss.form._asdict(), order=order)
+    check_products(plan, weights, directions, loss)
+
+
+def check_products(plan, weights, directions, loss):
+    """Execute a program here."""
     bases = [np.full(size, np.nan) for size in plan.sizes]
     places = (*plan.weights, *plan.directions, *plan.constants.values())
     for place, array in zip(places, (*weights, *directions, *compiled.constants(plan, loss)), strict=True):
         bases[place.base][place.offset : place.offset + place.size] = array.ravel()
     for p in plan.products:
+        if isinstance(p, Map):
+            Z, dZ = (view(bases, x, p.m, p.n).copy() for x in (p.z, p.along))
+            Y, parameter = view(bases, p.y, p.m, p.n), view(bases, p.parameter, 1, 1)
+            E = MAPS[plan.map](Z + 1j * STEP * dZ, Y, parameter)[0]
+            view(bases, p.c, p.m, p.n)[...], view(bases, p.image, p.m, p.n)[...] = -E.real, -E.imag / STEP
+            continue
         A = view(bases, p.a, p.k, p.m).T if p.form == TN else view(bases, p.a, p.m, p.k)
         B = view(bases, p.b, p.n, p.k).T if p.form == NT else view(bases, p.b, p.k, p.n)
         assert p.form in (NN, TN, NT)
@@ -62,7 +88,7 @@ def test_every_order_gives_the_hessian_vector_product(net, gram, data):
 
 @given(networks, st.booleans())
 def test_the_cheapest_order_is_chosen(net, gram):
-    costs = {order: tangent.hessian(net.widths, gram, order).flops for order in orders(net.depth)}
+    costs = {order: tangent.hessian(net.widths, gram, order=order).flops for order in orders(net.depth)}
     assert tangent.hessian(net.widths, gram).flops == min(costs.values())
     # a product of the right-hand side becomes at most three: itself and its two derivatives
     for order, flops in costs.items():
@@ -121,8 +147,8 @@ evaluations = pytest.mark.parametrize("evaluation", [hvp, plane])
 
 @evaluations
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("kind", ["quadratic", "regression", "targets"])
-@pytest.mark.parametrize("widths", [(3, 5, 2, 4), (2, 3), (60, 70, 50)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("widths", [(3, 5, 2, 4), (2, 3), (90, 100, 90)])
 def test_bits_do_not_depend_on_order_subset_and_batch_of_one(widths, kind, dtype, evaluation):
     given = problem(widths, kind, dtype=dtype)
     whole = evaluation(*given)
@@ -133,18 +159,23 @@ def test_bits_do_not_depend_on_order_subset_and_batch_of_one(widths, kind, dtype
 
 
 @evaluations
-def test_bits_do_not_depend_on_lanes(evaluation, monkeypatch):
-    given = problem((3, 5, 2, 4), "targets")
+@pytest.mark.parametrize("name", ["targets", *mapped_losses(dln.Network((2, 2)))])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_bits_do_not_depend_on_lanes(evaluation, name, dtype, monkeypatch):
+    weights, directions, loss = problem((3, 5, 2, 4), "targets", dtype=dtype)
+    loss = mapped_losses(dln.Network((3, 5, 2, 4))).get(name, loss)
     found = {}
     for lanes in ("2", "4", "8"):
         monkeypatch.setenv(LANES_VARIABLE, lanes)
-        found[lanes] = contents(evaluation(*given))
+        found[lanes] = contents(evaluation(weights, directions, loss))
     assert found["2"] == found["4"] == found["8"]
 
 
 @evaluations
-def test_bits_do_not_depend_on_threads_and_pieces(evaluation, monkeypatch):
-    given = problem((3, 5, 2, 4), n=100)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("widths", [(3, 5, 2, 4), (3, 4)])
+def test_bits_do_not_depend_on_threads_and_pieces(widths, kind, evaluation, monkeypatch):
+    given = problem(widths, kind, n=100)
     whole = contents(evaluation(*given))
     monkeypatch.setattr(evaluate, "PIECE_FLOPS", 1)
     for cores in (1, 3):
@@ -154,8 +185,9 @@ def test_bits_do_not_depend_on_threads_and_pieces(evaluation, monkeypatch):
 
 
 @evaluations
-def test_a_network_that_is_not_finite_leaves_the_others_alone(evaluation):
-    weights, directions, loss = problem((3, 5, 2, 4))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_is_not_finite_leaves_the_others_alone(kind, evaluation):
+    weights, directions, loss = problem((3, 5, 2, 4), kind)
     usual = evaluation(weights, directions, loss)
     weights[1][3] = np.nan
     spoiled = evaluation(weights, directions, loss)
@@ -164,8 +196,10 @@ def test_a_network_that_is_not_finite_leaves_the_others_alone(evaluation):
     assert np.isnan(spoiled[0][3]).any()
 
 
-def test_layers_may_lie_anywhere():
-    weights, directions, loss = problem((3, 5, 2, 4))
+@pytest.mark.parametrize("kind", ["quadratic", "softmax", "huber"])
+@pytest.mark.parametrize("widths", [(3, 5, 2, 4), (3, 4)])
+def test_layers_may_lie_anywhere(widths, kind):
+    weights, directions, loss = problem(widths, kind)
     expected = hvp(weights, directions, loss)
     scattered = tuple(np.asfortranarray(W) for W in weights)
     spread = tuple(np.repeat(V, 2, axis=0)[::2] for V in directions)

@@ -49,6 +49,17 @@ class Mapped(NamedTuple):
     inputs: Floats | None = None
     """X, shape (d_0, m)."""
 
+    def constants(self) -> dict[str, Floats]:
+        """Return what a program has as constants, by their names there.
+
+        Returns
+        -------
+        dict
+            Matrices, the parameter among them.
+        """
+        named = {"mapped": self.target, "parameter": np.array([[self.parameter]])}
+        return named if self.inputs is None else named | {"inputs": self.inputs}
+
 
 class Modes(NamedTuple):
     """Thin singular value decomposition U diag(sigma) V' of a target, r = min(d_h, d_0)."""

@@ -45,7 +45,8 @@ class _WithThreshold(_Target):
 class Power(Loss):
     """The loss L(W) = sum_ij |sigma - W|_ij^p / p.
 
-    Below p = 2 it has no second derivative where an entry of the error is zero: there `curvature` is not finite.
+    Below p = 2 it has no second derivative where an entry of the error is zero: `curvature` is infinite there along
+    directions that move the entry.
 
     Parameters
     ----------
@@ -90,7 +91,8 @@ class Power(Loss):
 
     def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> Any:
         with np.errstate(divide="ignore"):
-            return (self._parts.p - 1) * np.abs(W - self._parts.sigma) ** (self._parts.p - 2) * D
+            bend = (self._parts.p - 1) * np.abs(W - self._parts.sigma) ** (self._parts.p - 2)
+        return np.where(D == 0, 1.0, bend) * D  # what does not move has the derivative 0, also where bend is infinite
 
 
 class _Thresholded(Loss):

@@ -39,11 +39,14 @@ def rows(arrays: Iterable[NDArray[Any]], batch: tuple[int, ...], dtype: np.dtype
 
 def constants(evaluation: Evaluation, loss: Loss) -> list[NDArray[Any]]:
     """What an evaluation needs to know of the loss."""
-    form, identity = quadratic_of(loss, "a compiled evaluation"), np.eye(loss.shape[1])
-    named = {
-        "cross": -form.cross,
-        "gram": identity if form.input_gram is None else form.input_gram,
-        "root": identity if form.input_root is None else form.input_root,
-        "whitened": form.whitened,
-    }
+    if loss.mapped is not None:
+        named = loss.mapped.constants()
+    else:
+        form, identity = quadratic_of(loss, "a compiled evaluation"), np.eye(loss.shape[1])
+        named = {
+            "cross": -form.cross,
+            "gram": identity if form.input_gram is None else form.input_gram,
+            "root": identity if form.input_root is None else form.input_root,
+            "whitened": form.whitened,
+        }
     return [named[name] for name in evaluation.constants]

@@ -153,7 +153,7 @@ def test_what_needs_more_says_which_loss_it_was_given():
         lambda: th.exact.two_layer([1.0], weights, loss),
         lambda: next(iter(th.landscape.critical_values(net, loss))),
         lambda: th.quotient.canonical(weights, loss),
-        lambda: th.hessian.spectrum(weights, loss, k=1),
+        lambda: th.tangent.laziness(weights, loss),
     ]
     for call in calls:
         with pytest.raises(ValueError, match=r"needs a loss .*, not Logistic\(shape=\(3, 4\)\)"):

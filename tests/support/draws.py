@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdln.losses import Quadratic, Regression
+from fastdln.losses import (
+    Exponential,
+    Huber,
+    Logistic,
+    Power,
+    PseudoHuber,
+    Quadratic,
+    Regression,
+    SoftmaxCrossEntropy,
+)
 
 
 def random_weights(net, batch=(), seed=0, scale=1.0):
@@ -20,3 +29,22 @@ def random_losses(net, seed=1):
         Quadratic(rng.standard_normal((d_h, d_0))),
         Regression(rng.standard_normal((d_0, 9)), rng.standard_normal((d_h, 9))),
     ]
+
+
+def mapped_losses(net, samples=9, targets=0, seed=1):
+    """All that are not quadratic, by name; one of them with so many targets if there are any."""
+    rng = np.random.default_rng(seed)
+    d_0, d_h = net.widths[0], net.widths[-1]
+    sigma, X = rng.standard_normal((d_h, d_0)), rng.standard_normal((d_0, samples)) / np.sqrt(d_0)
+    Y, labels = rng.choice((-1.0, 1.0), (d_h, samples)), rng.integers(d_h, size=samples)
+    found = {
+        "power 4": Power(sigma, 4.0),
+        "power 2": Power(sigma, 2.0),
+        "power 1.5": Power(sigma, 1.5),
+        "huber": Huber(sigma, 0.7),
+        "pseudo-huber": PseudoHuber(sigma, 0.7),
+        "logistic": Logistic(X, Y),
+        "exponential": Exponential(X, Y),
+        "softmax": SoftmaxCrossEntropy(X, labels, n_classes=d_h),
+    }
+    return found | ({"targets": PseudoHuber(rng.standard_normal((targets, d_h, d_0)), 0.7)} if targets else {})

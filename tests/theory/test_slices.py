@@ -7,13 +7,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fastdln.field import value
-from fastdln.losses import Quadratic
+from fastdln.losses import Huber, Quadratic
 from fastdln.network import Network
 from fastdln.theory import hessian, landscape
 from fastdln.theory.landscape import slices
-from tests.support.draws import random_losses
+from tests.support.draws import mapped_losses, random_losses
 
-WIDTHS = [(3, 2), (2, 1, 2), (4, 2, 5, 3), (60, 70, 60)]
+WIDTHS = [(3, 2), (2, 1, 2), (4, 2, 5, 3), (90, 100, 90)]
 
 
 def scaled_weights(net, batch=(), seed=0):
@@ -34,16 +34,19 @@ def test_a_slice_holds_the_loss_at_every_point(widths, axes):
     net = Network(widths)
     weights, directions = scaled_weights(net), [scaled_weights(net, seed=2 + j) for j in range(axes)]
     grids = [np.linspace(-1, 2, 13), np.geomspace(0.1, 1, 6)][:axes]
-    for loss in random_losses(net):
+    for loss in (*random_losses(net), *mapped_losses(net).values()):
         expected = value(points(weights, directions, grids), loss)
         assert_allclose(landscape.slice(weights, directions, loss, grids), expected, rtol=1e-12)
 
 
-def test_batches_of_weights_directions_and_targets_broadcast():
-    net = Network((3, 4, 2))
+@pytest.mark.parametrize("widths", [(3, 4, 2), (90, 100, 90)])
+@pytest.mark.parametrize("kind", [Quadratic, Huber])
+def test_batches_of_weights_directions_and_targets_broadcast(kind, widths):
+    net = Network(widths)
     rng = np.random.default_rng(0)
     weights, direction = scaled_weights(net, (4, 1)), scaled_weights(net, (3,), seed=1)
-    loss = Quadratic(rng.standard_normal((3, 2, 3)))
+    targets = rng.standard_normal((3, widths[-1], widths[0]))
+    loss = Quadratic(targets) if kind is Quadratic else kind(targets, 0.7)
     grid = np.linspace(-1, 1, 5)
     found = landscape.slice(weights, [direction], loss, [grid])
     assert found.shape == (4, 3, 5)
@@ -53,12 +56,13 @@ def test_batches_of_weights_directions_and_targets_broadcast():
     assert landscape.slice(scaled_weights(net, (0,)), [scaled_weights(net)], loss[0], [grid]).shape == (0, 5)
 
 
-@pytest.mark.parametrize("widths", [(3, 4, 2), (60, 70, 60)])
-def test_values_do_not_depend_on_how_points_are_cut_up(widths, monkeypatch):
+@pytest.mark.parametrize("kind", [0, "huber", "softmax"])
+@pytest.mark.parametrize("widths", [(3, 4, 2), (110, 120, 100)])
+def test_values_do_not_depend_on_how_points_are_cut_up(widths, kind, monkeypatch):
     net = Network(widths)
     weights, directions = scaled_weights(net, (3,)), [scaled_weights(net, seed=s) for s in (1, 2)]
     grids = [np.linspace(-1, 1, 7), np.linspace(0, 1, 5)]
-    loss = random_losses(net)[0]
+    loss = random_losses(net)[0] if kind == 0 else mapped_losses(net)[kind]
     whole = landscape.slice(weights, directions, loss, grids)
     for chunk in (1, 17, 40):
         monkeypatch.setattr(slices, "CHUNK", chunk)

@@ -37,6 +37,8 @@ def function(module: ir.Module, name: str, n_args: int, bits: int, lanes: int) -
 def assemble(module: ir.Module, names: list[str]) -> Code:
     """Compile a module; it takes some tens of milliseconds."""
     with _lock:
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
         target = binding.Target.from_triple(module.triple)
         machine = target.create_target_machine(
             cpu=config.CPU_NAME or binding.get_host_cpu_name(),

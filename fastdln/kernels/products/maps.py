@@ -1,17 +1,19 @@
-"""Maps of losses that are not quadratic, as rows of a program among its products: E = map(Z; Y), and the value.
+"""Maps of losses that are not quadratic, as rows of a program among its products: E = map(Z; Y), value, derivatives.
 
 A map is one function that is given vectors of outputs Z and of what they are compared with Y, and the parameter of the
-loss; it is emitted twice, as the row that writes E, of which -dL/dW is made, and as the one that sums up the loss.
+loss.  It is emitted as up to three functions: ``map`` writes E, of which -dL/dW is made, ``value`` sums up the loss,
+and ``derivatives`` writes -E and, for a change dZ, -dE: what gradient and Hessian are made of.
 Entrywise maps go through all entries in one piece; that of softmax through each column, a sample, with its rows.
-All is computed in f64.  Where Y is zero in padding so is E, and nothing is added to the value.
+All is computed in f64.  Where Y is zero in padding, and for entrywise maps without samples Z and dZ too, E and dE are
+zero, and nothing is added to the value.
 
-A map is compiled for the losses that use it only.
+A map is compiled for the losses that use it only, and of its functions those that are used.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,50 +27,53 @@ from fastdln.kernels.machine.emit import F64, I64, VOID, Emit, Vec, const
 from fastdln.kernels.products.rows import Map, Operand, Product
 
 # columns of a row: base and offset in bytes of result, outputs, what they are compared with, and parameter; then the
-# rows, their length in entries, and all entries with the padding
-(SC, OC, SZ, OZ, SY, OY, SP, OP, ROWS, COLUMNS, ENTRIES) = range(11)
-N_COLUMNS = 11
+# rows, their length in entries, and all entries with the padding; then base and offset of a change and of its image
+(SC, OC, SZ, OZ, SY, OY, SP, OP, ROWS, COLUMNS, ENTRIES, SD, OD, SI, OI) = range(15)
 STEP = 3  # columns of a script: a function, its rows, and how many
 
+FUNCTIONS = MAP, VALUE, DERIVATIVES = "map", "value", "derivatives"
 
-# ---- entrywise maps: (E, its share of the value) of vectors z, y and the parameter p
+
+# ---- entrywise maps: E = -phi', the value phi, the curvature phi'', of vectors z, y and the parameter p
 
 
-def _power(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+def _power(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
     error = y - z
     size = absolute(error)
     slope = power(size, p - 1.0)
-    return where(error < 0.0, slope * -1.0, slope), slope * size / p
+    bend = where((p < 2.0) | (p > 2.0), power(size, p - 2.0), 1.0)  # also where the error is zero
+    return where(error < 0.0, slope * -1.0, slope), slope * size / p, bend * (p - 1.0)
 
 
-def _huber(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+def _huber(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
     error = y - z
     size = absolute(error)
     clipped = where(error > p, p, where(error < p * -1.0, p * -1.0, error))
-    return clipped, where(size > p, p * (size - p * 0.5), error * error * 0.5)
+    return clipped, where(size > p, p * (size - p * 0.5), error * error * 0.5), where(size <= p, 1.0, p * 0.0)
 
 
-def _pseudo_huber(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+def _pseudo_huber(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
     error = y - z
     ratio = error / p
     size = root(ratio * ratio + 1.0)
-    return error / size, error * (error / (size + 1.0))
+    return error / size, error * (error / (size + 1.0)), 1.0 / (size * size * size)
 
 
-def _logistic(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+def _logistic(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
     margin = y * z
     small = exp(absolute(margin) * -1.0)
     share = where(margin > 0.0, small, 1.0) / (small + 1.0)
     value = log1p(small) + where(margin < 0.0, margin * -1.0, 0.0)
-    return share * y * p, value * absolute(y) * p
+    bend = small / ((small + 1.0) * (small + 1.0))
+    return share * y * p, value * absolute(y) * p, bend * (y * y) * p
 
 
-def _exponential(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+def _exponential(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
     size = exp(y * z * -1.0) * p
-    return size * y, size * absolute(y)
+    return size * y, size * absolute(y), size * (y * y)
 
 
-ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec]]] = {
+ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec, Vec]]] = {
     "power": _power,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
@@ -85,8 +90,8 @@ class _Row:
         self.e = e
         bases, row, _ = e.fn.args
         self._table, self._row = e.pointer(bases), e.pointer(row)
-        self.out, self.outputs, self.target, self.parameter = (
-            self._start(base, offset) for base, offset in ((SC, OC), (SZ, OZ), (SY, OY), (SP, OP))
+        self.out, self.outputs, self.target, self.parameter, self.along, self.image = (
+            self._start(base, offset) for base, offset in ((SC, OC), (SZ, OZ), (SY, OY), (SP, OP), (SD, OD), (SI, OI))
         )
         self.rows, self.columns, self.entries = (e.load_int(self._row, i) for i in (ROWS, COLUMNS, ENTRIES))
         self.kind = ir.VectorType(F64, e.stream)
@@ -130,25 +135,30 @@ class _Sum:
         self._e.store(self._e.total(self._e.b.load(self._total)), self._row.out)
 
 
-def _entrywise(e: Emit, name: str, value: bool) -> None:
+def _entrywise(e: Emit, name: str, key: str) -> None:
     row = _Row(e)
     p = row.number()
-    total = _Sum(row) if value else None
+    total = _Sum(row) if key == VALUE else None
     with e.over(const(0), e.times(row.entries, e.entry_bytes)) as (o,):
-        slope, share = ENTRYWISE[name](row.load(row.outputs, o), row.load(row.target, o), p)
-        if total is None:
+        slope, share, bend = ENTRYWISE[name](row.load(row.outputs, o), row.load(row.target, o), p)
+        if total is not None:
+            total.add(share)
+        elif key == MAP:
             row.store(slope, row.out, o)
         else:
-            total.add(share)
+            change = row.load(row.along, o)
+            row.store(slope * -1.0, row.out, o)
+            # what does not move has the derivative 0, also where the curvature is infinite
+            row.store(where((change < 0.0) | (change > 0.0), bend, 1.0) * change, row.image, o)
     if total is not None:
         total.store()
 
 
-def _softmax(e: Emit, value: bool) -> None:
+def _softmax(e: Emit, key: str) -> None:
     """E = p (Y - w softmax(Z)), w the sum of a column of Y: 1, or 0 in padding."""
     row = _Row(e)
     p = row.number()
-    total = _Sum(row) if value else None
+    total = _Sum(row) if key == VALUE else None
     length, none = e.times(row.columns, e.entry_bytes), ir.Constant(row.kind, [0.0] * row.kind.count)
 
     def highest(values: list[ir.Value]) -> list[ir.Value]:
@@ -162,20 +172,24 @@ def _softmax(e: Emit, value: bool) -> None:
         share = exp(less)
         if total is None:
             row.store(share, row.out, o)
-        terms = (share, y, y * less)
+        terms = (share, y, y * less, *((share * row.load(row.along, o),) if key == DERIVATIVES else ()))
         return [e.b.add(o, length), most, *((Vec(e, x) + term).value for x, term in zip(sums, terms, strict=True))]
 
     with e.over(const(0), length) as (first,):
         _, most = e.repeat(row.rows, [first, row.load(row.outputs, first).value], highest)
-        _, _, *found = e.repeat(row.rows, [first, most, none, none, none], add_up)
-        shares, weight, score = (Vec(e, x) for x in found)
+        _, _, *found = e.repeat(row.rows, [first, most, *([none] * (4 if key == DERIVATIVES else 3))], add_up)
+        shares, weight, score, *moved = (Vec(e, x) for x in found)
         if total is not None:
             total.add((weight * log(shares) - score) * p)
         else:
             factor = weight / shares
             with e.each(row.rows) as i:
                 o = e.b.add(first, e.b.mul(i, length))
-                row.store((row.load(row.target, o) - factor * row.load(row.out, o)) * p, row.out, o)
+                share = factor * row.load(row.out, o)
+                error = (row.load(row.target, o) - share) * p
+                row.store(error * -1.0 if moved else error, row.out, o)
+                for mean in (x / shares for x in moved):
+                    row.store(share * (row.load(row.along, o) - mean) * p, row.image, o)
     if total is not None:
         total.store()
 
@@ -197,18 +211,18 @@ def _take(e: Emit) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(name: str, bits: int, lanes: int) -> Code:
-    """The functions of a map: ``map`` and ``value`` execute a row, ``run`` a script, ``take`` reads the value."""
+def compiled(name: str, bits: int, lanes: int, keys: tuple[str, ...] = (MAP, VALUE)) -> Code:
+    """Functions of a map: those of ``keys`` execute a row, ``run`` a script, ``take`` reads the value."""
     module = new_module(f"fastdln_{name}")
     made = {key: function(module, key, n_args, bits, lanes) for key, n_args in (("run", 3), ("take", 4))}
     _run(made["run"])
     _take(made["take"])
-    for key in ("map", "value"):
+    for key in keys:
         made[key] = function(module, key, 3, bits, lanes)
         if name in COLUMNWISE:
-            _softmax(made[key], key == "value")
+            _softmax(made[key], key)
         else:
-            _entrywise(made[key], name, key == "value")
+            _entrywise(made[key], name, key)
     for e in made.values():
         e.b.ret_void()
     return assemble(module, list(made))
@@ -259,13 +273,17 @@ def script(
 
 def entry(p: Map) -> str:
     """The name of the function that executes a row."""
-    return "value" if p.sums else "map"
+    if p.along is not None:
+        return DERIVATIVES
+    return VALUE if p.sums else MAP
 
 
 def encode_map(p: Map, entry_bytes: int) -> NDArray[np.int64]:
     """The row of a map."""
 
-    def place(x: Operand) -> tuple[int, int]:
-        return x.base, x.offset * entry_bytes
+    def places(*operands: Operand | None) -> Iterator[int]:
+        for x in operands:
+            yield from (0, 0) if x is None else (x.base, x.offset * entry_bytes)
 
-    return np.array([[*place(p.c), *place(p.z), *place(p.y), *place(p.parameter), p.m, p.n, p.entries]], np.int64)
+    row = [*places(p.c, p.z, p.y, p.parameter), p.m, p.n, p.entries, *places(p.along, p.image)]
+    return np.array([row], np.int64)

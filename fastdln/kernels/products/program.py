@@ -94,9 +94,10 @@ def _narrow(plan: Plan, k: int, cross: Operand, gram: Operand | None) -> Known:
     return Known(cross, None, (upper, weighed, d[k]), {k: upper})
 
 
-def orders(depth: int) -> list[tuple[str, int]]:
-    """All orders of a network of so many layers."""
-    return [(family, m) for family in ("meet", "narrow") for m in range(depth - 1, 0, -1)] or [("meet", 0)]
+def orders(depth: int, map: str | None = None) -> list[tuple[str, int]]:
+    """All orders of a network of so many layers; with a map those that form the residual."""
+    families = ("meet", "narrow") if map is None else ("meet",)
+    return [(family, m) for family in families for m in range(depth - 1, 0, -1)] or [("meet", 0)]
 
 
 @functools.cache
@@ -165,8 +166,7 @@ def program(
         return plan, _narrow(plan, choice[1], cross, gram_at)
 
     if order is None:
-        possible = [choice for choice in orders(h) if outputs is None or choice[0] == "meet"]
-        order = min(possible, key=lambda choice: build(choice)[0].flops)  # the first of equals
+        order = min(orders(h, map), key=lambda choice: build(choice)[0].flops)  # the first of equals
     rhs, known = build(order)
     residual = known.residual
 

@@ -38,17 +38,20 @@ class Product(NamedTuple):
 class Map(NamedTuple):
     """E = map(Z; Y) for matrices m x n, or their sum of values: see `fastdln.kernels.products.maps`.
 
-    Z and E may be the same.  ``entries`` counts those of a matrix with its padding.
+    With ``along``, a change dZ of the outputs, both derivatives of the loss: -E to C, and -dE to ``image``.
+    Z and C may be the same, dZ and ``image`` too.  ``entries`` counts those of a matrix with its padding.
     """
 
     sums: bool
-    c: Operand  # E, or one entry
+    c: Operand  # E, -E, or one entry
     z: Operand
     y: Operand
     parameter: Operand
     m: int
     n: int
     entries: int
+    along: Operand | None = None
+    image: Operand | None = None
 
 
 class Known(NamedTuple):
@@ -98,11 +101,6 @@ class Program(NamedTuple):
     def products(self) -> tuple[Product, ...]:
         """The products of the right-hand side."""
         return tuple(p for p in self.rhs if isinstance(p, Product))
-
-    @property
-    def observed(self) -> tuple[Product, ...]:
-        """The products of `observe`."""
-        return tuple(p for p in self.observe if isinstance(p, Product))
 
     @property
     def maps_into_slope(self) -> bool:

@@ -4,18 +4,21 @@ The Hessian times a direction is the derivative of the gradient along it.  So it
 side with every product differentiated, d(A B) = dA B + A dB, where weights have the directions as derivatives and
 constants none; which order is the cheapest for both together is found by counting.  The gradient takes the place of the
 right-hand side: with the cross matrix negated, the residual D - A B turns into its negative D + A B, and all that
-follows is linear in it.
+follows is linear in it.  So it is in the map of a loss that is not quadratic, of which a row writes both derivatives.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from fastdln.kernels.products.program import orders, program
-from fastdln.kernels.products.rows import DERIVATIVE, SCRATCH, STATE, Operand, Product, Program
+from fastdln.kernels.products.rows import DERIVATIVE, SCRATCH, STATE, Map, Operand, Product, Program
+
+MAP_FLOPS = 60  # what a map costs for an entry, roughly: an exponential, and divisions
 
 
 class Place(NamedTuple):
@@ -30,17 +33,18 @@ class Place(NamedTuple):
 class Evaluation:
     """A program with sums of products, and the matrices that it reads and writes; offsets in entries."""
 
-    products: tuple[Product, ...]
+    products: tuple[Product | Map, ...]
     sizes: tuple[int, int, int]  # entries of state, derivative and scratch
     weights: tuple[Place, ...]
     directions: tuple[Place, ...]
     constants: dict[str, Place]  # of the loss
     results: tuple[Place, ...]
+    map: str | None = None  # the name of the maps among the products
 
     @property
     def flops(self) -> int:
-        """Floating-point operations for one network."""
-        return sum(2 * p.m * p.n * p.k for p in self.products)
+        """Floating-point operations for one network, those of maps roughly."""
+        return sum(MAP_FLOPS * p.entries if isinstance(p, Map) else 2 * p.m * p.n * p.k for p in self.products)
 
 
 def _layers(widths: tuple[int, ...], plan: Program, base: int, first: int = 0) -> tuple[Place, ...]:
@@ -49,7 +53,7 @@ def _layers(widths: tuple[int, ...], plan: Program, base: int, first: int = 0) -
     return tuple(Place(base, first + at, size) for at, size in zip(plan.layers, sizes, strict=False))
 
 
-def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product], int]:
+def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product | Map], int]:
     """The products of a right-hand side and their derivatives, and the entries of scratch.
 
     The directions lie behind the scratch of the right-hand side, layer by layer; results take the place of slopes.
@@ -59,8 +63,16 @@ def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product
         (STATE, at): Operand(SCRATCH, plan.n_scratch + at, columns)
         for at, columns in zip(plan.layers, widths[:-1], strict=False)
     }
-    found = []
-    for p in plan.products:
+    found: list[Product | Map] = []
+    for p in plan.rhs:
+        if isinstance(p, Map):
+            along = derivatives[p.z[:2]]
+            if p.c == p.z:  # neither Z nor its change is needed afterwards
+                found.append(p._replace(along=along, image=along))
+            else:  # Z is a layer, and what is written a slope
+                found.append(p._replace(c=Operand(SCRATCH, top, p.n), along=along, image=p.c))
+                top += p.entries
+            continue
         if p.c.base == DERIVATIVE:
             into = p.c
         else:
@@ -77,9 +89,10 @@ def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product
     return found, top
 
 
-def _used(products: list[Product], plan: Program) -> dict[str, Place]:
-    """The constants that products read."""
-    read = {(x.base, x.offset) for p in products for x in (p.a, p.b, p.d) if x is not None}
+def _used(products: Sequence[Product | Map], plan: Program) -> dict[str, Place]:
+    """The constants that products and maps read."""
+    operands = [(p.y, p.parameter) if isinstance(p, Map) else (p.a, p.b, p.d) for p in products]
+    read = {(x.base, x.offset) for some in operands for x in some if x is not None}
     return {
         name: Place(SCRATCH, at, rows * columns)
         for name, (at, rows, columns) in plan.constants.items()
@@ -88,18 +101,29 @@ def _used(products: list[Product], plan: Program) -> dict[str, Place]:
 
 
 @functools.cache
-def hessian(widths: tuple[int, ...], gram: bool, order: tuple[str, int] | None = None) -> Evaluation:
-    """Plan the product of the Hessian with a direction; the constants are the *negated* cross matrix, the Gram matrix.
+def hessian(
+    widths: tuple[int, ...],
+    gram: bool = False,
+    map: str | None = None,
+    samples: int = 0,
+    order: tuple[str, int] | None = None,
+) -> Evaluation:
+    """Plan the product of the Hessian with a direction.
+
+    The constants are those of a flow, but for the *negated* cross matrix.
 
     Parameters
     ----------
     widths : d_0..d_h
     gram : whether the loss has an input Gram matrix; one layer takes one always, if need be the identity
+    map : the map of a loss that is not quadratic
+    samples : of how many samples it takes the outputs; 0 where it takes the product
     order : force an order; by default the one of fewest flops
     """
     if order is None:
-        return min((hessian(widths, gram, choice) for choice in orders(len(widths) - 1)), key=lambda plan: plan.flops)
-    plan = program(widths, gram, order=order)
+        plans = (hessian(widths, gram, map, samples, choice) for choice in orders(len(widths) - 1, map))
+        return min(plans, key=lambda plan: plan.flops)
+    plan = program(widths, gram, order=order, map=map, samples=samples)
     products, n_scratch = _differentiate(plan, widths)
     return Evaluation(
         products=tuple(products),
@@ -108,26 +132,34 @@ def hessian(widths: tuple[int, ...], gram: bool, order: tuple[str, int] | None =
         directions=_layers(widths, plan, SCRATCH, plan.n_scratch),
         constants=_used(products, plan),
         results=_layers(widths, plan, DERIVATIVE),
+        map=map,
     )
 
 
 @functools.cache
-def forward(widths: tuple[int, ...], gram: bool) -> Evaluation:
-    """Plan what a loss compares with its target, W or W G^(1/2); the constants are the target, and the root.
+def forward(widths: tuple[int, ...], gram: bool = False, map: str | None = None, samples: int = 0) -> Evaluation:
+    """Plan what a loss compares with its target, W or W G^(1/2), or twice the value of a loss that is not quadratic.
+
+    The constants are the target and the root, or those of the map.
 
     Parameters
     ----------
     widths : d_0..d_h
     gram : whether the loss has an input Gram matrix; one layer takes one always, if need be the identity
+    map : the map of a loss that is not quadratic
+    samples : of how many samples it takes the outputs; 0 where it takes the product
     """
-    plan = program(widths, gram)
-    size = widths[0] * widths[-1]
-    constants = _used(list(plan.observed), plan) | {"whitened": Place(SCRATCH, plan.target, size)}
+    plan = program(widths, gram, map=map, samples=samples)
+    constants, size = _used(plan.observe, plan), 1
+    if map is None:
+        size = widths[0] * widths[-1]
+        constants |= {"whitened": Place(SCRATCH, plan.target, size)}
     return Evaluation(
-        products=plan.observed,
+        products=plan.observe,
         sizes=(plan.layers[-1], 0, plan.n_scratch),
         weights=_layers(widths, plan, STATE),
         directions=(),
         constants=constants,
         results=(Place(plan.compared.base, plan.compared.offset, size),),
+        map=map,
     )

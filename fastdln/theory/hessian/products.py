@@ -63,9 +63,7 @@ def apply(weights: Sequence[ArrayLike], loss: Loss, directions: Sequence[ArrayLi
     net, arrays = check_weights(weights)
     changes = _check_directions(directions, net)
     batch = _check_batch(net, arrays, changes, loss)
-    if loss.quadratic is None:
-        return Point(arrays, loss).apply(changes)
-    plan = hessian(net.widths, loss.quadratic.input_gram is not None)
+    plan = hessian(net.widths, **loss.form._asdict())
     if not compiled.suits(plan):
         return Point(arrays, loss).apply(changes)
     dtype = np.result_type(arrays[0], changes[0])

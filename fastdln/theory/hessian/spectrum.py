@@ -13,9 +13,9 @@ from scipy.linalg import null_space
 
 from fastdln.checked import checked
 from fastdln.linalg import spectral
-from fastdln.losses import Loss, quadratic_of
+from fastdln.losses import Loss
 from fastdln.network import Weights, check_weights
-from fastdln.theory.hessian.bound import norm_bound
+from fastdln.theory.hessian.bound import curvature_norm, norm_bound
 from fastdln.theory.hessian.dense import matrix
 from fastdln.theory.hessian.fiber import Fiber
 from fastdln.theory.hessian.krylov import extreme_eigenvalues
@@ -141,8 +141,7 @@ def _multiply(point: Point, rows: NDArray[Any]) -> NDArray[Any]:
 
 def _dense(weights: Weights, loss: Loss, fiber: Fiber | None) -> NDArray[np.float64]:
     H = matrix(weights, loss)
-    if not np.isfinite(H).all():
-        raise ValueError("weights must give a finite Hessian, but it overflows or they hold NaN")
+    _require_finite(H)
     along = np.zeros((0, 0)) if fiber is None else fiber.along()
     if len(along):
         across = null_space(along)
@@ -150,7 +149,13 @@ def _dense(weights: Weights, loss: Loss, fiber: Fiber | None) -> NDArray[np.floa
     return np.asarray(np.linalg.eigvalsh(H))
 
 
+def _require_finite(image: NDArray[Any]) -> None:
+    if not np.isfinite(image).all():
+        raise ValueError("weights must give a finite Hessian, but it overflows or the loss has no second derivative")
+
+
 def _by_products(point: Point, k: int, fiber: Fiber | None) -> NDArray[np.float64]:
+    _require_finite(_multiply(point, np.ones((1, point.net.n_parameters))))
     project = (lambda rows: rows) if fiber is None else fiber.across
     return extreme_eigenvalues(lambda rows: _multiply(point, rows), project, point.net.n_parameters, k)
 
@@ -229,8 +234,7 @@ def _size_of_terms(point: Point) -> NDArray[Any]:
     """What the norms of the factors alone allow ||H||_2 to be: rounding is relative to it, also where terms cancel."""
     norms = np.stack([spectral(W) for W in point.weights])
     h = point.net.depth
-    gram = quadratic_of(point.loss, "a spectrum from factors").input_gram
-    curved = 1.0 if gram is None else np.linalg.norm(gram, 2)
+    curved = curvature_norm(point)
     R = spectral(point.pulled[-1])
     total = np.zeros(point.batch)
     for i in range(h):

@@ -16,7 +16,7 @@ from fastdln.checks import sequence
 from fastdln.evaluation import sweep
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.kernels.products.tangent import Evaluation, forward
-from fastdln.losses import Loss, quadratic_of
+from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
 from fastdln.resources import cores, require_memory
 from fastdln.theory import compiled
@@ -35,8 +35,8 @@ def slice(
 ) -> NDArray[Any]:
     """Evaluate the loss on a line or in a plane through given weights.
 
-    The points are W + x V, or W + x_1 V_1 + x_2 V_2, with the coordinates on a grid. Along a line L is a polynomial
-    of degree 2h in x; it is evaluated at every point as it stands, without cancellation near a minimum.
+    The points are W + x V, or W + x_1 V_1 + x_2 V_2, with the coordinates on a grid. Along a line a quadratic loss is a
+    polynomial of degree 2h in x; it is evaluated at every point as it stands, without cancellation near a minimum.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ def slice(
     dtype = np.result_type(start[0], *(V[0] for V in spanning))
     n, count = math.prod(batch), len(points)
     require_memory(2 * n * count * dtype.itemsize, f"the loss at {count} points for each of {n} networks")
-    form = quadratic_of(loss, "slice")
-    plan = forward(net.widths, form.input_gram is not None)
-    evaluate = _over_lanes if compiled.suits(plan) else _by_blas
+    plan = forward(net.widths, **loss.form._asdict())
+    over_lanes = compiled.suits(plan)
+    target = np.broadcast_to(np.arange(*loss.batch_shape), batch).ravel() if loss.batch_shape else None
     arrays = (*start, *(V for direction in spanning for V in direction), *compiled.constants(plan, loss))
     inputs = compiled.rows(arrays, batch, dtype)
     values = np.empty((n, count), dtype)
@@ -86,14 +86,19 @@ def slice(
         networks = builtins.slice(q, q + CHUNK // some)
         chosen = [A if len(A) == 1 else A[networks] for A in inputs]
         for k in range(0, count, some):
-            piece = values[networks, k : k + some]
-            piece[...] = evaluate(plan, chosen, points[k : k + some].astype(dtype), len(piece))
+            piece, x = values[networks, k : k + some], points[k : k + some].astype(dtype)
+            if over_lanes:
+                piece[...] = _over_lanes(plan, chosen, x, len(piece))
+            else:
+                own = loss if target is None else loss[target[networks]]
+                piece[...] = _by_blas(plan, chosen, x, len(piece), own)
+    floor = 0.0 if loss.quadratic is None else loss.quadratic.floor
     with np.errstate(over="ignore"):
-        return np.asarray((form.floor + 0.5 * values).astype(dtype).reshape(*batch, *axes))
+        return np.asarray((floor + 0.5 * values).astype(dtype).reshape(*batch, *axes))
 
 
 def _over_lanes(plan: Evaluation, inputs: list[NDArray[Any]], points: NDArray[Any], n: int) -> NDArray[Any]:
-    """Square distances from the target (n, points), the points of a network side by side in lanes."""
+    """Twice the loss above its floor (n, points), the points of a network side by side in lanes."""
     lanes = lane_count(points.dtype)
     blocks = -(-len(points) // lanes)
     # (blocks, directions, lanes); the last point fills up the last block
@@ -104,12 +109,12 @@ def _over_lanes(plan: Evaluation, inputs: list[NDArray[Any]], points: NDArray[An
     return values.reshape(n, -1)[:, : len(points)]
 
 
-def _by_blas(plan: Evaluation, inputs: list[NDArray[Any]], points: NDArray[Any], n: int) -> NDArray[Any]:
-    """Square distances from the target (n, points), a few points at a time."""
+def _by_blas(plan: Evaluation, inputs: list[NDArray[Any]], points: NDArray[Any], n: int, loss: Loss) -> NDArray[Any]:
+    """Twice the loss above its floor (n, points), a few points at a time."""
     h, directions = len(plan.weights), points.shape[1]
     layers = [inputs[i : h * (1 + directions) : h] for i in range(h)]
     constants = dict(zip(plan.constants, inputs[h * (1 + directions) :], strict=True))
-    some = max(1, CHUNK // (n * sum(place.size for place in plan.weights)))
+    some = max(1, CHUNK // (n * sum(plan.sizes)))
     values = np.empty((n, len(points)), points.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(0, len(points), some):
@@ -117,7 +122,10 @@ def _by_blas(plan: Evaluation, inputs: list[NDArray[Any]], points: NDArray[Any],
             W = functools.reduce(lambda below, W: W @ below, (_point(x, *layer) for layer in layers))
             if "root" in constants:
                 W = W @ constants["root"][:, None]
-            values[:, k : k + some] = np.square(constants["whitened"][:, None] - W).sum(axis=(-2, -1))
+            if "whitened" in constants:
+                values[:, k : k + some] = np.square(constants["whitened"][:, None] - W).sum(axis=(-2, -1))
+            else:
+                values[:, k : k + some] = 2 * loss.value(W.swapaxes(0, 1)).T
     return values
 
 
