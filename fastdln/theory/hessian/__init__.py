@@ -10,6 +10,7 @@ from __future__ import annotations
 from fastdln.theory.hessian.bound import norm_bound
 from fastdln.theory.hessian.closed import canonical_spectrum, minimum_spectrum
 from fastdln.theory.hessian.dense import matrix
+from fastdln.theory.hessian.leading import top
 from fastdln.theory.hessian.products import apply, operator
 from fastdln.theory.hessian.spectrum import Inertia, index, spectrum
 
@@ -23,4 +24,5 @@ __all__ = [
     "norm_bound",
     "operator",
     "spectrum",
+    "top",
 ]
