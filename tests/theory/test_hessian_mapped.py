@@ -88,6 +88,20 @@ def test_matrix_spectrum_inertia_and_bound_agree(widths, name, monkeypatch):
     assert np.array_equal(counts.negative + counts.zero + counts.positive, [net.n_parameters] * 5)
 
 
+@names
+def test_the_second_derivative_of_a_large_product_is_bounded_without_a_matrix(name, monkeypatch):
+    _, weights, _, loss = problem((5, 9, 2, 6, 4), name)
+    exact = hessian.norm_bound(weights, loss)
+    monkeypatch.setattr("fastdln.theory.hessian.bound.DENSE", 1)
+    found = hessian.norm_bound(weights, loss)
+    assert (found >= exact).all()
+    assert (found <= 1.002 * exact).all()
+    beyond = Huber(np.full((4, 5), 1e3), 1e-3)
+    bound = hessian.norm_bound(weights, beyond)  # from the slope alone
+    assert np.isfinite(bound).all()
+    assert (bound >= np.abs(hessian.spectrum(weights, beyond)).max(axis=-1) * (1 - 1e-12)).all()
+
+
 @pytest.mark.parametrize("name", ["power 4", "logistic", "softmax", "targets"])
 def test_ends_of_a_large_spectrum(name):
     net, weights, _, loss = problem((20, 22, 30, 8), name, (2,), 0.25)

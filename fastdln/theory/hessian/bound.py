@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
-from fastdln.linalg import spectral, transpose
+from fastdln.linalg import Floats, spectral, transpose
 from fastdln.losses import Loss
-from fastdln.resources import require_memory
-from fastdln.theory.hessian.products import Point
+from fastdln.network import Weights
+from fastdln.theory.hessian.products import Point, each
 
 __all__ = ["curvature_norm", "norm_bound"]
+
+DENSE = 500  # entries of the product up to which the second derivative of a loss is made a matrix
+ROUGH = 1e-4  # tolerance of its norm beyond, as eigenvalues may be dense there
 
 
 @checked
@@ -29,7 +32,7 @@ def norm_bound(weights: Sequence[ArrayLike], loss: Loss) -> NDArray[Any]:
 
     from the two parts of the Hessian block by block. For unwhitened data a_i has W_{<i} S^(1/2) instead of W_{<i},
     with S the input Gram matrix. For a loss that is not quadratic a_i^2 is multiplied by the spectral norm of the
-    second derivative of the loss by the product, which takes the eigenvalues of a matrix of d_h d_0 rows.
+    second derivative of the loss by the product.
 
     Parameters
     ----------
@@ -71,14 +74,26 @@ def curvature_norm(point: Point) -> NDArray[Any]:
     form = point.loss.quadratic
     if form is not None:
         return np.asarray(1.0 if form.input_gram is None else spectral(form.input_gram))
-    d_h, d_0 = point.loss.shape
+    norms = [_curvature_norm(one, product) for product, one in each((point.prefixes[-1],), point.loss, point.batch)]
+    return np.reshape(norms, point.batch).astype(point.dtype)
+
+
+def _curvature_norm(loss: Loss, product: Weights) -> float:
+    """That of one loss at one product."""
+    d_h, d_0 = loss.shape
     n = d_h * d_0
-    columns = max(d_0, point.loss.form.samples)
-    n_bytes = 2 * 8 * math.prod(point.batch) * n * d_h * columns
-    require_memory(n_bytes, f"the second derivative of the loss, {n} x {n} entries,")
-    units = np.eye(n).reshape(n, *(1,) * len(point.batch), d_h, d_0)
-    bent = point.loss.curvature(point.prefixes[-1], units).reshape(n, *point.batch, n)
-    matrix = np.moveaxis(bent, 0, -1)
-    finite = np.isfinite(matrix).all(axis=(-2, -1))
-    values = np.linalg.eigvalsh(np.where(finite[..., None, None], matrix, 0.0))
-    return np.asarray(np.where(finite, np.abs(values).max(axis=-1), np.inf).astype(point.dtype))
+
+    def multiply(rows: Floats) -> Floats:
+        return loss.curvature(product[0], rows.reshape(-1, d_h, d_0)).reshape(-1, n)
+
+    start = np.random.default_rng(0).standard_normal(n)
+    image = multiply(start)
+    if not np.isfinite(image).all():
+        return np.inf
+    if not image.any():
+        return 0.0
+    if n <= DENSE:
+        return float(np.abs(np.linalg.eigvalsh(multiply(np.eye(n)))).max())
+    operator = scipy.sparse.linalg.LinearOperator((n, n), matvec=lambda x: multiply(x)[0], dtype=np.float64)
+    (largest,) = scipy.sparse.linalg.eigsh(operator, k=1, tol=ROUGH, v0=start, return_eigenvectors=False)
+    return float((1 + 10 * ROUGH) * abs(largest))

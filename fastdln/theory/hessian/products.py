@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -20,7 +20,7 @@ from fastdln.network import Network, Weights, check_weights
 from fastdln.resources import cores
 from fastdln.theory import compiled
 
-__all__ = ["Point", "apply", "operator"]
+__all__ = ["Point", "apply", "each", "operator"]
 
 
 @checked
@@ -183,3 +183,11 @@ def _check_batch(net: Network, weights: Weights, directions: Weights, loss: Loss
         return np.broadcast_shapes(*batches)
     except ValueError:
         raise ValueError(f"the batches of weights, directions and targets do not broadcast: {batches}") from None
+
+
+def each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tuple[Weights, Loss]]:
+    """The networks of a batch one by one, each with its target."""
+    arrays = [np.broadcast_to(W, (*batch, *W.shape[-2:])) for W in weights]
+    for place in np.ndindex(batch):
+        one = loss[place[-1] if loss.batch_shape[0] > 1 else 0] if loss.batch_shape else loss
+        yield tuple(W[place] for W in arrays), one

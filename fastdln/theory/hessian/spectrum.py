@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from fastdln.theory.hessian.bound import curvature_norm, norm_bound
 from fastdln.theory.hessian.dense import matrix
 from fastdln.theory.hessian.fiber import Fiber
 from fastdln.theory.hessian.krylov import extreme_eigenvalues
-from fastdln.theory.hessian.products import Point
+from fastdln.theory.hessian.products import Point, each
 
 __all__ = ["Inertia", "index", "spectrum"]
 
@@ -115,7 +115,7 @@ def spectrum(
         if values.shape[-1] < 2 * k:
             raise ValueError(f"k must be at most half of the {values.shape[-1]} eigenvalues, not {k}")
         return np.concatenate([values[..., :k], values[..., -k:]], axis=-1)
-    ends = [_by_products(Point(one, target), k, fiber) for one, target in _each(arrays, loss, batch)]
+    ends = [_by_products(Point(one, target), k, fiber) for one, target in each(arrays, loss, batch)]
     return np.reshape(ends, (*batch, 2 * k))
 
 
@@ -158,14 +158,6 @@ def _by_products(point: Point, k: int, fiber: Fiber | None) -> NDArray[np.float6
     _require_finite(_multiply(point, np.ones((1, point.net.n_parameters))))
     project = (lambda rows: rows) if fiber is None else fiber.across
     return extreme_eigenvalues(lambda rows: _multiply(point, rows), project, point.net.n_parameters, k)
-
-
-def _each(weights: Weights, loss: Loss, batch: tuple[int, ...]) -> Iterator[tuple[Weights, Loss]]:
-    """The networks of a batch one by one, each with its target."""
-    arrays = [np.broadcast_to(W, (*batch, *W.shape[-2:])) for W in weights]
-    for place in np.ndindex(batch):
-        one = loss[place[-1] if loss.batch_shape[0] > 1 else 0] if loss.batch_shape else loss
-        yield tuple(W[place] for W in arrays), one
 
 
 @checked
