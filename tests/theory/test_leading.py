@@ -33,16 +33,14 @@ def test_against_dense_spectra(net, scale, k):
     assert_allclose(hessian.top(weights, loss, k, tol=1e-10), dense, rtol=1e-9)
 
 
-@pytest.mark.timeout(300)
 def test_none_of_many_is_missed():
     """One vector misses the largest eigenvalue of some networks of these, where the two largest nearly meet."""
     net = Network((4, 4, 4, 4))
     rng = np.random.default_rng(3)
-    for seed in range(2):
-        weights = inits.gaussian(net, 1.0, size=1500, rng=seed)
-        sizes = rng.choice([0.1, 1.0, 10.0], size=(1500, 1, 1))
-        loss = Quadratic(rng.standard_normal((1500, 4, 4)) * sizes)
-        assert_allclose(hessian.top(weights, loss)[:, 0], hessian.spectrum(weights, loss)[:, -1], rtol=1e-3)
+    weights = inits.gaussian(net, 1.0, size=3000, rng=0)
+    sizes = rng.choice([0.1, 1.0, 10.0], size=(3000, 1, 1))
+    loss = Quadratic(rng.standard_normal((3000, 4, 4)) * sizes)
+    assert_allclose(hessian.top(weights, loss)[:, 0], hessian.spectrum(weights, loss)[:, -1], rtol=1e-3)
 
 
 def test_at_a_crossing_of_the_two_largest():
