@@ -1,6 +1,7 @@
 """Losses of the product W = W_h ... W_1: see `fastdln.losses.base` for what they have in common."""
 
 from fastdln.losses.base import Loss, check_loss, modes_of, quadratic_of
+from fastdln.losses.completion import Masked, Sensing
 from fastdln.losses.form import Modes, QuadraticForm
 from fastdln.losses.labels import Exponential, Logistic, SoftmaxCrossEntropy
 from fastdln.losses.quadratic import Quadratic
@@ -13,12 +14,14 @@ __all__ = [
     "Huber",
     "Logistic",
     "Loss",
+    "Masked",
     "Modes",
     "Power",
     "PseudoHuber",
     "Quadratic",
     "QuadraticForm",
     "Regression",
+    "Sensing",
     "SoftmaxCrossEntropy",
     "check_loss",
     "modes_of",
@@ -27,6 +30,7 @@ __all__ = [
 
 _ALL: tuple[type[Loss], ...] = (
     *(Quadratic, Regression),
+    *(Masked, Sensing),
     *(Power, Huber, PseudoHuber),
     *(Logistic, Exponential, SoftmaxCrossEntropy),
 )

@@ -34,20 +34,24 @@ class Form(NamedTuple):
     map: str | None = None
     """The name of the map, for a loss that is not quadratic."""
     samples: int = 0
-    """Of how many samples the map takes the outputs; 0 where it takes the product itself."""
+    """Of how many samples, or by how many measurements, the map takes the outputs; 0 where it takes the product."""
 
 
 class Mapped(NamedTuple):
-    """-dL/dW as a map E of the outputs Z: Z = W and -dL/dW = E, or with inputs Z = W X and -dL/dW = E X'."""
+    """-dL/dW as a map E of the outputs Z.
+
+    Z = W and -dL/dW = E; with inputs Z = W X and -dL/dW = E X'; with measurements Z_k = <A_k, W> and
+    -dL/dW = sum_k E_k A_k.
+    """
 
     name: str
     """Which map: see `fastdln.kernels.products.maps`."""
     target: Floats
-    """What outputs are compared with, shape (..., d_h, d_0), or (d_h, m) with inputs."""
-    parameter: float
-    """A number that the map depends on."""
+    """What outputs are compared with, shape (..., d_h, d_0), (d_h, m) with inputs, (1, m) with measurements."""
+    parameter: float | Floats
+    """A number that the map depends on, or one for each entry, shape (..., d_h, d_0)."""
     inputs: Floats | None = None
-    """X, shape (d_0, m)."""
+    """X, shape (d_0, m); of measurements the A_k, each one row, shape (m, d_h d_0)."""
 
 
 class Modes(NamedTuple):

@@ -25,6 +25,9 @@ LOSSES = {
     "huber": dln.Huber(SIGMA, 0.7),
     "pseudo-huber": dln.PseudoHuber(SIGMA, 0.7),
     "targets": dln.PseudoHuber(rng.standard_normal((3, 3, 4)), 0.7),
+    "masked": dln.Masked(np.where(rng.random((3, 4)) < 0.3, np.nan, SIGMA)),
+    "masks": dln.Masked(rng.standard_normal((3, 3, 4)), rng.uniform(-1.0, 1.0, (3, 3, 4)).clip(0.0)),
+    "sensing": dln.Sensing(rng.standard_normal((11, 3, 4)), rng.standard_normal(11)),
     "logistic": dln.Logistic(X, Y),
     "exponential": dln.Exponential(X, Y),
     "softmax": dln.SoftmaxCrossEntropy(X, LABELS, n_classes=3),
@@ -70,7 +73,7 @@ def test_flows_are_those_of_an_independent_integrator(name, widths):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["pseudo-huber", "logistic"])
+@pytest.mark.parametrize("name", ["pseudo-huber", "masks", "sensing", "logistic"])
 def test_decay_and_rates(name, engine):
     w0, options = starts(), {"weight_decay": 0.3, "layer_rates": (1.0, 0.5, 2.0)}
     expected, net = integrated(w0, LOSSES[name], 2.0, **options)
@@ -79,7 +82,7 @@ def test_decay_and_rates(name, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["huber", "softmax"])
+@pytest.mark.parametrize("name", ["huber", "masks", "sensing", "softmax"])
 def test_a_flow_stops_at_a_loss_and_at_a_gradient(name, engine):
     w0, loss = starts(), LOSSES[name]
     begin = dln.value(w0, loss)
@@ -135,7 +138,7 @@ def test_margins_of_ten_thousand_are_neither_infinite_nor_nan(name, engine):
     assert_allclose(sol.grad_norm[:, 0], dln.gradient_norm(w0, loss), rtol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["power 2.5", "targets", "logistic", "softmax"])
+@pytest.mark.parametrize("name", ["power 2.5", "targets", "masks", "sensing", "logistic", "softmax"])
 def test_bits_depend_on_a_trajectory_alone(name):
     loss, w0 = LOSSES[name], starts(size=3)
     for engine in ENGINES:

@@ -27,6 +27,9 @@ LOSSES = {
     "logistic": dln.Logistic(X, Y),
     "exponential": dln.Exponential(X, Y),
     "softmax": dln.SoftmaxCrossEntropy(X, LABELS),
+    "masked": dln.Masked(SIGMA, rng.uniform(-1.0, 1.0, (3, 4)).clip(0.0)),
+    "masks": dln.Masked(rng.standard_normal((5, 3, 4)), rng.random((5, 3, 4)) < 0.6),
+    "sensing": dln.Sensing(rng.standard_normal((7, 3, 4)), rng.standard_normal(7)),
     "softmax, a class without samples": dln.SoftmaxCrossEntropy(X, LABELS % 2, n_classes=3),
 }
 

@@ -46,7 +46,7 @@ def scripted(
 
 def constants(mapped: Mapped, problem: Problem, products: Program) -> NDArray[Any]:
     """Constants of the loss where the program expects them, one row for each target; samples are padded with zeros."""
-    named = {"mapped": mapped.target, "parameter": np.array([[mapped.parameter]])}
+    named = {"mapped": mapped.target, "parameter": np.atleast_2d(mapped.parameter)}
     if mapped.inputs is not None:
         named["inputs"] = mapped.inputs
     values = np.zeros((math.prod(problem.loss.batch_shape), products.n_constants), problem.start.dtype)

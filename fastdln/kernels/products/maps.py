@@ -2,7 +2,8 @@
 
 A map is one function that is given vectors of outputs Z and of what they are compared with Y, and the parameter of the
 loss; it is emitted twice, as the row that writes E, of which -dL/dW is made, and as the one that sums up the loss.
-Entrywise maps go through all entries in one piece; that of softmax through each column, a sample, with its rows.
+Entrywise maps go through all entries in one piece, and one of them has a parameter for each entry; that of softmax
+goes through each column, a sample, with its rows.
 All is computed in f64.  Where Y is zero in padding so is E, and nothing is added to the value.
 
 A map is compiled for the losses that use it only.
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.elementary import absolute, exp, log, log1p, power, root, where
 from fastdln.kernels.machine.emit import F64, I64, VOID, Emit, Vec, const
-from fastdln.kernels.products.rows import Map, Operand, Product
+from fastdln.kernels.products.rows import MASKED, MEASURED, Map, Operand, Product
 
 # columns of a row: base and offset in bytes of result, outputs, what they are compared with, and parameter; then the
 # rows, their length in entries, and all entries with the padding
@@ -31,7 +32,7 @@ N_COLUMNS = 11
 STEP = 3  # columns of a script: a function, its rows, and how many
 
 
-# ---- entrywise maps: (E, its share of the value) of vectors z, y and the parameter p
+# ---- entrywise maps: (E, its share of the value) of vectors z, y and the parameter p, of the loss or of each entry
 
 
 def _power(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
@@ -55,6 +56,17 @@ def _pseudo_huber(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     return error / size, error * (error / (size + 1.0))
 
 
+def _masked(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+    error = y - z
+    slope = error * p
+    return slope, slope * error * 0.5
+
+
+def _measured(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+    error = y - z
+    return error, error * error * 0.5
+
+
 def _logistic(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     margin = y * z
     small = exp(absolute(margin) * -1.0)
@@ -72,6 +84,8 @@ ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec]]] = {
     "power": _power,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
+    MASKED: _masked,
+    MEASURED: _measured,
     "logistic": _logistic,
     "exponential": _exponential,
 }
@@ -132,9 +146,10 @@ class _Sum:
 
 def _entrywise(e: Emit, name: str, value: bool) -> None:
     row = _Row(e)
-    p = row.number()
+    number = row.number() if name != MASKED else None
     total = _Sum(row) if value else None
     with e.over(const(0), e.times(row.entries, e.entry_bytes)) as (o,):
+        p = row.load(row.parameter, o) if number is None else number
         slope, share = ENTRYWISE[name](row.load(row.outputs, o), row.load(row.target, o), p)
         if total is None:
             row.store(slope, row.out, o)
