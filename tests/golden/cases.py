@@ -125,7 +125,9 @@ def softmax(widths: Widths, n: int) -> dln.SoftmaxCrossEntropy:
 def masked(widths: Widths, n: int) -> dln.Masked:
     """Weights of which some are zero, one target for each trajectory."""
     shape = (n, widths[-1], widths[0])
-    return dln.Masked(dyadic(shape, 106, 0), np.maximum(dyadic(shape, 107, 0), 0.0))
+    weights = np.maximum(dyadic(shape, 107, 0), 0.0)
+    weights[:, 0, 0] = 1.0
+    return dln.Masked(dyadic(shape, 106, 0), weights)
 
 
 def sensing(widths: Widths, n: int) -> dln.Sensing:
