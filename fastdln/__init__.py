@@ -15,7 +15,7 @@ _SUBMODULES = ("inits", "theory")
 _NAMES = {
     "Network": "network",
     **dict.fromkeys(("Quadratic", "Regression", "Power", "Huber", "PseudoHuber"), "losses"),
-    **dict.fromkeys(("Masked", "Sensing"), "losses"),
+    **dict.fromkeys(("Masked", "Sensing", "Custom"), "losses"),
     **dict.fromkeys(("Logistic", "Exponential", "SoftmaxCrossEntropy"), "losses"),
     "product": "field",
     "value": "field",

@@ -183,6 +183,7 @@ def flow(
     )
     arguments.check_options(options, loss, t_end > t_0, start.dtype)
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
+    arguments.tried(network, start, loss)
     return integrate(
         network, loss, start, tolerances, t_0, t_end, times, options, origin=start, t_origin=t_0, single=single,
         threads=arguments.threads(threads), progress=progress,

@@ -2,6 +2,7 @@
 
 from fastdln.losses.base import Loss, check_loss, modes_of, quadratic_of
 from fastdln.losses.completion import Masked, Sensing
+from fastdln.losses.custom import Custom
 from fastdln.losses.form import Modes, QuadraticForm
 from fastdln.losses.labels import Exponential, Logistic, SoftmaxCrossEntropy
 from fastdln.losses.quadratic import Quadratic
@@ -10,6 +11,7 @@ from fastdln.losses.robust import Huber, Power, PseudoHuber
 
 __all__ = [
     "KINDS",
+    "Custom",
     "Exponential",
     "Huber",
     "Logistic",

@@ -161,9 +161,8 @@ class Sensing(Loss):
 
     @property
     def mapped(self) -> Mapped:
-        """The map from the inner products, each over the root of their number, to what -dL/dW is a sum with."""
-        root = np.sqrt(self.n_measurements)
-        return Mapped("measured", self._parts.y[None] / root, 1.0, self._rows / root)
+        """The map from the inner products to what -dL/dW is the sum of with the A_k."""
+        return Mapped("measured", self._parts.y[None], 1.0 / self.n_measurements, self._rows)
 
     @property
     def _rows(self) -> Floats:

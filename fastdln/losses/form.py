@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checks import reals
+from fastdln.kernels.machine.foreign import Foreign
 from fastdln.linalg import Floats, reproducible, transpose
 
 __all__ = ["Form", "Index", "Mapped", "Modes", "Parts", "QuadraticForm"]
@@ -52,6 +53,8 @@ class Mapped(NamedTuple):
     """A number that the map depends on, or one for each entry, shape (..., d_h, d_0)."""
     inputs: Floats | None = None
     """X, shape (d_0, m); of measurements the A_k, each one row, shape (m, d_h d_0)."""
+    foreign: Foreign | None = None
+    """The functions that the map calls, if they are not ours."""
 
 
 class Modes(NamedTuple):

@@ -6,7 +6,7 @@ Entrywise maps go through all entries in one piece, and one of them has a parame
 goes through each column, a sample, with its rows.
 All is computed in f64.  Where Y is zero in padding so is E, and nothing is added to the value.
 
-A map is compiled for the losses that use it only.
+A map is compiled for the losses that use it only, and that of functions of others once for all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.elementary import absolute, exp, log, log1p, power, root, where
 from fastdln.kernels.machine.emit import F64, I64, VOID, Emit, Vec, const
-from fastdln.kernels.products.rows import MASKED, MEASURED, Map, Operand, Product
+from fastdln.kernels.machine.foreign import call_foreign
+from fastdln.kernels.products.rows import CUSTOM, MASKED, MEASURED, Map, Operand, Product
+from fastdln.kernels.products.tiles import CLOSED
 
 # columns of a row: base and offset in bytes of result, outputs, what they are compared with, and parameter; then the
 # rows, their length in entries, and all entries with the padding
@@ -64,7 +66,8 @@ def _masked(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
 
 def _measured(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     error = y - z
-    return error, error * error * 0.5
+    slope = error * p
+    return slope, slope * error * 0.5
 
 
 def _logistic(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
@@ -90,6 +93,8 @@ ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec]]] = {
     "exponential": _exponential,
 }
 COLUMNWISE = ("softmax",)
+FOREIGN = CLOSED + 2  # in the table of bases: the address of a record of what `CUSTOM` calls, and its fields
+VALUE_AT, GRAD_AT, SOURCE, FILLED, FURTHER = range(5)
 
 
 class _Row:
@@ -110,6 +115,11 @@ class _Row:
         number, first = e.load_int(self._row, base), e.load_int(self._row, offset)
         at = e.b.load(e.at(self._table, e.b.shl(number, const(3))), align=8, typ=I64)
         return e.pointer(e.b.add(at, first))
+
+    def foreign(self) -> list[ir.Value]:
+        """The fields of the record of what is called."""
+        record = self.e.pointer(self.e.load_int(self._table, FOREIGN))
+        return [self.e.load_int(record, i) for i in range(FURTHER + 1)]
 
     def wide(self, value: ir.Value) -> Vec:
         """A vector of the working precision, in f64."""
@@ -195,6 +205,33 @@ def _softmax(e: Emit, value: bool) -> None:
         total.store()
 
 
+def _custom(e: Emit, value: bool) -> None:
+    """E = -grad(Z), or twice the value, by functions that are called for each lane with its Z in a piece, in f64."""
+    row = _Row(e)
+    value_at, grad_at, source, filled, further = row.foreign()
+    size, single = e.b.mul(row.rows, row.columns), e.bits == 32
+    read, written = e.pointer(source), e.pointer(filled)
+    with e.each(const(e.lanes)) as lane:
+        first = e.times(lane, e.element_bytes)
+
+        def place(of: ir.Value, i: ir.Value) -> ir.Value:
+            return e.at(of, e.b.add(e.times(i, e.entry_bytes), first))
+
+        def give(x: ir.Value, at: ir.Value) -> None:
+            e.b.store(e.b.fptrunc(x, e.element) if single else x, at, align=e.element_bytes)
+
+        with e.each(size) as i:
+            z = e.b.load(place(row.outputs, i), align=e.element_bytes, typ=e.element)
+            e.b.store(e.b.fpext(z, F64) if single else z, e.at(read, e.times(i, 8)), align=8)
+        call_foreign(e.b, value_at if value else grad_at, source, filled, further)
+        if value:
+            found = e.b.load(written, align=8, typ=F64)
+            give(e.b.fadd(found, found), place(row.out, const(0)))
+        else:
+            with e.each(size) as i:
+                give(e.b.fneg(e.b.load(e.at(written, e.times(i, 8)), align=8, typ=F64)), place(row.out, i))
+
+
 def _run(e: Emit) -> None:
     """Execute a script: each step a function of the bases, its rows, and how many."""
     bases, script, count = e.fn.args
@@ -220,7 +257,9 @@ def compiled(name: str, bits: int, lanes: int) -> Code:
     _take(made["take"])
     for key in ("map", "value"):
         made[key] = function(module, key, 3, bits, lanes)
-        if name in COLUMNWISE:
+        if name == CUSTOM:
+            _custom(made[key], key == "value")
+        elif name in COLUMNWISE:
             _softmax(made[key], key == "value")
         else:
             _entrywise(made[key], name, key == "value")
