@@ -147,9 +147,7 @@ class Custom(Loss):
             raise ValueError(f"this needs the curvature of the loss, but {self!r} was made without")
         return self._apply("curvature", function, np.stack(np.broadcast_arrays(W, D), axis=-3), self.shape)
 
-    def _apply(
-        self, name: str, function: Callable[..., Any], sources: NDArray[Any], shape: tuple[int, ...]
-    ) -> NDArray[np.float64]:
+    def _apply(self, name: str, function: Callable[..., Any], sources: NDArray[Any], shape: tuple[int, ...]) -> Any:
         """Call a function for each of some stacks of matrices (..., k, d_h, d_0)."""
         read = np.array(sources, np.float64, order="C")
         results = np.empty((*read.shape[:-3], *shape))
@@ -160,7 +158,7 @@ class Custom(Loss):
                 read.ctypes.data + k * (read.nbytes // n), results.ctypes.data + k * (results.nbytes // n),
                 table.ctypes.data,
             )  # fmt: skip
-        return results
+        return results[()]
 
 
 def _datum(name: str, value: Any) -> NDArray[Any] | int | float:
