@@ -88,7 +88,7 @@ def flow(
         Weights at the start, W_1 first.  Computed in float32 where all arrays are float32, else in float64.
     loss : Loss
         With one target, or with one for each trajectory: then one start gives n trajectories.  What needs a quadratic
-        loss or modes (certificates, strengths, learning times, wide and reduced engines) is refused for others.
+        loss or modes (certificates, strengths, learning times, the reduced engine) is refused for others.
     span : (t_0, t_end)
         In the flow's own time.  ``t_end < t_0`` follows the flow backwards.
     t_eval : array_like, shape (n_t,), optional

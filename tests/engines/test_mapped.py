@@ -13,6 +13,7 @@ import fastdln as dln
 from fastdln.engines.choose import choose
 from fastdln.engines.lockstep import recipe
 from fastdln.engines.lockstep.batch import Batch
+from fastdln.engines.wide import Wide
 from fastdln.kernels.lockstep import straight
 
 rng = np.random.default_rng(3)
@@ -70,6 +71,29 @@ def test_flows_are_those_of_an_independent_integrator(name, widths):
             values = np.linalg.svd(dln.product(weights), compute_uv=False)
             assert_allclose(sol.singular_values[:, k], values, atol=1e-12)
         assert sol.drift.max() < 1e-11
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_wide_engine_takes_all_losses(name):
+    widths, record = (4, 30, 20, 3), ("loss", "grad_norm", "singular_values")
+    w0, loss = starts(widths), LOSSES[name]
+    options = {"record": record, "weight_decay": 0.3, "layer_rates": (1.0, 0.5, 2.0)}
+    sol = dln.flow(w0, loss, (0.0, 2.0), [0.0, 2.0], "dop853", 1e-12, 1e-13, engine="wide", **options)
+    expected = dln.flow(w0, loss, (0.0, 2.0), [0.0, 2.0], "dop853", 1e-12, 1e-13, engine="dense", **options)
+    assert sol.success.all()
+    for W, other in zip(sol.final, expected.final, strict=True):
+        assert_allclose(W, other, rtol=1e-9, atol=1e-9)
+    for observable in record:
+        assert_allclose(getattr(sol, observable), getattr(expected, observable), rtol=1e-9, atol=1e-11)
+    stop = dln.Stop(loss=0.8 * float(sol.loss[:, 0].min()))
+    ended = dln.flow(w0, loss, (0.0, 50.0), stop=stop, engine="wide")
+    assert (ended.status == dln.Status.STOPPED).all()
+    assert (dln.value(ended.final, loss) <= stop.loss).all()
+    single = dln.flow(tuple(W.astype(np.float32) for W in w0), loss, (0.0, 2.0), rtol=1e-5, engine="wide")
+    other = dln.flow(w0, loss, (0.0, 2.0), rtol=1e-9)
+    assert single.final[0].dtype == np.float32
+    for W, exact in zip(single.final, other.final, strict=True):
+        assert_allclose(W, exact, atol=2e-4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -205,7 +229,6 @@ def test_going_on_is_what_one_flow_does():
 REFUSALS = [
     ({"record": "strengths"}, r"'strengths' cannot be recorded: Logistic\(shape=\(3, 4\)\) has no target"),
     ({"record": "learning_times"}, r"'learning_times' cannot be recorded: Logistic\(shape=\(3, 4\)\) has no target"),
-    ({"engine": "wide"}, r"engine='wide' is for losses that are quadratic, not Logistic"),
     ({"engine": "reduced"}, r"engine='reduced' is for losses that are quadratic, not Logistic"),
     ({"certify": True}, "certify=True needs loss to be Quadratic, not Logistic"),
 ]
@@ -218,13 +241,15 @@ def test_what_needs_a_quadratic_loss_is_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "widths", [(4, 4), (4, 4, 4), (10, 2000, 10), (10, 600, 600, 600, 10), (64, 64, 64, 64)], ids=str
+    ("widths", "engine"),
+    [((4, 4), Batch), ((4, 4, 4), Batch), ((10, 2000, 10), Batch), ((10, 600, 600, 600, 10), Wide)],
+    ids=str,
 )
-def test_auto_takes_lanes_or_dense(widths, monkeypatch):
+def test_auto_takes_the_engine_of_a_quadratic_loss_that_is_not_reduced(widths, engine, monkeypatch):
     loss = dln.Huber(np.zeros((widths[-1], widths[0])), 1.0)
     chosen = []
     monkeypatch.setattr("fastdln.gradient_flow.choose", lambda problem: chosen.append(choose(problem)) or chosen[0])
-    monkeypatch.setattr(Batch, "run", lambda *args: iter(()))
+    monkeypatch.setattr(engine, "run", lambda *args: iter(()))
     monkeypatch.setattr("fastdln.gradient_flow.require_memory", lambda *args: None)
     dln.flow(tuple(np.zeros((b, a)) for a, b in pairwise(widths)), loss, (0.0, 1.0))
-    assert isinstance(chosen[0], Batch)
+    assert isinstance(chosen[0], engine)

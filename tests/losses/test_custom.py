@@ -94,7 +94,7 @@ def test_values_and_derivatives_are_those_of_the_functions():
     assert COSH.modes is COSH.quadratic is None
 
 
-@pytest.mark.parametrize("engine", ["lanes", "dense"])
+@pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
 @pytest.mark.parametrize("widths", [(4, 5, 3), (4, 3), (4, 9, 6, 3)], ids=str)
 def test_flows_are_those_of_an_independent_integrator(engine, widths):
     net, w0 = dln.Network(widths), starts(widths)
