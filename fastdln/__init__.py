@@ -15,8 +15,8 @@ _SUBMODULES = ("inits", "theory")
 _NAMES = {
     "Network": "network",
     **dict.fromkeys(("Quadratic", "Regression", "Power", "Huber", "PseudoHuber"), "losses"),
-    **dict.fromkeys(("Masked", "Sensing", "Custom"), "losses"),
     **dict.fromkeys(("Logistic", "Exponential", "SoftmaxCrossEntropy"), "losses"),
+    **dict.fromkeys(("Masked", "Sensing", "Custom"), "losses"),
     "product": "field",
     "value": "field",
     "rhs": "field",

@@ -32,9 +32,9 @@ __all__ = [
 
 _ALL: tuple[type[Loss], ...] = (
     *(Quadratic, Regression),
-    *(Masked, Sensing),
     *(Power, Huber, PseudoHuber),
     *(Logistic, Exponential, SoftmaxCrossEntropy),
+    *(Masked, Sensing),
 )
 KINDS: dict[str, type[Loss]] = {kind.__name__: kind for kind in _ALL}
 """The losses that are made by users and saved, by name."""

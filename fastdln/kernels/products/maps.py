@@ -37,6 +37,18 @@ STEP = 3  # columns of a script: a function, its rows, and how many
 # ---- entrywise maps: (E, its share of the value) of vectors z, y and the parameter p, of the loss or of each entry
 
 
+def _masked(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+    error = y - z
+    slope = error * p
+    return slope, slope * error * 0.5
+
+
+def _measured(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+    error = y - z
+    slope = error * p
+    return slope, slope * error * 0.5
+
+
 def _power(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     error = y - z
     size = absolute(error)
@@ -58,18 +70,6 @@ def _pseudo_huber(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     return error / size, error * (error / (size + 1.0))
 
 
-def _masked(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
-    error = y - z
-    slope = error * p
-    return slope, slope * error * 0.5
-
-
-def _measured(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
-    error = y - z
-    slope = error * p
-    return slope, slope * error * 0.5
-
-
 def _logistic(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     margin = y * z
     small = exp(absolute(margin) * -1.0)
@@ -84,11 +84,11 @@ def _exponential(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
 
 
 ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec]]] = {
+    MASKED: _masked,
+    MEASURED: _measured,
     "power": _power,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
-    MASKED: _masked,
-    MEASURED: _measured,
     "logistic": _logistic,
     "exponential": _exponential,
 }
