@@ -138,6 +138,27 @@ def test_bits_depend_on_a_trajectory_alone(engine, monkeypatch):
         assert np.array_equal(part.n_rhs, whole.n_rhs[rows])
 
 
+def quartic(W):
+    return squares(W) ** 2
+
+
+def quartic_grad(W, out):
+    for i in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            out[i, j] = 2.0 * squares(W) * W[i, j]
+
+
+@pytest.mark.parametrize("engine", ["lanes", "dense", "wide"])
+def test_a_gradient_may_read_all_of_a_product_at_any_time(engine):
+    loss, w0 = dln.Custom(quartic, quartic_grad, (3, 4)), starts()
+    sol = dln.flow(w0, loss, (0.0, 1.0), [0.0, 1.0], record=("loss", "grad_norm"), engine=engine)
+    for t, layers in ((0, w0), (1, sol.final)):
+        W, size = dln.product(layers), (dln.product(layers) ** 2).sum(axis=(1, 2))
+        assert_allclose(sol.loss[:, t], size**2 / 4, rtol=1e-12)
+        first, second = (size[:, None, None] * x for x in (layers[1].mT @ W, W @ layers[0].mT))
+        assert_allclose(sol.grad_norm[:, t] ** 2, (first**2).sum(axis=(1, 2)) + (second**2).sum(axis=(1, 2)))
+
+
 def test_nothing_of_ours_is_compiled_for_another_one():
     dln.flow(starts(), COSH, (0.0, 0.1), engine="lanes")
     before = maps.compiled.cache_info().misses

@@ -187,3 +187,10 @@ REFUSALS = [
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_regression_holds_nothing_that_grows_with_samples():
+    few, many = (dln.Regression(rng.standard_normal((4, m)), rng.standard_normal((3, m))) for m in (7, 7000))
+    assert many.form == few.form == dln.Regression(X, Y).form
+    for name, array in many.arrays().items():
+        assert np.shape(array) == np.shape(few.arrays()[name])
