@@ -16,6 +16,7 @@ _NAMES = {
     "Network": "network",
     **dict.fromkeys(("Quadratic", "Regression", "Power", "Huber", "PseudoHuber"), "losses"),
     **dict.fromkeys(("Logistic", "Exponential", "SoftmaxCrossEntropy"), "losses"),
+    **dict.fromkeys(("Masked", "Sensing", "Custom"), "losses"),
     "product": "field",
     "value": "field",
     "rhs": "field",

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln.checks import boolean, count, not_negative, number, one_of, positive, sequence, shown
 from fastdln.engines.base import Options
 from fastdln.engines.choose import NAMES
+from fastdln.field import product
 from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import Loss, Quadratic, check_loss
+from fastdln.losses import Custom, Loss, Quadratic, check_loss
 from fastdln.network import Network
 from fastdln.observables import OBSERVABLES
 from fastdln.resources import cores
@@ -36,8 +37,10 @@ __all__ = [
     "threads",
     "times",
     "tolerances",
+    "tried",
 ]
 
+MOST_TRIED = 16  # starts
 BLOCK = 1 << 16  # entries that are looked at together: no temporary is as large as a batch or a large layer
 
 
@@ -53,6 +56,13 @@ def starts(network: Network, weights: tuple[NDArray[Any], ...], loss: Loss) -> t
     if n == (0,):
         raise ValueError("w0 must hold at least one network, not an empty batch")
     return np.ascontiguousarray(np.broadcast_to(packed, (*(n or (1,)), packed.shape[-1]))), not n
+
+
+def tried(network: Network, start: NDArray[Any], loss: Loss) -> None:
+    """Try the functions of a user's loss at the products of some of the starts, spread over the batch."""
+    if isinstance(loss, Custom):
+        some = np.unique(np.linspace(0, len(start) - 1, MOST_TRIED).round().astype(int))
+        loss.try_at(product(network.unpack(start[some])))
 
 
 def span(span: Any) -> tuple[float, float]:

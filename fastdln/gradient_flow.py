@@ -88,7 +88,7 @@ def flow(
         Weights at the start, W_1 first.  Computed in float32 where all arrays are float32, else in float64.
     loss : Loss
         With one target, or with one for each trajectory: then one start gives n trajectories.  What needs a quadratic
-        loss or modes (certificates, strengths, learning times, wide and reduced engines) is refused for others.
+        loss or modes (certificates, strengths, learning times, the reduced engine) is refused for others.
     span : (t_0, t_end)
         In the flow's own time.  ``t_end < t_0`` follows the flow backwards.
     t_eval : array_like, shape (n_t,), optional
@@ -146,6 +146,7 @@ def flow(
     Steps are limited by the growth of modes that no error norm sees, so that learning times are right within 10 rtol
     (bs3, rkc2: 30 rtol): see docs/guides/stiff.md, also for how to choose a method.
 
+    Losses, the user's own among them, are in docs/guides/losses.md.
     What ``certify`` asks for is in docs/guides/certified.md, what "reduced" does in docs/guides/reduced.md; many flows
     over a grid of parameters are a scan, docs/guides/scans.md.
 
@@ -183,6 +184,7 @@ def flow(
     )
     arguments.check_options(options, loss, t_end > t_0, start.dtype)
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)
+    arguments.tried(network, start, loss)
     return integrate(
         network, loss, start, tolerances, t_0, t_end, times, options, origin=start, t_origin=t_0, single=single,
         threads=arguments.threads(threads), progress=progress,

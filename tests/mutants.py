@@ -321,10 +321,19 @@ MUTANTS = (
     ),
     # ---- scans
     Mutant(
-        "target-from-the-stream-of-starts", "scan/cell.py", "spawn_key=(self.point.index, 1)",
+        "target-from-the-stream-of-starts", "scan/loss.py", "spawn_key=(self.point.index, 1)",
         "spawn_key=(self.point.index,)",
         ("test_scan_run.py::test_random_targets_know_nothing_of_the_starts",
          "test_scan_run.py::test_a_random_target_of_a_cell_is_no_sample_of_its_starts"),
+    ),
+    Mutant(
+        "cells-share-their-masks", "scan/loss.py", "spawn_key=(self.point.index, 2)", "spawn_key=(2,)",
+        ("test_scan_losses.py::test_a_completion_sees_so_many_entries_of_the_target",),
+    ),
+    Mutant(
+        "range-without-its-end", "scan/reading.py", "[given.start, *map(round, between), given.stop]",
+        "[given.start, *map(round, between)]",
+        ("test_scan_spec.py::test_a_range_of_integers_where_these_are_expected",),
     ),
     Mutant(
         "cells-share-their-starts", "scan/cell.py", "SeedSequence(self.seed, spawn_key=(self.point.index,))",
@@ -428,6 +437,55 @@ MUTANTS = (
     Mutant(
         "slice-of-the-first-target", "landscape/slices.py", "loss[target[networks]]", "loss[target[networks] * 0]",
         ("test_slices.py::test_batches_of_weights_directions_and_targets_broadcast",),
+    ),
+    Mutant(
+        "masked-map-with-the-mask-twice", "products/maps.py", "return slope, slope * error * 0.5, p\n\n\ndef _measured",
+        "return slope * p, slope * error * 0.5, p\n\n\ndef _measured",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "measured-value-twice", "products/maps.py", "return slope, slope * error * 0.5, p\n\n\ndef _power",
+        "return slope, slope * error, p\n\n\ndef _power",
+        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "unseen-entries-multiplied", "losses/completion.py", "        target[~seen] = 0.0", "        pass",
+        ("test_completion.py::test_what_is_not_seen_counts_for_nothing",),
+    ),
+    Mutant(
+        "custom-forgets-the-sign", "products/maps.py", "give(e.b.fneg(", "give((",
+        ("test_custom.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "custom-of-one-lane", "products/maps.py", "with e.each(const(e.lanes)) as lane:",
+        "with e.each(const(1)) as lane:",
+        ("test_custom.py::test_flows_are_those_of_an_independent_integrator",),
+    ),
+    Mutant(
+        "custom-shares-matrices", "lockstep/mapped.py", "record[maps.FILLED] = source, source + 8 * self.size",
+        "record[maps.FILLED] = source, source",
+        ("test_custom.py::test_a_gradient_may_read_all_of_a_product_at_any_time",),
+    ),
+    Mutant(
+        "custom-tried-without-bounds", "losses/trial.py", ', boundscheck=True', '',
+        ("test_custom.py::test_what_is_refused_when_it_is_made",),
+    ),
+    Mutant(
+        "custom-margins-not-looked-at", "losses/trial.py", "if any(guarded.overrun for guarded in (*read, out)):",
+        "if False:", ("test_custom.py::test_what_is_refused_when_it_is_made",),
+    ),
+    Mutant(
+        "custom-gradient-not-compared", "losses/trial.py", "    if seen is not None:\n", "    if False:\n",
+        ("test_custom.py::test_what_is_refused_before_a_flow",),
+    ),
+    Mutant(
+        "custom-exceptions-lost", "machine/foreign.py", "            filled[:] = np.nan",
+        "            filled[0, 0] = 0.0",
+        ("test_custom.py::test_an_exception_on_the_way_ends_its_trajectory_alone",),
+    ),
+    Mutant(
+        "wide-residual-of-the-wrong-sign", "wide/field.py", "lambda product: -own.grad(product)",
+        "lambda product: own.grad(product)", ("test_mapped.py::test_the_wide_engine_takes_all_losses",),
     ),
     Mutant(
         "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",

@@ -33,6 +33,7 @@ _MODULES = (
     "rates",
     "descent",
     "losses",
+    "completion",
     "reduction",
     "itinerary",
     "tangent",

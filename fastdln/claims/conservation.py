@@ -88,8 +88,8 @@ def _decay(rng: np.random.Generator) -> Iterator[float]:
     statement="The C_i are constant for every loss that depends on the product alone: W_{i+1}' F_{i+1} - F_i W_i' = 0 "
     "with F_i = -W_{>i}' l'(W) W_{<i}', whatever l'.",
     hypotheses="the loss depends on the product alone",
-    instances="l_p, Huber, pseudo-Huber, logistic, exponential and softmax losses for 10 networks each; entries "
-    "relative to |W| |F|",
+    instances="l_p, Huber, pseudo-Huber, logistic, exponential, softmax, masked and sensing losses for 10 networks "
+    "each; entries relative to |W| |F|",
     tolerance=1e-13,
 )
 def _every_loss(rng: np.random.Generator) -> Iterator[float]:

@@ -20,9 +20,11 @@ from fastdln.losses import (
     Huber,
     Logistic,
     Loss,
+    Masked,
     Power,
     PseudoHuber,
     Regression,
+    Sensing,
     SoftmaxCrossEntropy,
 )
 from fastdln.network import Network
@@ -54,6 +56,16 @@ def _cross_entropy(rng: np.random.Generator, shape: tuple[int, int], m: int = 7)
     return SoftmaxCrossEntropy(X, labels, n_classes=shape[0])
 
 
+def _masked(rng: np.random.Generator, shape: tuple[int, int]) -> Loss:
+    mask = np.maximum(rng.uniform(-1.0, 1.0, shape), 0.0)
+    mask[0, 0] = 1.0
+    return Masked(rng.standard_normal(shape), mask)
+
+
+def _sensing(rng: np.random.Generator, shape: tuple[int, int], m: int = 7) -> Loss:
+    return Sensing(rng.standard_normal((m, *shape)), rng.standard_normal(m))
+
+
 LOSSES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Loss]] = {
     "l_p": _power,
     "Huber": _huber,
@@ -61,6 +73,8 @@ LOSSES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Loss]] = {
     "logistic": _logistic,
     "exponential": _exponential,
     "softmax cross-entropy": _cross_entropy,
+    "masked": _masked,
+    "sensing": _sensing,
 }
 
 
@@ -81,7 +95,7 @@ def _near_threshold(huber: Loss, W: Floats) -> bool:
     "T16",
     statement="l' is -sign(Sigma-W) |Sigma-W|^(p-1) for l_p, the clipped residual for Huber, its smooth form for "
     "pseudo-Huber, -(Y s(-Y W X)) X'/m with s the logistic function or the exponential, (softmax(W X) - Y) X'/m for "
-    "the cross-entropy.",
+    "the cross-entropy, mask (W-Sigma) by entry for seen entries, sum_k (<A_k, W> - y_k) A_k/m for measurements.",
     hypotheses="for Huber, no entry of the residual at the threshold",
     instances="each loss at 10 random products of widths 1 to 5; derivative along a random direction from differences",
     tolerance=1e-8,

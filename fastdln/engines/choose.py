@@ -16,10 +16,8 @@ NAMES = (AUTO, *ENGINES)
 def choose(problem: Problem) -> Engine:
     """The engine of a problem."""
     name, loss = problem.options.engine, problem.loss
-    if loss.quadratic is None and name not in (AUTO, "lanes", "dense"):
-        raise ValueError(
-            f"engine={name!r} is for losses that are quadratic, not {loss!r}: leave engine out, or take lanes or dense"
-        )
+    if loss.quadratic is None and name == "reduced":
+        raise ValueError(f"engine={name!r} is for losses that are quadratic, not {loss!r}: leave engine out")
     if name != AUTO:
         return ENGINES[name](problem)
     if loss.quadratic is None:

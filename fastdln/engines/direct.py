@@ -62,7 +62,7 @@ def best(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> str:
     most = SPARSE_BYTES if _filled(plan, dtype) < FULL else 0 if stabilized else LANES_BYTES
     if lanes_bytes(network, loss, method, dtype) <= most:
         return "lanes"
-    if stabilized or loss.quadratic is None:  # the wide engine has explicit methods, and quadratic losses, only
+    if stabilized:  # the wide engine has explicit methods only
         return "dense"
     rank = min(network.widths[0], network.widths[-1])
     largest, second, *_ = sorted([*map(min, network.shapes), 0], reverse=True)

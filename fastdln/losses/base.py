@@ -90,7 +90,7 @@ class Loss(ABC):
         mapped = self.mapped
         if mapped is None:
             return Form()
-        return Form(map=mapped.name, samples=0 if mapped.inputs is None else mapped.inputs.shape[1])
+        return Form(map=mapped.name, samples=0 if mapped.inputs is None else mapped.target.shape[-1])
 
     @property
     def mapped(self) -> Mapped | None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checks import reals
+from fastdln.kernels.machine.foreign import Foreign
 from fastdln.linalg import Floats, reproducible, transpose
 
 __all__ = ["Form", "Index", "Mapped", "Modes", "Parts", "QuadraticForm"]
@@ -34,20 +35,26 @@ class Form(NamedTuple):
     map: str | None = None
     """The name of the map, for a loss that is not quadratic."""
     samples: int = 0
-    """Of how many samples the map takes the outputs; 0 where it takes the product itself."""
+    """Of how many samples, or by how many measurements, the map takes the outputs; 0 where it takes the product."""
 
 
 class Mapped(NamedTuple):
-    """-dL/dW as a map E of the outputs Z: Z = W and -dL/dW = E, or with inputs Z = W X and -dL/dW = E X'."""
+    """-dL/dW as a map E of the outputs Z.
+
+    Z = W and -dL/dW = E; with inputs Z = W X and -dL/dW = E X'; with measurements Z_k = <A_k, W> and
+    -dL/dW = sum_k E_k A_k.
+    """
 
     name: str
     """Which map: see `fastdln.kernels.products.maps`."""
     target: Floats
-    """What outputs are compared with, shape (..., d_h, d_0), or (d_h, m) with inputs."""
-    parameter: float
-    """A number that the map depends on."""
+    """What outputs are compared with, shape (..., d_h, d_0), (d_h, m) with inputs, (1, m) with measurements."""
+    parameter: float | Floats
+    """A number that the map depends on, or one for each entry, shape (..., d_h, d_0)."""
     inputs: Floats | None = None
-    """X, shape (d_0, m)."""
+    """X, shape (d_0, m); of measurements the A_k, each one row, shape (m, d_h d_0)."""
+    foreign: Foreign | None = None
+    """The functions that the map calls, if they are not ours."""
 
     def constants(self) -> dict[str, Floats]:
         """Return what a program has as constants, by their names there.
@@ -57,7 +64,7 @@ class Mapped(NamedTuple):
         dict
             Matrices, the parameter among them.
         """
-        named = {"mapped": self.target, "parameter": np.array([[self.parameter]])}
+        named = {"mapped": self.target, "parameter": np.atleast_2d(self.parameter)}
         return named if self.inputs is None else named | {"inputs": self.inputs}
 
 

@@ -20,7 +20,7 @@ from fastdln.integrate.chebyshev import STABILIZED
 from fastdln.integrate.methods import Method
 from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import KINDS, Loss
+from fastdln.losses import KINDS, Custom, Loss
 from fastdln.network import Network, check_layer_rates
 from fastdln.observables import OBSERVABLES
 from fastdln.results import archive
@@ -32,7 +32,8 @@ __all__ = ["load", "save"]
 def save(sol: Trajectories, path: str | PathLike[str]) -> None:
     """Write trajectories to a file; see `Trajectories.save`."""
     loss = sol.loss_function
-    if KINDS.get(type(loss).__name__) is not type(loss):
+    own = isinstance(loss, Custom)
+    if not own and KINDS.get(type(loss).__name__) is not type(loss):
         raise TypeError(
             f"{loss!r} cannot be saved, as {', '.join(KINDS)} can: of a reduced network save the trajectories of the "
             "whole network"
@@ -43,7 +44,7 @@ def save(sol: Trajectories, path: str | PathLike[str]) -> None:
         "span": sol.span,
         "single": sol.single,
         "options": dataclasses.asdict(sol.options) | {"method": _written(sol.options.method)},
-        "loss": {"class": type(loss).__name__, **{name: parts[name] for name in loss.numbers()}},
+        "loss": {"class": type(loss).__name__} | ({} if own else {name: parts[name] for name in loss.numbers()}),
     }
     optional = {f"loss/{name}": parts[name] for name in loss.ARRAYS}
     optional |= {_place(name): values for name, values in sol._recorded.items()}
@@ -52,13 +53,15 @@ def save(sol: Trajectories, path: str | PathLike[str]) -> None:
     archive.write(path, header, arrays | {name: x for name, x in optional.items() if x is not None})
 
 
-def load(path: str | PathLike[str]) -> Trajectories:
+def load(path: str | PathLike[str], loss: Loss | None = None) -> Trajectories:
     """Read trajectories that `Trajectories.save` wrote.
 
     Parameters
     ----------
     path : path
         The ``.npz`` file.
+    loss : Loss, optional
+        The loss of the trajectories, where that is a `Custom` one: functions are in no file.
 
     Returns
     -------
@@ -84,9 +87,11 @@ def load(path: str | PathLike[str]) -> Trajectories:
     >>> np.array_equal(again.final[0], sol.final[0])
     True
     """
+    if loss is not None and not isinstance(loss, Custom):
+        raise TypeError(f"loss must be a Custom loss, not {type(loss).__name__}: any other is in the file")
     header, arrays = archive.read(path)
     with archive.naming(path, "saved trajectories"):
-        return _trajectories(header, _Arrays(arrays))
+        return _trajectories(header, _Arrays(arrays), loss)
 
 
 class _Arrays:
@@ -129,7 +134,7 @@ class _Arrays:
             raise ValueError(f"it holds arrays that do not belong to it: {', '.join(map(repr, sorted(self._left)))}")
 
 
-def _trajectories(header: dict[str, Any], arrays: _Arrays) -> Trajectories:
+def _trajectories(header: dict[str, Any], arrays: _Arrays, own: Custom | None) -> Trajectories:
     network = Network(_entry(header, "widths"))
     n, *_ = (*arrays.shape("status"), 0)
     single = arguments.boolean("single", _entry(header, "single"))
@@ -138,7 +143,7 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays) -> Trajectories:
     dtype = arrays.dtype("final").newbyteorder("=")
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"the array 'final' has dtype {dtype}; expected float32 or float64")
-    loss = _loss(_entry(header, "loss"), arrays, network, n)
+    loss = _loss(_entry(header, "loss"), arrays, network, n, own)
     span = arguments.span(_entry(header, "span"))
     options = _options(_entry(header, "options"), network)
     arguments.check_options(options, loss, span[0] < span[1], dtype)
@@ -193,8 +198,15 @@ def _entry(header: Any, name: str) -> Any:
     return header[name]
 
 
-def _loss(header: Any, arrays: _Arrays, network: Network, n: int) -> Loss:
+def _loss(header: Any, arrays: _Arrays, network: Network, n: int, own: Custom | None) -> Loss:
+    if isinstance(header, dict) and header.get("class") == Custom.__name__:
+        if own is None:
+            raise ValueError("the functions of their Custom loss are in no file: give it, load(path, loss=...)")
+        own.check_product((network.widths[-1], network.widths[0]))
+        return own
     kind = _kind(header, arrays)
+    if own is not None:
+        raise ValueError(f"their loss is in the file, {kind.__name__}: leave loss out")
     sizes = {"target": n, "d_h": network.widths[-1], "d_0": network.widths[0]}
     values = {name: _entry(header, name) for name in kind.numbers()}
     for name in kind.ARRAYS:

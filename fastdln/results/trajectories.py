@@ -291,6 +291,8 @@ class Trajectories:
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one ``.npz`` file, without pickle; `fastdln.load` reads it.
 
+        Of a `Custom` loss nothing is written: it is given to `fastdln.load` again.
+
         Parameters
         ----------
         path : path

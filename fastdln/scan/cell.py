@@ -1,13 +1,13 @@
 """From a cell of the grid to what `fastdln.flow` takes: network, loss, starts, times.
 
 Trajectory k of cell c draws from ``SeedSequence(seed, spawn_key=(c,))`` and k alone, whatever part of the
-cell is asked for; a random target from the stream beside it, ``spawn_key=(c, 1)``.
+cell is asked for; a random target from the stream beside it, ``spawn_key=(c, 1)``, and what is seen or measured of it
+from ``spawn_key=(c, 2)``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -17,22 +17,13 @@ from numpy.typing import NDArray
 
 from fastdln import inits
 from fastdln.gradient_flow import flow
-from fastdln.losses import (
-    Exponential,
-    Huber,
-    Logistic,
-    Loss,
-    Power,
-    PseudoHuber,
-    Quadratic,
-    Regression,
-    SoftmaxCrossEntropy,
-)
+from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
 from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
-from fastdln.scan import data, spec
+from fastdln.scan import spec
 from fastdln.scan.derived import recorded
+from fastdln.scan.loss import Landscape
 from fastdln.scan.plan import GridPoint, Plan
 from fastdln.scan.spec import SpecError
 from fastdln.theory.exact import mode_time
@@ -90,43 +81,8 @@ class Cell:
         Loss
             One target, or `size` of them.
         """
-        target, loss = self.point.target, self.point.loss
-        if isinstance(loss, spec.Sampled):
-            return _sampled(target, loss, self.network.widths[-1], self.folder, self.files)
-        whole = self._whole(target, first, size)
-        if isinstance(loss, spec.Squared):
-            return whole
-        if not isinstance(whole, Quadratic):
-            raise SpecError('target.form = "regression" says what the loss is: leave [loss] out, or the form')
-        match loss:
-            case spec.Power():
-                return Power(whole.target, loss.p)
-            case spec.Huber():
-                return Huber(whole.target, loss.delta)
-            case spec.PseudoHuber():
-                return PseudoHuber(whole.target, loss.delta)
-            case _:
-                raise AssertionError(f"no loss of the kind {type(loss).__name__}")
-
-    def _whole(self, target: spec.Strict, first: int, size: int) -> Loss:
-        """The quadratic loss with the target, or that of the data as they are."""
-        shape = (self.network.widths[-1], self.network.widths[0])
-        match target:
-            case spec.SingularValues():
-                return Quadratic.from_singular_values(target.values, shape, rng=target.rng)
-            case spec.Identity():
-                return Quadratic(target.scale * np.eye(*shape))
-            case spec.Data():
-                return _data_loss(target, self.folder, self.files)
-            case spec.Random():
-                # A target with entries of deviation scale/sqrt(d_0) is a Gaussian network of one layer.
-                teacher = Network((shape[1], shape[0]))
-                stream = np.random.SeedSequence(self.seed, spawn_key=(self.point.index, 1))
-                if target.per == "cell":
-                    return Quadratic(*inits.gaussian(teacher, target.scale, rng=stream))
-                return Quadratic(*inits.gaussian(teacher, target.scale, size=size, rng=stream, first=first))
-            case _:
-                raise AssertionError(f"no target of the kind {type(target).__name__}")
+        landscape = Landscape(self.network, self.point, self.seed, self.folder, self.files)
+        return landscape.loss(first, size)
 
     def start(self, first: int, size: int) -> Weights:
         """Draw the starts of the trajectories first, ..., first + size - 1.
@@ -239,49 +195,6 @@ class Cell:
         if not 0 < t_end < np.inf:
             raise _no_automatic_end(f"the least mode, {learnable[-1]:g}, would take the time {t_end:g}")
         return t_end
-
-
-@lru_cache(maxsize=4)
-def _data_loss(target: spec.Data, folder: Path, files: tuple[tuple[str, str], ...]) -> Loss:
-    if target.form is None:
-        raise SpecError('target.form is missing: expected "whitened", "correlation" or "regression"')
-    X, Y = _data(target, folder, files)
-    if target.form == "regression":
-        return Regression(X, Y)
-    return Quadratic.from_data(X, Y, whiten=target.form == "whitened")
-
-
-@lru_cache(maxsize=4)
-def _sampled(
-    target: spec.Strict, loss: spec.Sampled, n_outputs: int, folder: Path, files: tuple[tuple[str, str], ...]
-) -> Loss:
-    if not isinstance(target, spec.Data) or target.form is not None:
-        raise SpecError('a loss of data takes [target] kind = "data" without form')
-    X, Y = _data(target, folder, files)
-    match loss:
-        case spec.MeanSquare():
-            return Regression(X, Y)
-        case spec.Logistic():
-            return Logistic(X, Y)
-        case spec.Exponential():
-            return Exponential(X, Y)
-        case _:
-            if len(Y) != 1:
-                raise SpecError(f"target.Y has {len(Y)} rows: expected one, of labels")
-            return SoftmaxCrossEntropy(X, Y[0], n_classes=n_outputs)
-
-
-def _data(
-    target: spec.Data, folder: Path, files: tuple[tuple[str, str], ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    # A name may come to mean another file from one scan to the next, and while one runs: what is kept is kept by its
-    # fingerprint, and what is read must have it.
-    X, Y = data.load(target, folder)
-    known = dict(files)
-    for name, digest in data.digests(target, folder).items():
-        if digest != known[name]:
-            raise SpecError(f'target: the file "{name}" in {folder} has changed since the scan was begun')
-    return X, Y
 
 
 def _scale(init: spec.Strict) -> float | None:

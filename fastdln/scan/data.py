@@ -1,4 +1,4 @@
-"""The data files that a scan file names: finding them safely, and reading X and Y.
+"""The data files that a scan file names: finding them safely, and reading what they hold.
 
 Nothing in a file is ever executed: arrays that would need pickle are refused, and a scan file reaches no file
 outside its own folder unless it says so itself.
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from fastdln.checks import shown
 from fastdln.resources import require_memory
 from fastdln.results import archive
-from fastdln.scan.spec import Data, SpecError
+from fastdln.scan.spec import Data, FromFile, Masked, Sensing, SpecError
 
-__all__ = ["digests", "load"]
+__all__ = ["digests", "load", "load_mask", "load_measurements"]
 
 Floats = NDArray[np.float64]
 
 _BYTES_PER_CHARACTER = 4  # of a table of one-digit numbers: 8 bytes for a digit and a comma
 
 
-def digests(target: Data, folder: Path) -> dict[str, str]:
-    """Fingerprint the files of a target, so that a scan is not continued with other data.
+def digests(table: Data | FromFile, folder: Path) -> dict[str, str]:
+    """Fingerprint the files of a target or a loss, so that a scan is not continued with other data.
 
     Parameters
     ----------
-    target : Data
-        The target.
+    table : Data or FromFile
+        The target, or the loss.
     folder : Path
         The folder of the scan file.
 
@@ -40,8 +40,8 @@ def digests(target: Data, folder: Path) -> dict[str, str]:
     dict of str to str
         The SHA-256 of each file, by its name in the scan file.
     """
-    names = [target.path] if target.path is not None else [target.X, target.Y]
-    return {name: _digest(_locate(name, target, folder)) for name in names}
+    names = [table.path] if table.path is not None else [table.X, table.Y] if isinstance(table, Data) else []
+    return {name: _digest(_locate(name, table, folder)) for name in names}
 
 
 def load(target: Data, folder: Path) -> tuple[Floats, Floats]:
@@ -63,9 +63,9 @@ def load(target: Data, folder: Path) -> tuple[Floats, Floats]:
     """
     if target.path is not None:
         path = _locate(target.path, target, folder)
-        X, Y = _read_archive(path, target)
+        X, Y = _read_pair(path, target)
     else:
-        X, Y = (_read_file(_locate(name, target, folder)) for name in (target.X, target.Y))
+        X, Y = (_read_file(_locate(name, target, folder), "target") for name in (target.X, target.Y))
     X, Y = (_samples(key, array, target) for key, array in (("X", X), ("Y", Y)))
     if X.shape[1] != Y.shape[1]:
         raise SpecError(
@@ -75,46 +75,104 @@ def load(target: Data, folder: Path) -> tuple[Floats, Floats]:
     return X, Y
 
 
+def load_mask(loss: Masked, folder: Path) -> NDArray[Any]:
+    """Read the mask of a loss.
+
+    Parameters
+    ----------
+    loss : Masked
+        The loss, with a path.
+    folder : Path
+        The folder of the scan file.
+
+    Returns
+    -------
+    ndarray
+        The mask, of whatever shape.
+    """
+    assert loss.path is not None
+    return _read_file(_locate(loss.path, loss, folder), "loss")
+
+
+def load_measurements(loss: Sensing, folder: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Read the measurements of a loss.
+
+    Parameters
+    ----------
+    loss : Sensing
+        The loss, with a path.
+    folder : Path
+        The folder of the scan file.
+
+    Returns
+    -------
+    A : ndarray
+        The matrices, of whatever shape.
+    y : ndarray or None
+        What was measured, if the file says so.
+    """
+    assert loss.path is not None
+    arrays, names = _read_archive(_locate(loss.path, loss, folder), loss.path, {"A", "y"}, "loss")
+    if "A" not in arrays:
+        raise SpecError(f"loss.path: {loss.path} has no array A, but {_listed(names)}")
+    return arrays["A"], arrays.get("y")
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _locate(name: str, target: Data, folder: Path) -> Path:
-    path = folder / name
+def _locate(name: str, table: Data | FromFile, folder: Path) -> Path:
+    path, where = folder / name, _where(table)
     try:
         inside, there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
     except (OSError, ValueError):  # too long, a null character
-        raise SpecError(f"target: {shown(name)} cannot be the name of a file") from None
-    if not target.allow_outside and not inside:
+        raise SpecError(f"{where}: {shown(name)} cannot be the name of a file") from None
+    if not table.allow_outside and not inside:
         raise SpecError(
-            f'target: the file "{name}" lies outside {folder}, the folder of the scan file; '
-            f"allow_outside = true in [target] allows that"
+            f'{where}: the file "{name}" lies outside {folder}, the folder of the scan file; '
+            f"allow_outside = true in [{where}] allows that"
         )
     if not there:
-        raise SpecError(f'target: there is no file "{name}" in {folder}')
+        raise SpecError(f'{where}: there is no file "{name}" in {folder}')
     return path
 
 
-def _read_archive(path: Path, target: Data) -> tuple[NDArray[Any], NDArray[Any]]:
+def _where(table: Data | FromFile) -> str:
+    """The table of the scan file."""
+    return "target" if isinstance(table, Data) else "loss"
+
+
+def _read_pair(path: Path, target: Data) -> tuple[NDArray[Any], NDArray[Any]]:
     if path.suffix != ".npz":
         raise SpecError(
             f'target.path = "{target.path}": expected a .npz file with the arrays X and Y; '
             f"name .npy or .csv files by the keys X and Y, without path"
         )
-    try:
-        with archive.opened(path, "arrays") as file:
-            arrays = file.read({target.X, target.Y}.intersection(file.names))
-    except (ValueError, OSError) as error:
-        raise SpecError(f'target.path = "{target.path}": cannot be read ({error})') from None
+    arrays, names = _read_archive(path, str(target.path), {target.X, target.Y}, "target")
     for key, name in (("X", target.X), ("Y", target.Y)):
         if name not in arrays:
-            others = ", ".join(file.names[:20]) + (", ..." if len(file.names) > 20 else "")
-            raise SpecError(f'target.{key} = "{name}": {target.path} has only the arrays {others}')
+            raise SpecError(f'target.{key} = "{name}": {target.path} has only the arrays {_listed(names)}')
     return arrays[target.X], arrays[target.Y]
 
 
-def _read_file(path: Path) -> NDArray[Any]:
+def _read_archive(path: Path, name: str, wanted: set[str], where: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Those arrays of a file that are wanted, and the names of all."""
+    if path.suffix != ".npz":
+        raise SpecError(f'{where}.path = "{name}": expected a .npz file with the arrays {" and ".join(sorted(wanted))}')
+    try:
+        with archive.opened(path, "arrays") as file:
+            return file.read(wanted.intersection(file.names)), list(file.names)
+    except (ValueError, OSError) as error:
+        raise SpecError(f'{where}.path = "{name}": cannot be read ({error})') from None
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+
+
+def _read_file(path: Path, where: str) -> NDArray[Any]:
     try:
         if path.suffix == ".npy":
             return archive.load_array(path, "an array")
@@ -122,8 +180,9 @@ def _read_file(path: Path) -> NDArray[Any]:
             require_memory(_BYTES_PER_CHARACTER * path.stat().st_size, str(path), "it cannot be read here")
             return np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")  # with a byte order mark or without
     except (ValueError, OSError) as error:
-        raise SpecError(f'target: "{path.name}" cannot be read ({error})') from None
-    raise SpecError(f'target: "{path.name}" is neither a .npy nor a .csv file; the arrays of a .npz file need its path')
+        raise SpecError(f'{where}: "{path.name}" cannot be read ({error})') from None
+    hint = "; the arrays of a .npz file need its path" if where == "target" else ""
+    raise SpecError(f'{where}: "{path.name}" is neither a .npy nor a .csv file{hint}')
 
 
 def _samples(key: str, array: NDArray[Any], target: Data) -> Floats:

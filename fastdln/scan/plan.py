@@ -15,7 +15,7 @@ import numpy as np
 
 from fastdln.scan.data import digests
 from fastdln.scan.reading import read
-from fastdln.scan.spec import TABLES, Data, Document, Flow, Network, SpecError, Strict
+from fastdln.scan.spec import TABLES, Data, Document, Flow, FromFile, Network, SpecError, Strict
 
 __all__ = ["Axis", "GridPoint", "Plan", "load_plan"]
 
@@ -157,10 +157,11 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes two scans the same one: the scan file in its normal form, and the data it refers to."""
         files: dict[str, str] = {}
-        if "data" in np.atleast_1d(self.document.tables["target"]["kind"]):
-            for target in {point.target for point in self.points}:
-                if isinstance(target, Data):
-                    files |= digests(target, self.folder)
+        kinds = {kind for name in ("target", "loss") for kind in np.atleast_1d(self.document.tables[name]["kind"])}
+        if kinds & {"data", "masked", "sensing"}:
+            for table in {table for point in self.points for table in (point.target, point.loss)}:
+                if isinstance(table, Data | FromFile):
+                    files |= digests(table, self.folder)
         return {"spec": self.document.normalised(), "files": dict(sorted(files.items()))}
 
     @property

@@ -20,7 +20,19 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from fastdln.checks import shown
-from fastdln.scan.spec import DEFAULTS, TABLES, Count, Document, Record, Seed, SpecError, Strict, Times, Zip
+from fastdln.scan.spec import (
+    DEFAULTS,
+    TABLES,
+    Count,
+    Document,
+    Range,
+    Record,
+    Seed,
+    SpecError,
+    Strict,
+    Times,
+    Zip,
+)
 from fastdln.text import plain
 
 __all__ = ["read"]
@@ -28,6 +40,7 @@ __all__ = ["read"]
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _LONGEST = 200  # characters of a value, or of the list of known keys, in a message
 
+DIGITS = 15  # of the values of a range: those that are the same on every machine
 _INTEGER_BITS = 128  # more than the entropy of a seed has
 
 _HEAD: dict[str, tuple[Any, Any]] = {"name": (str, "scan"), "trajectories": (Count, None), "seed": (Seed, 0)}
@@ -178,6 +191,8 @@ def _zips(raw: Mapping[str, Any], axes: list[str]) -> tuple[Zip, ...]:
 
 def _value_or_axis(value: Any, type_: Any, where: str) -> Any:
     """Convert one value, or every value of an axis into a list; values are tuples where they have parts."""
+    if isinstance(value, Mapping):
+        value = _range(value, type_, where)
     if not _is_axis(value, type_):
         return msgspec.to_builtins(_convert(value, type_, where))
     if not value:
@@ -189,6 +204,26 @@ def _value_or_axis(value: Any, type_: Any, where: str) -> Any:
             raise SpecError(f"{where} holds {_show(item)} twice; the values of an axis must differ")
         seen.add(item)
     return values
+
+
+def _range(table: Mapping[str, Any], type_: Any, where: str) -> list[float | int]:
+    """The values of a range."""
+    keys = _fields((Range,))
+    _refuse_unknown(table, keys, f"in the range {where}", prefix=f"{where}.")
+    for key in keys.keys() & table.keys():
+        _convert(table[key], keys[key].type, f"{where}.{key}")
+    given = _convert(dict(table), Range, where)
+    log = given.spacing == "log"
+    if given.start == given.stop or (log and min(given.start, given.stop) <= 0):
+        expected = "two different numbers > 0" if log else "two different numbers"
+        raise SpecError(f"{where}.start = {given.start}, stop = {given.stop}: expected {expected}")
+    integers = all(type(_convert(x, type_, where)) is int for x in (given.start, given.stop))
+    start, stop = float(given.start), float(given.stop)
+    parts = [i / (given.count - 1) for i in range(1, given.count - 1)]
+    between = [start * (stop / start) ** part if log else start + (stop - start) * part for part in parts]
+    if integers:
+        return [given.start, *map(round, between), given.stop]
+    return [start, *(float(f"{x:.{DIGITS}g}") for x in between), stop]
 
 
 def _is_axis(value: Any, type_: Any) -> bool:

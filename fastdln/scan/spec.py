@@ -2,7 +2,10 @@
 
 A scan file is TOML. It describes one flow of many networks; **a list where a single value is expected is an
 axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``layer_values``, ``lambdas``,
-``layer_rates``) an axis is a list of lists. One combination of the values on the axes is a *cell*. ::
+``layer_rates``) an axis is a list of lists. For numbers the axis may be a range, ``{start = 0.01, stop = 1.0,
+count = 5, spacing = "linear" | "log"}``, which stands for the list of its values, of 15 digits: linear unless it
+says so, both ends among them, integers where both are and integers are expected. One combination of the values on the
+axes is a *cell*. ::
 
     name = "depth-scale"                # ("scan")
     trajectories = 256                  # required: in each cell
@@ -76,12 +79,20 @@ Targets, by ``kind``:
     ``scale``: its multiple (1).
 ``random``
     Gaussian entries of standard deviation scale/sqrt(d_0). ``scale`` (1), ``per``: a new one for each
-    "trajectory" or one for each "cell" ("trajectory").
+    "trajectory" or one for each "cell" ("trajectory"). ``rank``: a product of Gaussian matrices of that rank, with
+    entries as large (all independent).
 
 Losses, by ``kind``:
 
 ``quadratic``
     1/2 ||target - W||^2, or what the ``form`` of the data says.
+``masked``
+    `fastdln.Masked`: ``observed``, how many entries of the target are seen, or a share of them below 1, drawn for each
+    cell from the seed; or ``path``, a ``.npy`` or ``.csv`` file with the mask.
+``sensing``
+    `fastdln.Sensing`: ``measurements``, how many matrices of Gaussian entries of deviation 1 the target is measured
+    with, drawn for each cell from the seed; or ``path``, a ``.npz`` file with the matrices ``A`` and, if it is not the
+    target that is measured, ``y``. A random target must be one for each cell.
 ``power``, ``huber``, ``pseudo_huber``
     `fastdln.Power` with ``p``, `fastdln.Huber` and `fastdln.PseudoHuber` with ``delta``.
 ``regression``, ``logistic``, ``exponential``, ``softmax``
@@ -121,15 +132,19 @@ from fastdln.integrate.methods import METHODS
 from fastdln.observables import OBSERVABLES
 from fastdln.scan.derived import DERIVED
 
-__all__ = ["DEFAULTS", "TABLES", "Count", "Document", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
+__all__ = ["DEFAULTS", "TABLES", "Count", "Document", "Range", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
 
 Positive = Annotated[float, Meta(gt=0)]
 Nonnegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1, le=2**53)]  # kernels count in float64
 Seed = Annotated[int, Meta(ge=0)]
 Numbers = Annotated[tuple[float, ...], Meta(min_length=1)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
 
 _OBSERVABLES = (*OBSERVABLES, *DERIVED)
+
+MOST_VALUES = 2**20
+"""Of a range: as many as a grid has cells."""
 
 MOST_WIDTHS = 1024
 """Of a network: the code that is compiled for it grows with its depth."""
@@ -179,10 +194,30 @@ class Random(Strict, tag="random", tag_field="kind", frozen=True):
 
     scale: Positive = 1.0
     per: Literal["trajectory", "cell"] = "trajectory"
+    rank: Count | None = None
 
 
 class Squared(Strict, tag="quadratic", tag_field="kind", frozen=True):
     """`fastdln.Quadratic`, or what the form of the data says."""
+
+
+class FromFile(Strict, frozen=True):
+    """What losses have in common that a file may tell."""
+
+    path: str | None = None
+    allow_outside: bool = False
+
+
+class Masked(FromFile, tag="masked", tag_field="kind", frozen=True):
+    """`fastdln.Masked`."""
+
+    observed: Count | Share | None = None
+
+
+class Sensing(FromFile, tag="sensing", tag_field="kind", frozen=True):
+    """`fastdln.Sensing`."""
+
+    measurements: Count | None = None
 
 
 class Power(Strict, tag="power", tag_field="kind", frozen=True):
@@ -310,6 +345,15 @@ class Record(Strict, frozen=True):
     observables: tuple[Literal[_OBSERVABLES], ...] = ("loss", "learning_times")  # type: ignore[valid-type]
 
 
+class Range(Strict, frozen=True):
+    """An axis of evenly spaced numbers."""
+
+    start: int | float
+    stop: int | float
+    count: Annotated[int, Meta(ge=2, le=MOST_VALUES)]
+    spacing: Literal["linear", "log"] = "linear"
+
+
 class Zip(Strict, frozen=True):
     """``[[zip]]``."""
 
@@ -320,7 +364,7 @@ class Zip(Strict, frozen=True):
 TABLES: dict[str, tuple[type[Strict], ...]] = {
     "network": (Network,),
     "target": (SingularValues, Data, Identity, Random),
-    "loss": (Squared, Power, Huber, PseudoHuber, MeanSquare, Logistic, Exponential, Softmax),
+    "loss": (Squared, Masked, Sensing, Power, Huber, PseudoHuber, MeanSquare, Logistic, Exponential, Softmax),
     "init": (
         Gaussian,
         Uniform,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.kernels.products.rows import CUSTOM
 from fastdln.kernels.products.tangent import Evaluation
 from fastdln.losses import Loss, quadratic_of
 
@@ -23,8 +24,8 @@ LANES_BYTES = 1 << 20
 
 
 def suits(evaluation: Evaluation) -> bool:
-    """Tell whether a network is small enough for lanes."""
-    return 4 * 8 * sum(evaluation.sizes) <= LANES_BYTES
+    """Tell whether a network is small enough for lanes, and its loss has functions of ours only."""
+    return evaluation.map != CUSTOM and 4 * 8 * sum(evaluation.sizes) <= LANES_BYTES
 
 
 def rows(arrays: Iterable[NDArray[Any]], batch: tuple[int, ...], dtype: np.dtype[Any]) -> list[NDArray[Any]]:

@@ -13,6 +13,7 @@ import fastdln as dln
 from fastdln.engines.choose import choose
 from fastdln.engines.lockstep import recipe
 from fastdln.engines.lockstep.batch import Batch
+from fastdln.engines.wide import Wide
 from fastdln.kernels.lockstep import straight
 
 rng = np.random.default_rng(3)
@@ -25,6 +26,9 @@ LOSSES = {
     "huber": dln.Huber(SIGMA, 0.7),
     "pseudo-huber": dln.PseudoHuber(SIGMA, 0.7),
     "targets": dln.PseudoHuber(rng.standard_normal((3, 3, 4)), 0.7),
+    "masked": dln.Masked(np.where(rng.random((3, 4)) < 0.3, np.nan, SIGMA)),
+    "masks": dln.Masked(rng.standard_normal((3, 3, 4)), rng.uniform(-1.0, 1.0, (3, 3, 4)).clip(0.0)),
+    "sensing": dln.Sensing(rng.standard_normal((11, 3, 4)), rng.standard_normal(11)),
     "logistic": dln.Logistic(X, Y),
     "exponential": dln.Exponential(X, Y),
     "softmax": dln.SoftmaxCrossEntropy(X, LABELS, n_classes=3),
@@ -69,8 +73,31 @@ def test_flows_are_those_of_an_independent_integrator(name, widths):
         assert sol.drift.max() < 1e-11
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_wide_engine_takes_all_losses(name):
+    widths, record = (4, 30, 20, 3), ("loss", "grad_norm", "singular_values")
+    w0, loss = starts(widths), LOSSES[name]
+    options = {"record": record, "weight_decay": 0.3, "layer_rates": (1.0, 0.5, 2.0)}
+    sol = dln.flow(w0, loss, (0.0, 2.0), [0.0, 2.0], "dop853", 1e-12, 1e-13, engine="wide", **options)
+    expected = dln.flow(w0, loss, (0.0, 2.0), [0.0, 2.0], "dop853", 1e-12, 1e-13, engine="dense", **options)
+    assert sol.success.all()
+    for W, other in zip(sol.final, expected.final, strict=True):
+        assert_allclose(W, other, rtol=1e-9, atol=1e-9)
+    for observable in record:
+        assert_allclose(getattr(sol, observable), getattr(expected, observable), rtol=1e-9, atol=1e-11)
+    stop = dln.Stop(loss=0.8 * float(sol.loss[:, 0].min()))
+    ended = dln.flow(w0, loss, (0.0, 50.0), stop=stop, engine="wide")
+    assert (ended.status == dln.Status.STOPPED).all()
+    assert (dln.value(ended.final, loss) <= stop.loss).all()
+    single = dln.flow(tuple(W.astype(np.float32) for W in w0), loss, (0.0, 2.0), rtol=1e-5, engine="wide")
+    other = dln.flow(w0, loss, (0.0, 2.0), rtol=1e-9)
+    assert single.final[0].dtype == np.float32
+    for W, exact in zip(single.final, other.final, strict=True):
+        assert_allclose(W, exact, atol=2e-4)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["pseudo-huber", "logistic"])
+@pytest.mark.parametrize("name", ["pseudo-huber", "masks", "sensing", "logistic"])
 def test_decay_and_rates(name, engine):
     w0, options = starts(), {"weight_decay": 0.3, "layer_rates": (1.0, 0.5, 2.0)}
     expected, net = integrated(w0, LOSSES[name], 2.0, **options)
@@ -79,7 +106,7 @@ def test_decay_and_rates(name, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["huber", "softmax"])
+@pytest.mark.parametrize("name", ["huber", "masks", "sensing", "softmax"])
 def test_a_flow_stops_at_a_loss_and_at_a_gradient(name, engine):
     w0, loss = starts(), LOSSES[name]
     begin = dln.value(w0, loss)
@@ -135,7 +162,7 @@ def test_margins_of_ten_thousand_are_neither_infinite_nor_nan(name, engine):
     assert_allclose(sol.grad_norm[:, 0], dln.gradient_norm(w0, loss), rtol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["power 2.5", "targets", "logistic", "softmax"])
+@pytest.mark.parametrize("name", ["power 2.5", "targets", "masks", "sensing", "logistic", "softmax"])
 def test_bits_depend_on_a_trajectory_alone(name):
     loss, w0 = LOSSES[name], starts(size=3)
     for engine in ENGINES:
@@ -202,7 +229,6 @@ def test_going_on_is_what_one_flow_does():
 REFUSALS = [
     ({"record": "strengths"}, r"'strengths' cannot be recorded: Logistic\(shape=\(3, 4\)\) has no target"),
     ({"record": "learning_times"}, r"'learning_times' cannot be recorded: Logistic\(shape=\(3, 4\)\) has no target"),
-    ({"engine": "wide"}, r"engine='wide' is for losses that are quadratic, not Logistic"),
     ({"engine": "reduced"}, r"engine='reduced' is for losses that are quadratic, not Logistic"),
     ({"certify": True}, "certify=True needs loss to be Quadratic, not Logistic"),
 ]
@@ -215,13 +241,15 @@ def test_what_needs_a_quadratic_loss_is_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "widths", [(4, 4), (4, 4, 4), (10, 2000, 10), (10, 600, 600, 600, 10), (64, 64, 64, 64)], ids=str
+    ("widths", "engine"),
+    [((4, 4), Batch), ((4, 4, 4), Batch), ((10, 2000, 10), Batch), ((10, 600, 600, 600, 10), Wide)],
+    ids=str,
 )
-def test_auto_takes_lanes_or_dense(widths, monkeypatch):
+def test_auto_takes_the_engine_of_a_quadratic_loss_that_is_not_reduced(widths, engine, monkeypatch):
     loss = dln.Huber(np.zeros((widths[-1], widths[0])), 1.0)
     chosen = []
     monkeypatch.setattr("fastdln.gradient_flow.choose", lambda problem: chosen.append(choose(problem)) or chosen[0])
-    monkeypatch.setattr(Batch, "run", lambda *args: iter(()))
+    monkeypatch.setattr(engine, "run", lambda *args: iter(()))
     monkeypatch.setattr("fastdln.gradient_flow.require_memory", lambda *args: None)
     dln.flow(tuple(np.zeros((b, a)) for a, b in pairwise(widths)), loss, (0.0, 1.0))
-    assert isinstance(chosen[0], Batch)
+    assert isinstance(chosen[0], engine)

@@ -122,6 +122,19 @@ def softmax(widths: Widths, n: int) -> dln.SoftmaxCrossEntropy:
     return dln.SoftmaxCrossEntropy(signed(widths)[0], np.arange(11) % widths[-1])
 
 
+def masked(widths: Widths, n: int) -> dln.Masked:
+    """Weights of which some are zero, one target for each trajectory."""
+    shape = (n, widths[-1], widths[0])
+    weights = np.maximum(dyadic(shape, 107, 0), 0.0)
+    weights[:, 0, 0] = 1.0
+    return dln.Masked(dyadic(shape, 106, 0), weights)
+
+
+def sensing(widths: Widths, n: int) -> dln.Sensing:
+    """So many measurements, a power of 4, that the root of their number is exact."""
+    return dln.Sensing(dyadic((16, widths[-1], widths[0]), 108, 0), dyadic((16,), 109, 0))
+
+
 # ---- starts
 
 
@@ -227,10 +240,16 @@ EXACT: dict[str, Case] = {
     "regression rock": Case((5, 6, 4), "dense", "rock", regression),
     **{
         f"{loss.__name__} {engine}": Case((5, 4, 6, 3), engine, method, loss, record=PLAIN)
-        for loss in (power, huber, pseudo_huber, logistic, exponential, softmax)
+        for loss in (power, huber, pseudo_huber, masked, sensing, logistic, exponential, softmax)
         for engine, method in (("lanes", "tsit5"), ("dense", "dop853"))
     },
     "logistic rock": Case((5, 4, 3), "lanes", "rock", logistic, record=PLAIN, options={"weight_decay": 0.5}),
+    "masked of one layer": Case((5, 3), "lanes", loss=masked, record=PLAIN),
+    "sensing of one layer": Case((5, 3), "dense", loss=sensing, record=PLAIN),
+    "many masked": Case(SMALL, "lanes", loss=masked, n=4100, span=(0.0, 1.0), times=(1.0,), record=PLAIN),
+    "single precision sensing": Case(
+        (5, 4, 3), "lanes", loss=sensing, record=PLAIN, dtype=np.float32, options={"rtol": 1e-4}
+    ),
     "softmax of one layer": Case((5, 3), "lanes", loss=softmax, record=PLAIN),
     "many hubers": Case(SMALL, "lanes", loss=pseudo_huber, n=4100, span=(0.0, 1.0), times=(1.0,), record=PLAIN),
     # ---- precision

@@ -11,7 +11,10 @@ from fastdln.kernels.products import maps
 from fastdln.kernels.products.rows import Map, Operand
 from tests.support.mapped import MAPS, STEP
 
+ROWS, COLUMNS = 5, 11
 PARAMETERS = {
+    "masked": np.where(np.arange(ROWS * COLUMNS) % 3, np.arange(ROWS * COLUMNS) / 20, 0.0).reshape(ROWS, COLUMNS, 1),
+    "measured": 0.125,
     "power": 3.5,
     "huber": 0.7,
     "pseudo_huber": 0.7,
@@ -20,7 +23,6 @@ PARAMETERS = {
     "softmax": 0.125,
 }
 LAYOUTS = [("f8", 1), ("f8", 2), ("f8", 4), ("f8", 8), ("f4", 1), ("f4", 4), ("f4", 16)]
-ROWS, COLUMNS = 5, 11
 OF_SAMPLES = ("logistic", "exponential", "softmax")
 
 layouts = pytest.mark.parametrize(("dtype", "lanes"), LAYOUTS)
@@ -62,7 +64,8 @@ class Layout:
     def run(self, key, Z, Y, dZ, padding=0.0, parameter=None, in_place=True):
         """C, and the image of dZ where there is one, as they lie in memory; padding of Z and dZ as given."""
         code = maps.compiled(self.name, 8 * self.dtype.itemsize, self.lanes, (key,))
-        p = np.full((1, self.lanes), PARAMETERS[self.name] if parameter is None else parameter, self.dtype)
+        p = np.asarray(PARAMETERS[self.name] if parameter is None else parameter, self.dtype)
+        p = self.pack(p) if p.ndim else np.full((1, self.lanes), p)  # one for each entry, or one
         parts = [self.pack(Z, padding), self.pack(Y), p, self.pack(dZ, padding)]
         rest = np.full((2 * self.entries, self.lanes), np.nan, self.dtype)
         memory = np.ascontiguousarray(np.concatenate([*parts, rest]))
@@ -83,7 +86,8 @@ class Layout:
 
 def exact(name, Z, Y, dZ, parameter=None):
     """E, twice the value, dE, in extended precision where there is one, the lanes one by one."""
-    p = np.longdouble(np.asarray(PARAMETERS[name] if parameter is None else parameter, Z.dtype))
+    p = np.asarray(PARAMETERS[name] if parameter is None else parameter, Z.dtype).astype(np.longdouble)
+    p = np.moveaxis(p, -1, 0) if p.ndim else p
     Z, Y, dZ = (np.moveaxis(x, -1, 0).astype(np.longdouble) for x in (Z, Y, dZ))
     E, value = MAPS[name](Z.astype(np.clongdouble) + 1j * STEP * dZ, Y, p)
     return np.moveaxis(E.real, 0, -1), 2 * value.real, np.moveaxis(E.imag / STEP, 0, -1)

@@ -27,6 +27,9 @@ LOSSES = {
     "logistic": dln.Logistic(X, Y),
     "exponential": dln.Exponential(X, Y),
     "softmax": dln.SoftmaxCrossEntropy(X, LABELS),
+    "masked": dln.Masked(SIGMA, rng.uniform(-1.0, 1.0, (3, 4)).clip(0.0)),
+    "masks": dln.Masked(rng.standard_normal((5, 3, 4)), rng.random((5, 3, 4)) < 0.6),
+    "sensing": dln.Sensing(rng.standard_normal((7, 3, 4)), rng.standard_normal(7)),
     "softmax, a class without samples": dln.SoftmaxCrossEntropy(X, LABELS % 2, n_classes=3),
 }
 
@@ -184,3 +187,10 @@ REFUSALS = [
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_regression_holds_nothing_that_grows_with_samples():
+    few, many = (dln.Regression(rng.standard_normal((4, m)), rng.standard_normal((3, m))) for m in (7, 7000))
+    assert many.form == few.form == dln.Regression(X, Y).form
+    for name, array in many.arrays().items():
+        assert np.shape(array) == np.shape(few.arrays()[name])

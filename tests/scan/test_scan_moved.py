@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fastdln.scan import SpecError, StoreError, cell, scan
-from fastdln.scan.cell import Cell
+from fastdln.scan import SpecError, StoreError, loss, scan
 from fastdln.scan.store import open_store
-from tests.support.scans import assert_same_bits, program, resume, tree, words, write_spec
+from tests.support.scans import assert_same_bits, meanwhile, program, resume, tree, words, write_spec
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +21,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     """The small scan, run at once."""
     folder = tmp_path_factory.mktemp("whole")
     return scan(write_spec(folder), folder / "x.zarr").load()
-
-
-def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], unit: int = 4) -> None:
-    """Let something happen while a unit is integrated (and the one before may still be written)."""
-    integrate, calls = Cell.integrate, []
-
-    def acting(cell: Cell, first: int, size: int, **options: Any) -> Any:
-        sol = integrate(cell, first, size, **options)
-        if size > 1:  # the trials before a scan are of one trajectory
-            calls.append(size)
-            if len(calls) == unit + 1:
-                act()
-        return sol
-
-    monkeypatch.setattr(Cell, "integrate", acting)
 
 
 def copied_anew(file: Path) -> None:
@@ -126,7 +110,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         with pytest.raises(KeyboardInterrupt):
             scan(write_spec(folder, DATA, SQUARE), folder / "x.zarr")
     assert len(open_store(folder / "x.zarr").units()) == 1
-    cell._data_loss.cache_clear()  # as in a process of its own
+    loss._data_loss.cache_clear()  # as in a process of its own
     return folder
 
 
@@ -157,7 +141,7 @@ def test_data_that_are_replaced_meanwhile_are_not_taken(tmp_path: Path, monkeypa
 
     def replace() -> None:
         data_scan(tmp_path, 1)
-        cell._data_loss.cache_clear()  # as if another scan's data had taken its place
+        loss._data_loss.cache_clear()  # as if another scan's data had taken its place
 
     with monkeypatch.context() as patch:
         meanwhile(patch, replace, 1)

@@ -387,3 +387,69 @@ def test_identity_of_a_scan_follows_its_data(folder: Path):
     assert plan(spec, folder).digest == before
     np.savez(folder / "data.npz", X=np.eye(3), Y=np.eye(3))
     assert plan(spec, folder).digest != before
+
+
+# ---- ranges
+
+
+def axis(text, key="init.scale"):
+    """The values of an axis of a scan file that gives it so."""
+    table, name = key.split(".")
+    return read(replace("scale = [0.01, 1]", f"scale = {text}")).tables[table][name]
+
+
+def test_a_range_is_the_list_of_its_values():
+    assert axis("{start = 0.0, stop = 0.6, count = 4}") == [0.0, 0.2, 0.4, 0.6]
+    assert axis("{start = 1, stop = 3, count = 3}") == [1.0, 2.0, 3.0]
+    assert axis('{start = 0.001, stop = 10, count = 5, spacing = "log"}') == [0.001, 0.01, 0.1, 1.0, 10.0]
+    assert axis('{start = 1.0, stop = 1e-60, count = 3, spacing = "log"}') == [1.0, 1e-30, 1e-60]
+    assert axis("{start = 0.3, stop = 0.1, count = 2}") == [0.3, 0.1]
+    assert all(type(x) is float for x in axis("{start = 1, stop = 3, count = 3}"))
+    listed = replace("scale = [0.01, 1]", "scale = [0.01, 0.1, 1.0]")
+    ranged = replace("scale = [0.01, 1]", 'scale = {start = 0.01, stop = 1.0, count = 3, spacing = "log"}')
+    assert plan(ranged).digest == plan(listed).digest
+
+
+def test_a_range_of_integers_where_these_are_expected():
+    steps = replace("t_end = 50", 't_end = 50\nmax_steps = {start = 10, stop = 1000, count = 4, spacing = "log"}')
+    assert read(steps).tables["flow"]["max_steps"] == [10, 46, 215, 1000]
+
+
+RANGES = {
+    "one value": ("{start = 1.0, stop = 2.0, count = 1}", r"init\.scale\.count = 1: expected int >= 2"),
+    "too many": ("{start = 1.0, stop = 2.0, count = 2000000}", r"init\.scale\.count = 2000000: expected int <="),
+    "no count": ("{start = 1.0, stop = 2.0}", r"init\.scale = .*: object missing required field count"),
+    "one number": ("{start = 1.0, stop = 1, count = 3}", r"init\.scale\.start = 1.0, stop = 1: expected two different"),
+    "log of zero": (
+        '{start = 0, stop = 1.0, count = 3, spacing = "log"}',
+        r"init\.scale\.start = 0, stop = 1.0: expected two different numbers > 0",
+    ),
+    "spacing": (
+        '{start = 1, stop = 2, count = 3, spacing = "logg"}',
+        r'init\.scale.*unknown "logg"; did you mean "log"',
+    ),
+    "key": ("{start = 1, stop = 2, number = 3}", r"init\.scale\.number: unknown key. Known in the range init\.scale"),
+    "values": ("{start = -1.0, stop = 2.0, count = 4}", r"init\.scale = -1.0: expected float >= 0.0"),
+    "not a number": ("{start = nan, stop = 2.0, count = 4}", r"expected finite numbers"),
+    "text": ('{start = "a", stop = 2.0, count = 4}', r"init\.scale\.start = \"a\": expected"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), RANGES.values(), ids=RANGES)
+def test_ranges_that_are_refused(text, message):
+    with pytest.raises(SpecError, match=message):
+        axis(text)
+
+
+def test_a_range_of_what_is_no_number_is_refused():
+    for old, new in (
+        ("widths = [[4, 4, 4], [4, 8, 8, 4]]", "widths = {start = 1, stop = 3, count = 3}"),
+        ('kind = "gaussian"', "kind = {start = 1, stop = 3, count = 3}"),
+    ):
+        with pytest.raises(SpecError, match="expected"):
+            read(replace(old, new))
+
+
+def test_integers_of_a_range_must_differ():
+    with pytest.raises(SpecError, match=r"flow\.max_steps holds 2 twice"):
+        read(replace("t_end = 50", "t_end = 50\nmax_steps = {start = 1, stop = 3, count = 5}"))

@@ -8,10 +8,12 @@ from fastdln.losses import (
     Exponential,
     Huber,
     Logistic,
+    Masked,
     Power,
     PseudoHuber,
     Quadratic,
     Regression,
+    Sensing,
     SoftmaxCrossEntropy,
 )
 
@@ -46,5 +48,7 @@ def mapped_losses(net, samples=9, targets=0, seed=1):
         "logistic": Logistic(X, Y),
         "exponential": Exponential(X, Y),
         "softmax": SoftmaxCrossEntropy(X, labels, n_classes=d_h),
+        "masked": Masked(sigma, rng.uniform(0.0, 2.0, sigma.shape) * (rng.uniform(size=sigma.shape) < 0.7)),
+        "sensing": Sensing(rng.standard_normal((samples, d_h, d_0)), rng.standard_normal(samples)),
     }
     return found | ({"targets": PseudoHuber(rng.standard_normal((targets, d_h, d_0)), 0.7)} if targets else {})

@@ -45,12 +45,22 @@ def softmax(z, y, p):
     return p * (y - shares / total), p * value
 
 
-MAPS = {f.__name__: f for f in (power, huber, pseudo_huber, logistic, exponential, softmax)}
+def masked(z, y, p):
+    error = y - z
+    return p * error, (p * error**2 / 2).sum(axis=(-2, -1))
+
+
+MAPS = {"measured": masked} | {
+    f.__name__: f for f in (masked, power, huber, pseudo_huber, logistic, exponential, softmax)
+}
 
 
 def errors(loss, W):
     """-dL/dW at complex products W (..., d_h, d_0)."""
     mapped = loss.mapped
+    if mapped.name == "measured":
+        Z = W.reshape(*W.shape[:-2], 1, -1) @ mapped.inputs.T
+        return (MAPS[mapped.name](Z, mapped.target, mapped.parameter)[0] @ mapped.inputs).reshape(W.shape)
     Z = W if mapped.inputs is None else W @ mapped.inputs
     E = MAPS[mapped.name](Z, mapped.target, mapped.parameter)[0]
     return E if mapped.inputs is None else E @ mapped.inputs.T

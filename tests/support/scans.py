@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import pytest
 import xarray as xr
 
 from fastdln import cli
+from fastdln.scan.cell import Cell
 from fastdln.scan.run import reopen, run
 
 SPEC = """
@@ -94,3 +97,18 @@ def program(*arguments: object) -> Answer:
 def words(text: str) -> str:
     """Forget how a text is broken into lines."""
     return " ".join(text.split())
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], unit: int = 4) -> None:
+    """Let something happen while a unit is integrated (and the one before may still be written)."""
+    integrate, calls = Cell.integrate, []
+
+    def acting(cell: Cell, first: int, size: int, **options: Any) -> Any:
+        sol = integrate(cell, first, size, **options)
+        if size > 1:  # the trials before a scan are of one trajectory
+            calls.append(size)
+            if len(calls) == unit + 1:
+                act()
+        return sol
+
+    monkeypatch.setattr(Cell, "integrate", acting)

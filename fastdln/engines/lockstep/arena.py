@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem
 from fastdln.engines.lockstep.certificate import certificate
 from fastdln.engines.lockstep.hidden import attempts_between
+from fastdln.engines.lockstep.mapped import called_bytes
 from fastdln.engines.lockstep.methods import MethodLayout
 from fastdln.engines.lockstep.recipe import Plan, Recipe, parameters, straight_code
 from fastdln.kernels.lockstep import control, learning, padding, records
@@ -112,10 +113,9 @@ class Arena:
         shapes, modes = plan.problem.network.shapes, plan.problem.watched
         self.tell("at", {name: places[name] for name in told.AT.names})
         self.tell("layer", recipe.layer)
-        self.tell(
-            "products",
-            recipe.products | {"bases": np.array([0, 0, places["scratch"], places["buffer"], 0, 0], np.int64)},
-        )
+        self._called = recipe.scripted.called() if recipe.scripted else np.zeros(0, np.int64)
+        bases = [0, 0, places["scratch"], places["buffer"], 0, 0, _address(self._called)]
+        self.tell("products", recipe.products | {"bases": np.array(bases, np.int64)})
         self.tell(
             "growth",
             recipe.growth | {"norms": _norms(plan, places["scratch"]), "every": attempts_between(problem, plan.hidden)},
@@ -227,7 +227,7 @@ def bytes_of(plan: Plan, layout: MethodLayout) -> int:
     """Bytes of the memory of a thread."""
     lanes, modes = plan.executor.lanes, plan.problem.watched
     tables = 8 * lanes * (layout.control_rows + 1 + modes + learning.TABLE)
-    return sum(blocks(plan, layout).values()) * plan.entry + PAGE + tables
+    return sum(blocks(plan, layout).values()) * plan.entry + PAGE + tables + called_bytes(plan.problem)
 
 
 def arena_bytes(entries: int, vectors: int, scratch: int, entry_bytes: int) -> int:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem
 from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.assemble import Code
+from fastdln.kernels.machine.foreign import Foreign
 from fastdln.kernels.products import maps
-from fastdln.kernels.products.rows import Map, Product, Program
+from fastdln.kernels.products.rows import CUSTOM, Map, Product, Program
 from fastdln.losses.form import Mapped
 
 Encode = Callable[[tuple[Product, ...], int], NDArray[np.int64]]
@@ -24,6 +25,8 @@ class Scripted(NamedTuple):
 
     scripts: dict[str, maps.Script]
     code: Code
+    foreign: Foreign | None
+    size: int  # of a product
 
     def routines(self) -> dict[str, int]:
         """The routines that execute programs with maps."""
@@ -33,15 +36,35 @@ class Scripted(NamedTuple):
         """What takes the place of kernels of the library: the value is a result of the program, and read as it is."""
         return {"square_distance": self.code.addresses["take"]}
 
+    def called(self) -> NDArray[np.int64]:
+        """The record of what the map calls, with matrices of a thread's own behind it; empty where it calls nothing."""
+        if self.foreign is None:
+            return np.zeros(0, np.int64)
+        record = np.zeros(maps.FURTHER + 1 + 2 * self.size, np.int64)
+        source = record.ctypes.data + 8 * (maps.FURTHER + 1)
+        record[maps.VALUE_AT], record[maps.GRAD_AT] = self.foreign.value, self.foreign.grad
+        record[maps.SOURCE], record[maps.FILLED] = source, source + 8 * self.size
+        record[maps.FURTHER] = self.foreign.table.ctypes.data
+        return record
+
+
+def called_bytes(problem: Problem) -> int:
+    """Bytes of the record of what a map calls."""
+    return 16 * math.prod(problem.loss.shape) if problem.loss.form.map == CUSTOM else 0
+
 
 def scripted(
-    map: str, programs: dict[str, tuple[Product | Map, ...]], encode: Encode, entry: int, dtype: np.dtype[Any]
-) -> Scripted:
-    """The scripts of the programs that have maps."""
+    problem: Problem, programs: dict[str, tuple[Product | Map, ...]], encode: Encode, entry: int
+) -> Scripted | None:
+    """The scripts of the programs that have maps, for a loss that has one."""
+    mapped, dtype = problem.loss.mapped, problem.start.dtype
+    if mapped is None:
+        return None
     lanes = entry // dtype.itemsize
-    code, execute = maps.compiled(map, 8 * dtype.itemsize, lanes), library(dtype, lanes)["execute"]
+    code, execute = maps.compiled(mapped.name, 8 * dtype.itemsize, lanes), library(dtype, lanes)["execute"]
     having = {name: some for name, some in programs.items() if any(isinstance(p, Map) for p in some)}
-    return Scripted({name: maps.script(some, encode, entry, execute, code) for name, some in having.items()}, code)
+    scripts = {name: maps.script(some, encode, entry, execute, code) for name, some in having.items()}
+    return Scripted(scripts, code, mapped.foreign, math.prod(problem.loss.shape))
 
 
 def constants(mapped: Mapped, problem: Problem, products: Program) -> NDArray[Any]:

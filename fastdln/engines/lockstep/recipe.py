@@ -111,10 +111,7 @@ def recipe(planned: Plan) -> Recipe:
     options = problem.options
     sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
     least = least_losses(problem)
-    made = None
-    if planned.program.map is not None:
-        encode = planned.executor.encode
-        made = scripted(planned.program.map, planned.programs, encode, planned.entry, planned.dtype)
+    made = scripted(problem, planned.programs, planned.executor.encode, planned.entry)
     return Recipe(
         plan=planned,
         scripted=made,

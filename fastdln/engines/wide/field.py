@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,17 @@ def factored(network: Network) -> tuple[bool, ...]:
     return tuple(min(shape) > FACTORED_FROM * rank for shape in network.shapes)
 
 
+def residual_at(problem: Problem, target: int, dtype: np.dtype[np.floating]) -> Callable[[Matrix], Matrix]:
+    """What tells R = -dL/dW of a product."""
+    loss, form = problem.loss, problem.loss.quadratic
+    if form is None:
+        own = loss[target] if loss.batch_shape else loss
+        return lambda product: -own.grad(product)
+    cross = form.cross.reshape(-1, *loss.shape)[target].astype(dtype)
+    gram = None if form.input_gram is None else form.input_gram.astype(dtype)
+    return lambda product: cross - (product if gram is None else product @ gram)
+
+
 class Field:
     """Slopes of the flow, and the product of the weights, at the stages of a step.
 
@@ -57,9 +70,7 @@ class Field:
         # the products of no layer, where they are needed: never of a wide end
         self._rights = {0: np.eye(d_0, dtype=dtype)} if self._meeting > 0 else {}
         self._lefts = {self._depth: np.eye(d_h, dtype=dtype)} if self._meeting <= self._depth else {}
-        form = problem.quadratic
-        self._cross = form.cross.reshape(-1, d_h, d_0)[target].astype(dtype)
-        self._gram = None if form.input_gram is None else form.input_gram.astype(dtype)
+        self._residual_at = residual_at(problem, target, dtype)
         rates = problem.options.layer_rates or (1.0,) * network.depth
         self.layers: list[Layer] = [
             Factored(W, slopes, min(d_0, d_h), rate, problem.options.rtol, atol, self._narrow_input, workers)
@@ -140,7 +151,7 @@ class Field:
             self.product = lefts[m] @ rights[m].T
         else:
             self.product = lefts[0] if m == 0 else rights[h].T
-        self.residual = self._cross - (self.product if self._gram is None else self.product @ self._gram)
+        self.residual = self._residual_at(self.product)
         return rights, lefts
 
     def _layer(self, i: int) -> Layer:

@@ -47,7 +47,8 @@ class Growth:
         network = problem.network
         self._cap, _ = growth_caps(problem)
         self._field, self._share = field, numbers(problem)["growth_share"]
-        self._least, self._scale = float(least_losses(problem)[target]), problem.quadratic.input_norm**2
+        form = problem.loss.quadratic
+        self._least, self._scale = float(least_losses(problem)[target]), 1.0 if form is None else form.input_norm**2
         d, h = network.widths, network.depth
         self._pairs = [(i, j) for i in range(2, h + 1) for j in range(1, i)]
         self._outer = {(i, j): _Norm(d[i]) for i, j in self._pairs}

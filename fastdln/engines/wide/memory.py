@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from fastdln.engines.base import Problem
 from fastdln.engines.memory import results_bytes
 from fastdln.engines.wide.field import factored
 from fastdln.engines.wide.layers import part_count
 from fastdln.engines.wide.trajectory import slope_count
 from fastdln.kernels.products import skinny
+
+OUTPUTS = 6  # arrays of the size of the outputs that a loss which is not quadratic has at the same time
 
 
 def wide_bytes(problem: Problem) -> int:
@@ -25,7 +29,9 @@ def _working_bytes(problem: Problem) -> int:
         _factored_numbers(shape, slopes, rank, problem.start.itemsize) if thick else _formed_numbers(shape, slopes)
         for shape, thick in zip(network.shapes, factored(network), strict=True)
     )
-    return numbers * problem.start.itemsize
+    mapped = problem.loss.mapped
+    outputs = 0 if mapped is None else OUTPUTS * 8 * math.prod(mapped.target.shape[-2:])
+    return numbers * problem.start.itemsize + outputs
 
 
 def _formed_numbers(shape: tuple[int, int], slopes: int) -> int:

@@ -23,6 +23,7 @@ from fastdln.integrate import law
 from fastdln.integrate.certificate import EVERY
 from fastdln.integrate.output import tried
 from fastdln.kernels.lockstep.learning import KNOWN
+from fastdln.losses import modes_of
 
 
 class Trajectory:
@@ -30,8 +31,9 @@ class Trajectory:
 
     def __init__(self, problem: Problem, k: int, results: Results, workers: Workers) -> None:
         self._problem, self._results = problem, results
-        self._form = problem.quadratic
-        self._target = k if self._form.batch_shape else 0
+        several = bool(problem.loss.batch_shape)
+        self._target = k if several else 0
+        self._loss = problem.loss[k] if several else problem.loss
         self._tableau = tableau = problem.tableau
         rows, main = tableau.rows, tableau.stages
         self._stages = [np.array(row) for row in rows]
@@ -47,8 +49,10 @@ class Trajectory:
         self._growth = Growth(problem, self._target, self._field) if hides_growth(problem) else None
         self._control = Control(problem)
         self._goals = goals(problem)[self._target].astype(np.float64)
-        modes = self._form[k].modes if self._form.batch_shape else self._form.modes
-        self._modes = [x.astype(problem.start.dtype) for x in (modes.U, modes.V)] if len(self._goals) else []
+        self._modes = []
+        if len(self._goals):
+            U, _, V = modes_of(self._loss, "strengths")
+            self._modes = [x.astype(problem.start.dtype) for x in (U, V)]
         certify = problem.options.certify
         self._certificate = Certificate(problem, self._target, problem.atol[k], self._field) if certify else None
         self._timing = timing(problem)
@@ -187,10 +191,11 @@ class Trajectory:
     # ---- observables, of the product that the field has at hand
     def _square_distance(self) -> float:
         """2 (L - floor)."""
-        root, product = self._form.input_root, self._field.product
-        compared = product if root is None else product @ root.astype(product.dtype)
-        whitened = self._form.whitened.reshape(-1, *self._form.shape)[self._target]
-        return float(np.square(whitened.astype(product.dtype) - compared).sum(dtype=np.float64))
+        form, product = self._loss.quadratic, self._field.product
+        if form is None:
+            return 2 * float(self._loss.value(product))
+        compared = product if form.input_root is None else product @ form.input_root.astype(product.dtype)
+        return float(np.square(form.whitened.astype(product.dtype) - compared).sum(dtype=np.float64))
 
     def _strengths(self) -> NDArray[np.floating]:
         """u_j' W v_j, where they are wanted."""

@@ -3,11 +3,13 @@
 A map is one function that is given vectors of outputs Z and of what they are compared with Y, and the parameter of the
 loss.  It is emitted as up to three functions: ``map`` writes E, of which -dL/dW is made, ``value`` sums up the loss,
 and ``derivatives`` writes -E and, for a change dZ, -dE: what gradient and Hessian are made of.
-Entrywise maps go through all entries in one piece; that of softmax through each column, a sample, with its rows.
+Entrywise maps go through all entries in one piece, and one of them has a parameter for each entry; that of softmax
+goes through each column, a sample, with its rows.
 All is computed in f64.  Where Y is zero in padding, and for entrywise maps without samples Z and dZ too, E and dE are
 zero, and nothing is added to the value.
 
-A map is compiled for the losses that use it only, and of its functions those that are used.
+A map is compiled for the losses that use it only, and of its functions those that are used; that of functions of
+others once for all of them, without derivatives.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from numpy.typing import NDArray
 from fastdln.kernels.machine.assemble import Code, assemble, function, new_module
 from fastdln.kernels.machine.elementary import absolute, exp, log, log1p, power, root, where
 from fastdln.kernels.machine.emit import F64, I64, VOID, Emit, Vec, const
-from fastdln.kernels.products.rows import Map, Operand, Product
+from fastdln.kernels.machine.foreign import call_foreign
+from fastdln.kernels.products.rows import CUSTOM, MASKED, MEASURED, Map, Operand, Product
+from fastdln.kernels.products.tiles import CLOSED
 
 # columns of a row: base and offset in bytes of result, outputs, what they are compared with, and parameter; then the
 # rows, their length in entries, and all entries with the padding; then base and offset of a change and of its image
@@ -34,7 +38,19 @@ STEP = 3  # columns of a script: a function, its rows, and how many
 FUNCTIONS = MAP, VALUE, DERIVATIVES = "map", "value", "derivatives"
 
 
-# ---- entrywise maps: E = -phi', the value phi, the curvature phi'', of vectors z, y and the parameter p
+# ---- entrywise maps: E = -phi', the value phi and the curvature phi'' of vectors z, y and p, a number or one per entry
+
+
+def _masked(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
+    error = y - z
+    slope = error * p
+    return slope, slope * error * 0.5, p
+
+
+def _measured(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
+    error = y - z
+    slope = error * p
+    return slope, slope * error * 0.5, p
 
 
 def _power(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
@@ -74,6 +90,8 @@ def _exponential(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
 
 
 ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec, Vec]]] = {
+    MASKED: _masked,
+    MEASURED: _measured,
     "power": _power,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
@@ -81,6 +99,8 @@ ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec, Vec]]] = {
     "exponential": _exponential,
 }
 COLUMNWISE = ("softmax",)
+FOREIGN = CLOSED + 2  # in the table of bases: the address of a record of what `CUSTOM` calls, and its fields
+VALUE_AT, GRAD_AT, SOURCE, FILLED, FURTHER = range(5)
 
 
 class _Row:
@@ -101,6 +121,11 @@ class _Row:
         number, first = e.load_int(self._row, base), e.load_int(self._row, offset)
         at = e.b.load(e.at(self._table, e.b.shl(number, const(3))), align=8, typ=I64)
         return e.pointer(e.b.add(at, first))
+
+    def foreign(self) -> list[ir.Value]:
+        """The fields of the record of what is called."""
+        record = self.e.pointer(self.e.load_int(self._table, FOREIGN))
+        return [self.e.load_int(record, i) for i in range(FURTHER + 1)]
 
     def wide(self, value: ir.Value) -> Vec:
         """A vector of the working precision, in f64."""
@@ -137,9 +162,10 @@ class _Sum:
 
 def _entrywise(e: Emit, name: str, key: str) -> None:
     row = _Row(e)
-    p = row.number()
+    number = row.number() if name != MASKED else None
     total = _Sum(row) if key == VALUE else None
     with e.over(const(0), e.times(row.entries, e.entry_bytes)) as (o,):
+        p = row.load(row.parameter, o) if number is None else number
         slope, share, bend = ENTRYWISE[name](row.load(row.outputs, o), row.load(row.target, o), p)
         if total is not None:
             total.add(share)
@@ -194,6 +220,33 @@ def _softmax(e: Emit, key: str) -> None:
         total.store()
 
 
+def _custom(e: Emit, value: bool) -> None:
+    """E = -grad(Z), or twice the value, by functions that are called for each lane with its Z in a piece, in f64."""
+    row = _Row(e)
+    value_at, grad_at, source, filled, further = row.foreign()
+    size, single = e.b.mul(row.rows, row.columns), e.bits == 32
+    read, written = e.pointer(source), e.pointer(filled)
+    with e.each(const(e.lanes)) as lane:
+        first = e.times(lane, e.element_bytes)
+
+        def place(of: ir.Value, i: ir.Value) -> ir.Value:
+            return e.at(of, e.b.add(e.times(i, e.entry_bytes), first))
+
+        def give(x: ir.Value, at: ir.Value) -> None:
+            e.b.store(e.b.fptrunc(x, e.element) if single else x, at, align=e.element_bytes)
+
+        with e.each(size) as i:
+            z = e.b.load(place(row.outputs, i), align=e.element_bytes, typ=e.element)
+            e.b.store(e.b.fpext(z, F64) if single else z, e.at(read, e.times(i, 8)), align=8)
+        call_foreign(e.b, value_at if value else grad_at, source, filled, further)
+        if value:
+            found = e.b.load(written, align=8, typ=F64)
+            give(e.b.fadd(found, found), place(row.out, const(0)))
+        else:
+            with e.each(size) as i:
+                give(e.b.fneg(e.b.load(e.at(written, e.times(i, 8)), align=8, typ=F64)), place(row.out, i))
+
+
 def _run(e: Emit) -> None:
     """Execute a script: each step a function of the bases, its rows, and how many."""
     bases, script, count = e.fn.args
@@ -219,7 +272,9 @@ def compiled(name: str, bits: int, lanes: int, keys: tuple[str, ...] = (MAP, VAL
     _take(made["take"])
     for key in keys:
         made[key] = function(module, key, 3, bits, lanes)
-        if name in COLUMNWISE:
+        if name == CUSTOM:
+            _custom(made[key], key == VALUE)
+        elif name in COLUMNWISE:
             _softmax(made[key], key)
         else:
             _entrywise(made[key], name, key)

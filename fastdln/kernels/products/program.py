@@ -12,7 +12,8 @@ Two families of orders, the cheapest by flops is taken:
                    with L = W_k...W_1 and U = W_h...W_{k+1}, T1 = R L' = S L' - U (L L') and T2 = U'R = U'S - (U'U) L.
 
 With an input Gram matrix G (unwhitened data) the residual is S - W G.  For a loss that is not quadratic it is a map of
-the outputs, R = E(W), or with inputs R = E(W X) X'; prefixes and suffixes then meet in it always.
+the outputs, R = E(W), or with inputs R = E(W X) X', or with measurements R = sum_k E(<A_k, W>)_k A_k; prefixes and
+suffixes then meet in it always.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import functools
 
 from fastdln.kernels.products.planning import Outputs, Plan
-from fastdln.kernels.products.rows import NN, NT, TN, Known, Operand, Product, Program
+from fastdln.kernels.products.rows import MASKED, MEASURED, NN, NT, TN, Known, Operand, Product, Program
 
 
 def _chains(plan: Plan, m: int) -> tuple[dict[int, Operand], dict[int, Operand]]:
@@ -120,7 +121,7 @@ def program(
     unit : every matrix begins at, and is padded to, a multiple of so many entries
     order : force an order; by default the one of fewest flops
     map : the map of a loss that is not quadratic
-    samples : of how many samples it takes the outputs; 0 where it takes the product
+    samples : of how many samples, or by how many measurements, it takes the outputs; 0 where it takes the product
     """
     d, h = widths, len(widths) - 1
     # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
@@ -137,10 +138,15 @@ def program(
     if map is None:
         cross = constant("cross", d[h], d[0])
     else:
-        columns = -(-samples // unit) * unit if samples else d[0]
-        cross = constant("mapped", d[h], columns)
-        inputs = constant("inputs", d[0], columns) if samples else None
-        outputs = Outputs(cross, constant("parameter", 1, 1), inputs, columns)
+        measured = map == MEASURED
+        # each row of outputs is padded by itself where there are several, and they are passed by columns
+        columns = d[0] if not samples else samples if measured else -(-samples // unit) * unit
+        cross = constant("mapped", 1 if measured else d[h], columns)
+        inputs = None
+        if samples:
+            inputs = constant("inputs", samples, d[0] * d[h]) if measured else constant("inputs", d[0], columns)
+        parameter = constant("parameter", d[h], d[0]) if map == MASKED else constant("parameter", 1, 1)
+        outputs = Outputs(cross, parameter, inputs, columns, measured)
     gram_at = constant("gram", d[0], d[0]) if gram else None
     root = constant("root", d[0], d[0]) if gram else None
     target = constant("whitened", d[h], d[0]) if gram else cross

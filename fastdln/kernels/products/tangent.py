@@ -79,7 +79,10 @@ def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product
             found.append(p)  # no product reads a slope, but any other result
             into = derivatives.get(p.c[:2]) or Operand(SCRATCH, top, p.n)
             top = max(top, into.offset + p.m * p.n)
-        a, b, d = (None if x is None else derivatives.get(x[:2]) for x in (p.a, p.b, p.d))
+        a, b, d = (
+            None if x is None or x[:2] not in derivatives else derivatives[x[:2]]._replace(row=x.row)
+            for x in (p.a, p.b, p.d)
+        )
         if a is not None:
             found.append(p._replace(c=into, a=a, d=d))
             d = into
