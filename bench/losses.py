@@ -1,8 +1,8 @@
 """What losses that are not quadratic cost beside the quadratic one: ``python -m bench.losses [--rounds 9]``.
 
 A right-hand side of 8-8-8-8 networks in each loss, those of data with 64 samples or measurements; in units of the
-time that its products, counted in flops, would take at the rate of the quadratic loss.  Not counted are the flops of the
-maps themselves, some thirty for each exponential, and what is called of a user.
+time that its products, counted in flops, would take at the rate of the quadratic loss.  Not counted are the flops of
+the maps themselves, some thirty for each exponential, and the functions of a user.
 """
 
 from __future__ import annotations
