@@ -1,9 +1,9 @@
 """What losses that are not quadratic cost beside the quadratic one: ``python -m bench.losses [--rounds 9]``.
 
-A right-hand side of 8-8-8-8 networks in each loss, those of data with 64 samples; in units of the time that its
-products, counted in flops, would take at the rate of the quadratic loss.  The flops of the maps themselves are not
-counted: some thirty for each exponential.  Then Hessian-vector products of a thousand such networks, compiled, and how
-many times as long NumPy takes.
+A right-hand side of 8-8-8-8 networks in each loss, those of data with 64 samples or measurements; in units of the
+time that its products, counted in flops, would take at the rate of the quadratic loss.  Not counted are the flops of
+the maps themselves, some thirty for each exponential, and the functions of a user.  Then Hessian-vector
+products of a thousand such networks, compiled, and how many times as long NumPy takes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,21 @@ WIDTHS, SAMPLES, NETWORKS, STEP, T_END = (8, 8, 8, 8), 64, 200, 0.01, 0.5
 PRODUCTS = 1000
 
 
+def _value(W, sigma):
+    """The quadratic loss, as a user would write it."""
+    total = 0.0
+    for i in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            total += 0.5 * (W[i, j] - sigma[i, j]) ** 2
+    return total
+
+
+def _grad(W, sigma, out):
+    for i in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            out[i, j] = W[i, j] - sigma[i, j]
+
+
 def losses() -> dict[str, Loss]:
     """All of them, for one target or one data set."""
     rng = np.random.default_rng(0)
@@ -36,6 +51,9 @@ def losses() -> dict[str, Loss]:
         "pseudo-huber": dln.PseudoHuber(sigma, 0.7),
         "logistic": dln.Logistic(X, Y),
         "exponential": dln.Exponential(X, Y),
+        "masked": dln.Masked(sigma, rng.random(sigma.shape) < 0.5),
+        "sensing": dln.Sensing(rng.standard_normal((SAMPLES, *sigma.shape)), rng.standard_normal(SAMPLES)),
+        "custom": dln.Custom(_value, _grad, (WIDTHS[-1], WIDTHS[0]), data=(sigma,)),
         "softmax": dln.SoftmaxCrossEntropy(X, labels, n_classes=WIDTHS[-1]),
     }
 
