@@ -26,12 +26,9 @@ class Scripted(NamedTuple):
     code: Code
 
     def routines(self) -> dict[str, int]:
-        """The routines that execute programs with maps."""
-        return {f"execute_{name}": self.code.addresses["run"] for name in self.scripts}
-
-    def kernels(self) -> dict[str, int]:
-        """What takes the place of kernels of the library: the value is a result of the program, and read as it is."""
-        return {"square_distance": self.code.addresses["take"]}
+        """The routines that execute programs with maps; the value is a result of the program, and read as it is."""
+        execute = {f"execute_{name}": self.code.addresses["run"] for name in self.scripts}
+        return execute | {"value": self.code.addresses["take"]}
 
 
 def scripted(

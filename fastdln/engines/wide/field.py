@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,9 +99,9 @@ class Field:
         """Evaluate the product at a stage."""
         self._meet(stage, whole=False)
 
-    def gradient_square(self, l: int) -> float:
-        """||grad L||_F^2 where slope number l was evaluated."""
-        return sum(layer.gradient_square(l) for layer in self.layers)
+    def gradient_norm(self, l: int) -> float:
+        """||grad L||_F where slope number l was evaluated."""
+        return math.hypot(*(layer.gradient_norm(l) for layer in self.layers))
 
     def form(self, stage: Mix, out: NDArray[np.floating], network: Network) -> None:
         """Write the weights at a stage to a flat array."""

@@ -20,6 +20,7 @@ from scipy.linalg import get_lapack_funcs
 from fastdln.engines.wide.terms import START, Mix
 from fastdln.engines.wide.workers import Workers
 from fastdln.kernels.products import skinny
+from fastdln.linalg import frobenius
 
 Matrix = NDArray[np.floating]
 
@@ -99,8 +100,8 @@ class Layer(Protocol):
     def keep(self, l: int, left: Matrix, right: Matrix) -> None:
         """Slope l is eta P Q' with P = ``left`` and Q = ``right``."""
 
-    def gradient_square(self, l: int) -> float:
-        """||P Q'||_F^2 of slope l."""
+    def gradient_norm(self, l: int) -> float:
+        """||P Q'||_F of slope l."""
 
     def norm(self) -> float:
         """||W||_F at the beginning of the step."""
@@ -143,8 +144,8 @@ class Formed:
     def keep(self, l: int, left: Matrix, right: Matrix) -> None:
         np.matmul(left.T, right, out=self._slopes[l])
 
-    def gradient_square(self, l: int) -> float:
-        return float(np.square(self._slopes[l]).sum(dtype=np.float64))
+    def gradient_norm(self, l: int) -> float:
+        return float(frobenius(self._slopes[l].astype(np.float64, copy=False)))
 
     def norm(self) -> float:
         return float(np.sqrt(np.square(self._weights, dtype=np.float64).sum()))
@@ -269,9 +270,9 @@ class Factored:
         for inner, image in zip((self._inner, self._inner_at_stage), self._images[side], strict=True):
             inner[l] = np.einsum("ij,ij", image, other)
 
-    def gradient_square(self, l: int) -> float:
+    def gradient_norm(self, l: int) -> float:
         place = slice(l * self._rank, (l + 1) * self._rank)
-        return float(np.square(_triangle(self._right[place].T) @ self._left[place]).sum(dtype=np.float64))
+        return float(frobenius(_triangle(self._right[place].T) @ self._left[place]))
 
     def norm(self) -> float:
         return float(self._norm)

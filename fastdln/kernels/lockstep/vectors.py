@@ -23,6 +23,7 @@ KERNELS: tuple[Callable[..., None], ...] = (
     stages.error_sum_pair,
     stages.error_sum_output,
     stages.square_sum,
+    stages.norm,
     stages.square_distance,
     stages.column_dots,
     stages.rescale,
