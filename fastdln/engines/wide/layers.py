@@ -76,6 +76,14 @@ class _Multiplication:
         )  # fmt: skip
 
 
+def _unit(columns: Matrix) -> np.floating:
+    """A power of two to which columns are scaled, so that products with small ones do not underflow; mostly 1."""
+    info = np.finfo(columns.dtype)
+    largest = np.abs(columns).max(initial=0)
+    small = 0 < largest < info.tiny**0.125
+    return info.dtype.type(2.0 ** np.frexp(largest)[1] if small else 1.0)
+
+
 def part_count(rows: int) -> int:
     return max(1, min(PARTS, rows // LEAST_ROWS))
 
@@ -225,12 +233,17 @@ class Factored:
         def correct(side: int, x: Matrix, near: Matrix, far: Matrix) -> None:
             factors = self._factors(self._stage)
             inner = self._memory(f"inner{side}", len(x), len(near))[:, : len(factors)]
+            unit = _unit(x)
+            if unit != 1.0:
+                x = np.multiply(x, 1 / unit, out=self._memory(f"scaled{side}", len(x), x.shape[1]))
             addition = more[side] = self._memory(f"addition{side}", len(x), far.shape[1])
             sums = self._memory(f"sums{side}", len(x), len(near) * self._vector)
             every = slice(0, len(factors))
             _Multiplication(self._tiles, near, x, none, inner, none, sums).run(every)
             inner *= factors
             _Multiplication(self._tiles, far, none, inner, none, addition, none).run(every)
+            if unit != 1.0:
+                addition *= unit
 
         tasks = []
         if len(self._stage) > 1:
