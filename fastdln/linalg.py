@@ -115,7 +115,7 @@ def frobenius(matrices: NDArray[Any]) -> NDArray[Any]:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.asarray(np.linalg.norm(matrices, axis=(-2, -1)))
-        lost = (norms < np.finfo(norms.dtype).tiny ** 0.45) | np.isinf(norms)
+        lost = (norms < np.finfo(norms.dtype).tiny ** 0.3) | np.isinf(norms)
         if not lost.any():
             return norms
         some = np.asarray(matrices)[lost]
