@@ -42,6 +42,17 @@ def test_all_modes_of_two_layers_are_learned_in_time(method, start):
         assert sol.n_accepted < 30_000
 
 
+@pytest.mark.parametrize("method", ["tsit5", "bs3", "rock", "rkc2"])
+def test_single_precision_learns_from_1e_20(method):
+    loss = dln.Quadratic.from_singular_values(SIGMA, shape=(3, 3))
+    times = np.array([half(s, 1e-20, 2) for s in SIGMA])
+    w0 = tuple(W.astype(np.float32) for W in dln.inits.decoupled(dln.Network((3, 4, 3)), loss, 1e-20, rng=3))
+    for engine in ("lanes", "dense"):
+        options = {"method": method, "rtol": 1e-4, "engine": engine, "record": ("learning_times",)}
+        sol = dln.flow(w0, loss, (0.0, times[-1] + 20), [], **options)
+        assert_allclose(sol.learning_times, times, rtol=METHODS[method] * 1e-4)
+
+
 @pytest.mark.parametrize("method", ["tsit5", "dop853", "auto"])
 def test_a_general_balanced_start_of_two_layers_against_the_closed_form(method):
     """No mode is apart from the others: W_2 = W_1' of random entries, and the Riccati equation of its Gram matrix."""
