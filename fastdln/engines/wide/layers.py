@@ -76,12 +76,9 @@ class _Multiplication:
         )  # fmt: skip
 
 
-def _unit(columns: Matrix) -> np.floating:
-    """A power of two to which columns are scaled, so that products with small ones do not underflow; mostly 1."""
-    info = np.finfo(columns.dtype)
-    largest = np.abs(columns).max(initial=0)
-    small = 0 < largest < info.tiny**0.125
-    return info.dtype.type(2.0 ** np.frexp(largest)[1] if small else 1.0)
+def _unit(columns: Matrix) -> float:
+    """The power of two that columns are to be divided by, so that products with small ones do not underflow."""
+    return float(np.ldexp(1.0, np.frexp(np.abs(columns).max(initial=0.0))[1]))
 
 
 def part_count(rows: int) -> int:
@@ -202,6 +199,7 @@ class Factored:
         dtype, (rows, columns) = weights.dtype, weights.shape
         self._tiles = np.array(skinny.library(dtype), np.int64)
         self._vector = skinny.VECTOR_BYTES // dtype.itemsize
+        self._lost = float(np.finfo(dtype).tiny) ** 0.75  # products of this size may have lost entries to underflow
         self._left, self._right = (thin(slopes * rank, n, dtype) for n in (rows, columns))
         parts = part_count(rows)
         edges = [skinny.ROWS * (rows * p // (parts * skinny.ROWS)) for p in range(parts)]
@@ -233,13 +231,14 @@ class Factored:
         def correct(side: int, x: Matrix, near: Matrix, far: Matrix) -> None:
             factors = self._factors(self._stage)
             inner = self._memory(f"inner{side}", len(x), len(near))[:, : len(factors)]
-            unit = _unit(x)
-            if unit != 1.0:
-                x = np.multiply(x, 1 / unit, out=self._memory(f"scaled{side}", len(x), x.shape[1]))
             addition = more[side] = self._memory(f"addition{side}", len(x), far.shape[1])
             sums = self._memory(f"sums{side}", len(x), len(near) * self._vector)
-            every = slice(0, len(factors))
+            every, unit = slice(0, len(factors)), 1.0
             _Multiplication(self._tiles, near, x, none, inner, none, sums).run(every)
+            if abs(inner[0, 0]) < self._lost and np.abs(inner).max() < self._lost:  # mostly one number tells
+                unit = _unit(x)
+                scaled = np.divide(x, unit, out=self._memory(f"scaled{side}", len(x), x.shape[1]), dtype=x.dtype)
+                _Multiplication(self._tiles, near, scaled, none, inner, none, sums).run(every)
             inner *= factors
             _Multiplication(self._tiles, far, none, inner, none, addition, none).run(every)
             if unit != 1.0:
