@@ -9,6 +9,7 @@ or NaN without a warning.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
-from fastdln.linalg import transpose
+from fastdln.linalg import frobenius, transpose
 from fastdln.losses import Loss
 from fastdln.network import Weights, check_layer_rates, check_weights
 
@@ -145,8 +146,7 @@ def gradient_norm(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     """
     _, weights = check_weights(weights)
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = [np.square(F).sum(axis=(-2, -1)) for F in _forces(weights, loss)]
-        return np.sqrt(sum(squares[1:], start=squares[0]))
+        return functools.reduce(np.hypot, map(frobenius, _forces(weights, loss)))[()]
 
 
 def balance(weights: Sequence[ArrayLike], layer_rates: ArrayLike | None = None) -> Weights:

@@ -146,7 +146,8 @@ def flow(
     Steps are limited by the growth of modes that no error norm sees, so that learning times are right within 10 rtol
     (bs3, rkc2: 30 rtol): see docs/guides/stiff.md, also for how to choose a method.
 
-    Losses, the user's own among them, are in docs/guides/losses.md.
+    Losses, the user's own among them, are in docs/guides/losses.md; long spans and small starts in docs/guides/long.md:
+    where the modes are not the coordinates, what is below 2^-53 of a learned mode is lost to rounding.
     What ``certify`` asks for is in docs/guides/certified.md, what "reduced" does in docs/guides/reduced.md; many flows
     over a grid of parameters are a scan, docs/guides/scans.md.
 

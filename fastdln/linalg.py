@@ -101,7 +101,7 @@ def transpose(matrices: NDArray[Any]) -> NDArray[Any]:
 
 
 def frobenius(matrices: NDArray[Any]) -> NDArray[Any]:
-    """Frobenius norms ||M||_F.
+    """Frobenius norms ||M||_F, also of matrices whose squares underflow or overflow.
 
     Parameters
     ----------
@@ -113,7 +113,17 @@ def frobenius(matrices: NDArray[Any]) -> NDArray[Any]:
     ndarray, shape (...)
         Their norms.
     """
-    return np.asarray(np.linalg.norm(matrices, axis=(-2, -1)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.asarray(np.linalg.norm(matrices, axis=(-2, -1)))
+        lost = (norms < np.finfo(norms.dtype).tiny ** 0.3) | np.isinf(norms)
+        if not lost.any():
+            return norms
+        some = np.asarray(matrices)[lost]
+        exponents = np.frexp(np.abs(some).max(axis=(-2, -1), initial=0.0))[1]  # a power of two changes no digit
+        scaled = np.linalg.norm(np.ldexp(some, -exponents[:, None, None]), axis=(-2, -1))
+        norms = np.array(norms)
+        norms[lost] = np.ldexp(scaled, exponents)
+        return norms
 
 
 def spectral(matrices: NDArray[Any]) -> NDArray[Any]:

@@ -31,7 +31,7 @@ Documented = TypeVar("Documented", bound=Callable[..., Any])
 # Numbers that each raw observable takes in a record; engines write these and no others.
 RAW: dict[str, Callable[[Network, Loss], int]] = {
     "square_distance": lambda network, loss: 1,  # 2 (L - floor)
-    "square_gradient": lambda network, loss: 1,  # ||grad L||_F^2
+    "gradient": lambda network, loss: 1,  # ||grad L||_F
     "strengths": lambda network, loss: loss.n_modes,
     "product": lambda network, loss: loss.shape[0] * loss.shape[1],
     "weights": lambda network, loss: network.n_parameters,
@@ -155,8 +155,8 @@ def _loss(records: Array, context: Context, times: slice) -> Array:
     return context.loss.floor + 0.5 * records[..., 0]
 
 
-def _grad_norm(records: Array, context: Context, times: slice) -> Array:
-    return np.sqrt(records[..., 0])
+def _number(records: Array, context: Context, times: slice) -> Array:
+    return records[..., 0]
 
 
 def _singular_values(records: Array, context: Context, times: slice) -> Array:
@@ -204,7 +204,7 @@ _ROWS = (
     Observable("loss", ("time",), "loss", raw="square_distance", derive=_loss),
     Observable(
         "grad_norm", ("time",), "Frobenius norm of the gradient of the loss", "||grad L||_F",
-        raw="square_gradient", derive=_grad_norm,
+        raw="gradient", derive=_number,
     ),
     Observable(
         "strengths", ("time", "mode"), "strength u_j' W v_j of each mode of the target", raw="strengths",

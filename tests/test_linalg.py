@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.linalg.cython_blas  # noqa: F401  a library that is loaded within a test has no setting before
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastdln import flow, inits
-from fastdln.linalg import haar, one_blas_thread
+from fastdln.linalg import frobenius, haar, one_blas_thread
 from fastdln.losses import Quadratic, Regression
 from fastdln.network import Network
 
@@ -88,3 +88,19 @@ def test_libraries_are_looked_for_once(monkeypatch):
     loss = Quadratic.from_singular_values((2.0, 1.0), shape=(2, 2), rng=0)
     w0 = inits.balanced(Network((2, 3, 2)), scale=0.5, size=2, rng=0)
     assert flow(w0, loss, (0.0, 1.0), engine="wide").success.all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_frobenius_norms_where_squares_underflow_or_overflow(dtype):
+    info = np.finfo(dtype)
+    matrices = np.random.default_rng(0).standard_normal((5, 3, 4)).astype(dtype)
+    norms = frobenius(matrices)
+    assert_array_equal(norms, np.linalg.norm(matrices, axis=(-2, -1)))
+    powers = np.array([0, info.minexp + 20, info.maxexp - 20, info.minexp // 2 - 1, info.maxexp * 3 // 4])
+    scaled = np.ldexp(matrices, powers[:, None, None])
+    assert_array_equal(frobenius(scaled), np.ldexp(norms, powers))
+    assert frobenius(scaled).dtype == dtype
+    assert frobenius(scaled[1]) == np.ldexp(norms[1], powers[1])
+    special = np.array([0.0, np.nan, np.inf], dtype)
+    assert_array_equal(frobenius(np.broadcast_to(special[:, None, None], (3, 2, 2))), special)
+    assert frobenius(np.zeros((3, 0, 4))).tolist() == [0, 0, 0]

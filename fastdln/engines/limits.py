@@ -33,7 +33,7 @@ def numbers(problem: Problem) -> dict[str, float]:
         "max_attempts": problem.options.max_steps,
         "fixed_step": problem.options.step or 0.0,
         "growth_cap": growth_caps(problem)[0],
-        "stop_gradient2": -1.0 if stop_gradient is None else stop_gradient**2,
+        "stop_gradient": -1.0 if stop_gradient is None else stop_gradient,
         "stop_loss2": -1.0 if stop_loss is None else 2 * (stop_loss - problem.loss.floor),
         "direction": problem.direction,
         # ||T||_2^2 is at most this many times the sum over pairs of layers, each once

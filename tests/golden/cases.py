@@ -269,6 +269,12 @@ EXACT: dict[str, Case] = {
     "small start auto": Case(
         (4, 4, 4), "lanes", "auto", exponent=-20, span=(0.0, 32.0), times=(9.0, 32.0), options={"atol": None}
     ),
+    **{
+        f"small deep start {engine}": Case(
+            (2, 3, 3, 3, 3, 2), engine, method, full, exponent=-200, record=PLAIN, options={"atol": None}
+        )
+        for engine, method in (("lanes", "tsit5"), ("dense", "rock"))
+    },
     "zeros lanes": Case((3, 5, 4), "lanes", start=with_zeros, options={"atol": None}),
     "zeros dense": Case((3, 5, 4), "dense", "rock", start=with_zeros, options={"atol": None}),
     "tight": Case(SQUARE, "dense", "dop853", full, record=PLAIN, options={"rtol": 1e-12, "atol": 1e-14}),
@@ -298,6 +304,12 @@ EXACT: dict[str, Case] = {
     **{
         f"stiff {method} {engine}": Case(SQUARE, engine, method, **STIFF)
         for method in ("tsit5", "dop853", "rock", "auto")
+        for engine in ENGINES
+    },
+    **{
+        f"logistic stiff {engine}": Case(
+            (3, 4, 2), engine, "auto", logistic, span=(0.0, 1024.0), times=(16.0, 1024.0), record=PLAIN
+        )
         for engine in ENGINES
     },
     **{

@@ -14,7 +14,7 @@ from tests.support.kernels import call
 
 LANES = 8
 PAR = dict.fromkeys(control.PARAMETERS, 0.0) | gains(TSIT5)._asdict() | {
-    "end": 10.0, "rtol": 1e-6, "max_attempts": 100.0, "stop_gradient2": -1.0, "stop_loss2": -1.0, "direction": 1.0,
+    "end": 10.0, "rtol": 1e-6, "max_attempts": 100.0, "stop_gradient": -1.0, "stop_loss2": -1.0, "direction": 1.0,
 }  # fmt: skip
 
 
@@ -106,10 +106,10 @@ def test_what_ends_a_trajectory():
     ctl[control.ATTEMPTS, 1] = 99
     ctl[control.STEP, 2] = 1e-17
     ctl[control.ACTIVE, 3] = 0.0
-    ctl[control.GRADIENT2] = ctl[control.LOSS2] = 1.0
-    ctl[control.GRADIENT2, 4] = 1e-9
+    ctl[control.GRADIENT] = ctl[control.LOSS2] = 1.0
+    ctl[control.GRADIENT, 4] = 1e-9
     ctl[control.LOSS2, 5] = 1e-9
-    after, _, flags = end_step(ctl, small, (1,), stop_gradient2=1e-8, stop_loss2=1e-8)
+    after, _, flags = end_step(ctl, small, (1,), stop_gradient=1e-8, stop_loss2=1e-8)
     assert bits(flags, control.FINISHED_BITS).tolist() == [True, True, True, False, True, True, False, False]
     assert after[control.REACHED, 0] == 10.0
     assert after[control.STOPPED].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
@@ -118,9 +118,9 @@ def test_what_ends_a_trajectory():
 def test_only_accepted_steps_are_remembered():
     """Neither the error of a rejected step nor what holds at its end is that of any state that was reached."""
     ctl, sums = lanes_of_control(), np.full((1, 1, LANES), 0.25)
-    ctl[control.GRADIENT2] = ctl[control.LOSS2] = 1e-9
+    ctl[control.GRADIENT] = ctl[control.LOSS2] = 1e-9
     sums[0, 0, :4] = 4.0, 1e300, np.nan, np.inf
-    after, _, flags = end_step(ctl, sums, (1,), stop_gradient2=1e-8, stop_loss2=1e-8)
+    after, _, flags = end_step(ctl, sums, (1,), stop_gradient=1e-8, stop_loss2=1e-8)
     rejected = np.arange(LANES) < 4
     assert np.array_equal(after[control.OLD_ERROR, rejected], ctl[control.OLD_ERROR, rejected])
     assert after[control.OLD_ERROR, ~rejected] == pytest.approx(-1.0, abs=1e-7)

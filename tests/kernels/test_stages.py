@@ -216,3 +216,25 @@ def test_bits_do_not_depend_on_lanes(name):
     whole = run(slice(0, 8))
     for columns in (slice(2, 4), slice(4, 8), slice(0, 4)):
         assert run(columns).tobytes() == np.ascontiguousarray(whole[:, columns]).tobytes()
+
+
+@kinds
+def test_norms_where_squares_underflow_or_overflow(dtype, lanes):
+    """Each lane is scaled by itself, and one that needs no scaling keeps its bits beside those that do."""
+    s = State(dtype, lanes)
+    a, out, alone = s.entries(), s.entries(1), s.entries(1)
+    s.call("norm", alone, a, COUNT)
+    assert_allclose(alone[0], np.linalg.norm(a.astype(np.float64), axis=0), rtol=200 * np.finfo(dtype).eps)
+    info = np.finfo(dtype)
+    powers = (0, info.minexp + 20, info.maxexp - 20, info.minexp * 3 // 4, info.maxexp * 3 // 4, info.minexp // 2 - 1)
+    for first in range(len(powers)):
+        of = np.array([powers[(first + l) % len(powers)] for l in range(lanes)])
+        s.call("norm", out, np.ldexp(a, of), COUNT)
+        assert_array_equal(out[0], np.ldexp(alone[0], of))
+    for special, expected in ((np.nan, np.nan), (np.inf, np.inf)):
+        b = a.copy()
+        b[3, 0] = special
+        s.call("norm", out, b, COUNT)
+        assert_array_equal(out[0], [expected, *alone[0, 1:]])
+    s.call("norm", out, np.zeros_like(a), COUNT)
+    assert_array_equal(out, np.zeros_like(out))

@@ -298,3 +298,14 @@ def test_alignment_of_very_small_residuals():
         loss = dln.Quadratic(np.eye(2) + size * np.array([[0.0, 1.0], [0.0, 0.0]]))
         assert tangent.alignment(weights, loss) == pytest.approx(0.5)
     assert np.isnan(tangent.alignment(weights, dln.Quadratic(np.eye(2))))
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_measures_of_very_small_weights(depth):
+    """Where K underflows: the alignment does not depend on the common scale, laziness is of degree -h in it."""
+    shape = dln.inits.gaussian(dln.Network((2, *(3,) * (depth - 1), 2)), 1.0, size=2, rng=0)
+    loss, power = dln.Quadratic([[2.0, 0.3], [0.1, 1.0]]), 2 if depth > 2 else 6
+    small, tiny = (tuple(2.0**-k * W for W in shape) for k in (100 // power, 200))
+    scale = (200 - 100 // power) * depth
+    assert_allclose(tangent.alignment(tiny, loss), tangent.alignment(small, loss), rtol=1e-9)
+    assert_allclose(tangent.laziness(tiny, loss), tangent.laziness(small, loss) * 2.0**scale, rtol=1e-9)

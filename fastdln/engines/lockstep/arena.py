@@ -67,7 +67,7 @@ class Arena:
         self.ctl[control.NEXT_OUTPUT] = np.inf
         self.workspace = np.zeros(1, told.WORKSPACE)
         numbers, second_cap = parameters(problem)
-        kernels = library(plan.dtype, lanes) | (recipe.scripted.kernels() if recipe.scripted else {})
+        kernels = library(plan.dtype, lanes)
         for name, value in (numbers | kernels).items():
             self.workspace[name] = value
         self._tell_shape(plan, layout)
@@ -153,6 +153,7 @@ class Arena:
         none = ("open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
         addresses = dict.fromkeys(none, 0)
         addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
+        addresses["value"] = int(self.workspace["square_distance"][0])
         if recipe.scripted:
             addresses |= recipe.scripted.routines()
         self._code = straight_code(recipe.plan, layout)
@@ -206,7 +207,7 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
     stride = _stride(plan.entries, plan.entry)
     sizes = {
         **dict.fromkeys((*COMMON, *(f"slope{s}" for s in range(layout.slopes)), *layout.states), stride),
-        "probe": stride if "square_gradient" in problem.raw else 0,
+        "probe": stride if "gradient" in problem.raw else 0,
         "scratch": plan.hidden.n_scratch,
         "buffer": plan.buffer,
         **dict.fromkeys(("step", "theta", "mask", "distance"), 1),

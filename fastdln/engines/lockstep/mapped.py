@@ -29,12 +29,9 @@ class Scripted(NamedTuple):
     size: int  # of a product
 
     def routines(self) -> dict[str, int]:
-        """The routines that execute programs with maps."""
-        return {f"execute_{name}": self.code.addresses["run"] for name in self.scripts}
-
-    def kernels(self) -> dict[str, int]:
-        """What takes the place of kernels of the library: the value is a result of the program, and read as it is."""
-        return {"square_distance": self.code.addresses["take"]}
+        """The routines that execute programs with maps; the value is a result of the program, and read as it is."""
+        execute = {f"execute_{name}": self.code.addresses["run"] for name in self.scripts}
+        return execute | {"value": self.code.addresses["take"]}
 
     def called(self) -> NDArray[np.int64]:
         """The record of what the map calls, with matrices of a thread's own behind it; empty where it calls nothing."""

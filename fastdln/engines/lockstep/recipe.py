@@ -202,7 +202,7 @@ def _records(problem: Problem) -> Fields:
             field: columns[name].start if name in columns else -1
             for field, name in (
                 ("distance", "square_distance"),
-                ("gradient", "square_gradient"),
+                ("gradient", "gradient"),
                 ("strengths", "strengths"),
                 ("product", "product"),
                 ("weights", "weights"),

@@ -50,7 +50,7 @@ class Certificate:
         if unlearned > 0 or not self._usable.any():
             return False, 1.0
         rates, layers, fastest = self._rates, self._field.layers, float(self._rates.max())
-        fall = float(rates @ [layer.gradient_square(0) for layer in layers])
+        fall = float(rates @ [layer.gradient_norm(0) ** 2 for layer in layers])
         if certificate.waits(accepted, fall, self._retry_step, self._retry_fall):
             return False, self._tight
         norms = self._upper * [layer.norm() for layer in layers]

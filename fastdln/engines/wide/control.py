@@ -38,7 +38,7 @@ class Control:
     attempts = _number(control.ATTEMPTS)
     rejections = _number(control.REJECTIONS)
     due_limit = _number(control.DUE_LIMIT)
-    gradient_square = _number(control.GRADIENT2)
+    gradient_norm = _number(control.GRADIENT)
     loss_square = _number(control.LOSS2)
     longest_step = _number(control.LONGEST)
     failed = _number(control.FAILED)
@@ -52,12 +52,12 @@ class Control:
         self._state[control.LONGEST] = np.inf
         self._signed_step, self._mask, self._flags = np.zeros(1), np.zeros(1), np.zeros(3, np.int64)
         self._end, self._fixed = problem.duration, par["fixed_step"] > 0
-        self._stop_gradient2, self._stop_loss2 = par["stop_gradient2"], par["stop_loss2"]
+        self._stop_gradient, self._stop_loss2 = par["stop_gradient"], par["stop_loss2"]
         self._stages = problem.tableau.stages
 
     def stops(self) -> bool:
         """Whether the trajectory is to stop where it begins."""
-        return bool(self.gradient_square <= self._stop_gradient2 or self.loss_square <= self._stop_loss2)
+        return bool(self.gradient_norm <= self._stop_gradient or self.loss_square <= self._stop_loss2)
 
     def begin_step(self) -> float:
         """Begin the next step; its signed length."""

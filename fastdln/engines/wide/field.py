@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -108,9 +109,9 @@ class Field:
         """Evaluate the product at a stage."""
         self._meet(stage, whole=False)
 
-    def gradient_square(self, l: int) -> float:
-        """||grad L||_F^2 where slope number l was evaluated."""
-        return sum(layer.gradient_square(l) for layer in self.layers)
+    def gradient_norm(self, l: int) -> float:
+        """||grad L||_F where slope number l was evaluated."""
+        return math.hypot(*(layer.gradient_norm(l) for layer in self.layers))
 
     def form(self, stage: Mix, out: NDArray[np.floating], network: Network) -> None:
         """Write the weights at a stage to a flat array."""

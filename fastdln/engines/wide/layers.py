@@ -20,6 +20,7 @@ from scipy.linalg import get_lapack_funcs
 from fastdln.engines.wide.terms import START, Mix
 from fastdln.engines.wide.workers import Workers
 from fastdln.kernels.products import skinny
+from fastdln.linalg import frobenius
 
 Matrix = NDArray[np.floating]
 
@@ -75,6 +76,11 @@ class _Multiplication:
         )  # fmt: skip
 
 
+def _unit(columns: Matrix) -> float:
+    """The power of two that columns are to be divided by, so that products with small ones do not underflow."""
+    return float(np.ldexp(1.0, np.frexp(np.abs(columns).max(initial=0.0))[1]))
+
+
 def part_count(rows: int) -> int:
     return max(1, min(PARTS, rows // LEAST_ROWS))
 
@@ -99,8 +105,8 @@ class Layer(Protocol):
     def keep(self, l: int, left: Matrix, right: Matrix) -> None:
         """Slope l is eta P Q' with P = ``left`` and Q = ``right``."""
 
-    def gradient_square(self, l: int) -> float:
-        """||P Q'||_F^2 of slope l."""
+    def gradient_norm(self, l: int) -> float:
+        """||P Q'||_F of slope l."""
 
     def norm(self) -> float:
         """||W||_F at the beginning of the step."""
@@ -143,8 +149,8 @@ class Formed:
     def keep(self, l: int, left: Matrix, right: Matrix) -> None:
         np.matmul(left.T, right, out=self._slopes[l])
 
-    def gradient_square(self, l: int) -> float:
-        return float(np.square(self._slopes[l]).sum(dtype=np.float64))
+    def gradient_norm(self, l: int) -> float:
+        return float(frobenius(self._slopes[l].astype(np.float64, copy=False)))
 
     def norm(self) -> float:
         return float(np.sqrt(np.square(self._weights, dtype=np.float64).sum()))
@@ -193,6 +199,7 @@ class Factored:
         dtype, (rows, columns) = weights.dtype, weights.shape
         self._tiles = np.array(skinny.library(dtype), np.int64)
         self._vector = skinny.VECTOR_BYTES // dtype.itemsize
+        self._lost = float(np.finfo(dtype).tiny) ** 0.75  # products of this size may have lost entries to underflow
         self._left, self._right = (thin(slopes * rank, n, dtype) for n in (rows, columns))
         parts = part_count(rows)
         edges = [skinny.ROWS * (rows * p // (parts * skinny.ROWS)) for p in range(parts)]
@@ -226,10 +233,16 @@ class Factored:
             inner = self._memory(f"inner{side}", len(x), len(near))[:, : len(factors)]
             addition = more[side] = self._memory(f"addition{side}", len(x), far.shape[1])
             sums = self._memory(f"sums{side}", len(x), len(near) * self._vector)
-            every = slice(0, len(factors))
+            every, unit = slice(0, len(factors)), 1.0
             _Multiplication(self._tiles, near, x, none, inner, none, sums).run(every)
+            if abs(inner[0, 0]) < self._lost and np.abs(inner).max() < self._lost:  # mostly one number tells
+                unit = _unit(x)
+                scaled = np.divide(x, unit, out=self._memory(f"scaled{side}", len(x), x.shape[1]), dtype=x.dtype)
+                _Multiplication(self._tiles, near, scaled, none, inner, none, sums).run(every)
             inner *= factors
             _Multiplication(self._tiles, far, none, inner, none, addition, none).run(every)
+            if unit != 1.0:
+                addition *= unit
 
         tasks = []
         if len(self._stage) > 1:
@@ -269,9 +282,9 @@ class Factored:
         for inner, image in zip((self._inner, self._inner_at_stage), self._images[side], strict=True):
             inner[l] = np.einsum("ij,ij", image, other)
 
-    def gradient_square(self, l: int) -> float:
+    def gradient_norm(self, l: int) -> float:
         place = slice(l * self._rank, (l + 1) * self._rank)
-        return float(np.square(_triangle(self._right[place].T) @ self._left[place]).sum(dtype=np.float64))
+        return float(frobenius(_triangle(self._right[place].T) @ self._left[place]))
 
     def norm(self) -> float:
         return float(self._norm)

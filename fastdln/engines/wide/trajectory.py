@@ -166,7 +166,7 @@ class Trajectory:
         """Note what control must know of the state where slope number l was evaluated last."""
         control, field, problem = self._control, self._field, self._problem
         if problem.options.stop_gradient is not None:
-            control.gradient_square = field.gradient_square(l)
+            control.gradient_norm = field.gradient_norm(l)
         if problem.options.stop_loss is not None:
             control.loss_square = self._square_distance()
 
@@ -254,9 +254,9 @@ class Trajectory:
         """Write the next record, of the state ``stage``."""
         field, problem, columns = self._field, self._problem, self._problem.columns
         record = self._results.records[0, self._outputs]
-        if "square_gradient" in columns:
+        if "gradient" in columns:
             field.slope(stage, self._probe)
-            record[columns["square_gradient"]] = field.gradient_square(self._probe)
+            record[columns["gradient"]] = field.gradient_norm(self._probe)
         elif set(columns) - {"weights"}:
             field.look(stage)
         if "square_distance" in columns:
@@ -299,4 +299,4 @@ def probe(problem: Problem) -> int:
 
 def slope_count(problem: Problem) -> int:
     """How many slopes are kept, with one of recorded states where gradients are recorded."""
-    return probe(problem) + ("square_gradient" in problem.raw)
+    return probe(problem) + ("gradient" in problem.raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastdln.integrate import law
-from fastdln.kernels.lockstep.control import FAILED, GRADIENT2, LOSS2, NEXT_STEP, SIZE, SPEED, STOPPED
+from fastdln.kernels.lockstep.control import FAILED, GRADIENT, LOSS2, NEXT_STEP, SIZE, SPEED, STOPPED
 from fastdln.kernels.lockstep.learning import ask
 from fastdln.kernels.lockstep.places import fill, place, slope_at
 from fastdln.kernels.lockstep.slopes import judged_between, layer_sums, norm, renew, slope, slope_at_end, watch
@@ -85,7 +85,7 @@ def begin(w, arena, ctl, new, opened):
         return 0, opened
     over = 0
     for l in range(w.lanes):
-        if (new >> l) & 1 and (ctl[GRADIENT2, l] <= w.stop_gradient2 or ctl[LOSS2, l] <= w.stop_loss2):
+        if (new >> l) & 1 and (ctl[GRADIENT, l] <= w.stop_gradient or ctl[LOSS2, l] <= w.stop_loss2):
             ctl[STOPPED, l] = 1.0
             over |= 1 << l
     return over | first_step(w, arena, ctl, new), opened

@@ -28,7 +28,7 @@ from fastdln.kernels.machine.emit import I64, Emit, Vec, const
     ATTEMPTS,
     REJECTIONS,
     DUE_LIMIT,  # outputs up to here can be given: REACHED, or -1 if rejected
-    GRADIENT2,  # ||grad L||^2 at REACHED, if a stop condition asks
+    GRADIENT,  # ||grad L|| at REACHED, if a stop condition asks
     LOSS2,  # 2 (L - floor) at REACHED, if a stop condition asks
     LONGEST,  # step that follows the growth of what no error norm sees, or inf
     LOOKS,  # how often it has been renewed
@@ -47,7 +47,7 @@ CONTROL_ROWS = 25
 # numbers that hold for all lanes, in this order
 PARAMETERS = (
     "end", "rtol", "safety", "least_factor", "most_factor", "alpha", "beta", "max_attempts", "fixed_step", "growth_cap",
-    "stop_gradient2", "stop_loss2", "direction", "growth_share", "growth_doubt",
+    "stop_gradient", "stop_loss2", "direction", "growth_share", "growth_doubt",
 )  # fmt: skip
 
 REJECTED_BITS, DUE_BITS, FINISHED_BITS = range(3)  # in the order in which `end_step` tells them
@@ -162,7 +162,7 @@ def end_step(
     advanced = e.where(fixed > 0.0, attempts * fixed, time + h)  # rounding does not add up over fixed steps
     reached = e.where(accepted, e.where(e.get(ctl, LAST) > 0.0, end, advanced), time)
     limit = e.where(good, reached, -1.0)
-    stopped = good & ((e.get(ctl, GRADIENT2) <= par_("stop_gradient2")) | (e.get(ctl, LOSS2) <= par_("stop_loss2")))
+    stopped = good & ((e.get(ctl, GRADIENT) <= par_("stop_gradient")) | (e.get(ctl, LOSS2) <= par_("stop_loss2")))
     stuck = ~(next_step > reached * SMALLEST) | ((fixed > 0.0) & ~finite)
     finished = active & ((reached >= end) | stuck | (attempts >= par_("max_attempts")) | stopped)
     for row, value in (

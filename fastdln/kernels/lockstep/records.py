@@ -16,12 +16,12 @@ from fastdln.kernels.machine.memory import peek, peek_real, poke, rows_of
 
 @part
 def evaluate(w):
-    """Observables of the states in the place of outputs: sums = 2 (L - floor), ||grad L||^2; strengths; product."""
+    """Observables of the states in the place of outputs: sums = 2 (L - floor), ||grad L||; strengths; product."""
     if w.records.gradient >= 0:
         products(w, w.at.output, w.at.probe)
     observe(w, w.at.output)
     if w.records.gradient >= 0:
-        invoke(w.square_sum, w.at.sums + w.entry, w.at.probe, w.entries)
+        invoke(w.norm, w.at.sums + w.entry, w.at.probe, w.entries)
 
 
 @part

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from fastdln.kernels.lockstep.control import EXCESS2, GRADIENT2, LEAST2, LOSS2
+from fastdln.kernels.lockstep.control import EXCESS2, GRADIENT, LEAST2, LOSS2
 from fastdln.kernels.lockstep.places import layer, place, scratch
 from fastdln.kernels.lockstep.workspace import BY_RESIDUAL
 from fastdln.kernels.machine.compile import part
@@ -55,12 +55,12 @@ def rescale(w, y, k):
 
 @part
 def note(w, arena, ctl, k):
-    """Note ||grad L||^2 of the right-hand side just computed, and look at hidden growth, where they are asked for."""
+    """Note ||grad L|| of the right-hand side just computed, and look at hidden growth, where they are asked for."""
     if w.limits.stop_on_gradient:
-        invoke(w.square_sum, w.at.sums, k, w.entries)
+        invoke(w.norm, w.at.sums, k, w.entries)
         sums = place(w, w.at.sums)
         for l in range(w.lanes):
-            ctl[GRADIENT2, l] = arena[sums + l]
+            ctl[GRADIENT, l] = arena[sums + l]
     if w.told.renew:
         invoke(w.routines.execute_growth, w.products.bases, w.products.growth, w.products.growth_rows)
         if w.growth.excess:
@@ -95,7 +95,7 @@ def observe(w, y):
     poke(products.bases, STATE, y)
     invoke(w.routines.execute_observe, products.bases, products.observe, products.observe_rows)
     compared = peek(products.bases, products.compared_base) + products.compared * w.entry
-    invoke(w.square_distance, w.at.sums, scratch(w, products.target), compared, products.target_size)
+    invoke(w.routines.value, w.at.sums, scratch(w, products.target), compared, products.target_size)
     if w.records.strengths >= 0:
         measure_modes(w, w.at.strengths)
 

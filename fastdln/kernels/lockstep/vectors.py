@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
-from fastdln.kernels.lockstep import control, growth, stages
+from fastdln.kernels.lockstep import control, growth, norms, stages
 from fastdln.kernels.machine.compile import emitted
 from fastdln.kernels.machine.library import addresses, emit_all
 
@@ -23,6 +23,7 @@ KERNELS: tuple[Callable[..., None], ...] = (
     stages.error_sum_pair,
     stages.error_sum_output,
     stages.square_sum,
+    norms.norm,
     stages.square_distance,
     stages.column_dots,
     stages.rescale,

@@ -227,6 +227,7 @@ TOLD = Group(
 ROUTINES = Group(
     "execute_rhs",  # what executes the programs: the interpreter, or straight-line code
     "execute_observe",
+    "value",  # 2 (L - floor) from what that leaves: the square distance from the target, or the result of a map
     "execute_growth",
     "all_stages",  # straight-line code of all stages, or 0
     # the method, see `loop`

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checked import checked
 from fastdln.field import product
@@ -102,6 +102,7 @@ def alignment(weights: Sequence[ArrayLike], loss: Loss) -> Any:
         # R of size one, so that no square of a small residual underflows.
         size = np.abs(R).max(axis=(-2, -1), keepdims=True)
         R = R / size
+        arrays, _ = _scaled(arrays)
         pairs = zip(*partial(arrays, form.input_root), strict=True)
         forces = [transpose(above) @ R @ transpose(below) for below, above in pairs]
         return (sum(map(_square, forces)) / (norm(grams(arrays, form.input_root)) * _square(R)))[()]
@@ -140,6 +141,7 @@ def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
     form = quadratic_of(loss, "laziness")
     residual = np.sqrt(2 * form.excess(product(arrays)))
     h = len(arrays)
+    arrays, exponents = _scaled(arrays)
     below, above = partial(arrays, form.input_root)
     bound = np.zeros((*arrays[0].shape[:-2], h, h))
     for j in range(h):
@@ -148,9 +150,16 @@ def laziness(weights: Sequence[ArrayLike], loss: Loss) -> Any:
             norms = (spectral(X) for X in (above[i], chain, below[j]))
             bound[..., i, j] = bound[..., j, i] = np.prod(np.broadcast_arrays(*norms), axis=0)
             chain = arrays[i] @ chain
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         largest = eigenvalues(grams(arrays, form.input_root), k=1)[..., 0]
-        return (residual * np.linalg.eigvalsh(bound)[..., -1] / largest)[()]
+        return np.ldexp(residual * np.linalg.eigvalsh(bound)[..., -1] / largest, -h * exponents)[()]
+
+
+def _scaled(weights: Weights) -> tuple[Weights, NDArray[np.intc]]:
+    """Weights times a power of two for each network, so that no product of them underflows, and its exponents."""
+    largest = np.max([np.abs(W).max(axis=(-2, -1)) for W in weights], axis=0)
+    exponents = np.frexp(largest)[1]
+    return tuple(np.ldexp(W, -exponents[..., None, None]) for W in weights), exponents
 
 
 def _square(X: Floats) -> Floats:

@@ -1,0 +1,52 @@
+"""The norm of a state, for gradients and power iterations, whose squares need not be numbers of the working precision.
+
+Other sums of squares are of numbers relative to something: errors to their tolerance, a distance to the loss.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from fastdln.kernels.machine.emit import I32, Emit, Vec, const
+
+# Sums of squares outside these limits, by bits of a number, may have lost entries to underflow, or overflow: they are
+# taken anew of entries times 2^shift, or 2^-shift.
+FAITHFUL = {64: (2.0**-900, 2.0**1000), 32: (2.0**-80, 2.0**120)}
+SHIFT = {64: 600, 32: 100}
+
+
+def norm(e: Emit, out: ir.Value, state: ir.Value, count: ir.Value) -> None:
+    """out = root of the sum of squares over ``count`` entries, also where squares underflow or overflow.
+
+    Lanes are scaled one by one, by powers of two: what needs none keeps its bits.
+    """
+    out, state = e.pointer(out), e.pointer(state)
+    total = cgutils.alloca_once(e.b, e.stream_type)
+
+    def squares(factor: ir.Value | None) -> ir.Value:
+        e.b.store(e.zero(e.stream_type), total)
+        with e.over(const(0), e.times(count, e.entry_bytes)) as (o,):
+            x = e.load(state, o, e.stream_type)
+            x = x if factor is None else e.b.fmul(x, factor)
+            e.b.store(e.fma(x, x, e.b.load(total)), total)
+        return e.total(e.b.load(total))
+
+    every = lambda x: ir.Constant(e.entry_type, [x] * e.lanes)  # noqa: E731
+    (least, most), shift = FAITHFUL[e.bits], SHIFT[e.bits]
+    plain = squares(None)
+    small, large = e.b.fcmp_ordered("<", plain, every(least)), e.b.fcmp_ordered(">", plain, every(most))
+
+    def choose(up: float, down: float) -> ir.Value:
+        return e.b.select(small, every(up), e.b.select(large, every(down), every(1.0)))
+
+    def scaled(_: list[ir.Value]) -> list[ir.Value]:
+        factor = choose(2.0**shift, 2.0**-shift)
+        if e.lanes == 1:
+            first = ir.Constant(ir.VectorType(I32, e.stream), [0] * e.stream)
+            factor = e.b.shuffle_vector(factor, ir.Constant(e.entry_type, ir.Undefined), first)
+        return [e.b.fmul(e.call("sqrt", squares(factor)), choose(2.0**-shift, 2.0**shift))]
+
+    anew = e.b.icmp_signed("!=", e.bitmask(Vec(e, e.b.or_(small, large))), const(0))
+    (root,) = e.where_so(anew, [e.call("sqrt", plain)], scaled)
+    e.store(root, out)
