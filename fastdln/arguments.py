@@ -22,6 +22,7 @@ from fastdln.resources import cores
 __all__ = [
     "boolean",
     "check_options",
+    "check_record",
     "count",
     "engine",
     "method",
@@ -157,13 +158,18 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
             raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
     elif not method.adaptive and options.step is None:
         raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
-    for name in options.record:
-        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
-            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
+    check_record(options.record, loss)
     if options.certify:
         _check_certify(options, loss, forward)
     if options.rtol < 4 * np.finfo(dtype).eps:
         raise ValueError(f"rtol must be at least {4 * np.finfo(dtype).eps:.1e} in {dtype}, not {options.rtol!r}")
+
+
+def check_record(record: tuple[str, ...], loss: Loss) -> None:
+    """Refuse observables that a loss does not have."""
+    for name in record:
+        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
+            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
 
 
 def _check_certify(options: Options, loss: Loss, forward: bool) -> None:

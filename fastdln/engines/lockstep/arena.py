@@ -15,7 +15,7 @@ from fastdln.engines.lockstep.certificate import certificate
 from fastdln.engines.lockstep.hidden import attempts_between
 from fastdln.engines.lockstep.methods import MethodLayout
 from fastdln.engines.lockstep.recipe import Plan, Recipe, parameters, straight_code
-from fastdln.kernels.lockstep import control, learning, padding, records
+from fastdln.kernels.lockstep import control, learning, padding, records, updates
 from fastdln.kernels.lockstep import workspace as told
 from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.compile import address_of, routine
@@ -122,6 +122,16 @@ class Arena:
         )
         self.tell("records", recipe.records)
         self.tell("limits", recipe.limits)
+        lanes = plan.executor.lanes
+        self.tell(
+            "descent",
+            recipe.descent.fields
+            | {
+                "bases": np.array([0, 0, places["sampled" if plan.batches else "scratch"], places["buffer"], 0, 0, 0]),
+                "orders": np.zeros((lanes, recipe.descent.fields["all_samples"]), np.int64),
+                "scratch": places["sampled"],
+            },
+        )
         self.tell(
             "method",
             layout.method
@@ -150,7 +160,7 @@ class Arena:
     def _tell_routines(self, recipe: Recipe, problem: Problem, layout: MethodLayout) -> None:
         dtype = recipe.plan.dtype
         execute = int(self.workspace["execute"][0])
-        none = ("open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
+        none = ("begin", "open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
         addresses = dict.fromkeys(none, 0)
         addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
         if recipe.scripted:
@@ -162,7 +172,7 @@ class Arena:
         addresses["record"] = routine(records.record, dtype)
         addresses["padding"] = routine(padding.check, dtype) if debugging() else 0
         if problem.learning:
-            addresses["search"] = address_of(learning.search, learning.SEARCH_ARGUMENTS)
+            addresses["search"] = address_of(layout.search, learning.SEARCH_ARGUMENTS)
         self._certificate = certificate(recipe.plan, problem)
         if self._certificate:
             addresses["certify"] = self._certificate.routine
@@ -209,6 +219,8 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
         "probe": stride if "square_gradient" in problem.raw else 0,
         "scratch": plan.hidden.n_scratch,
         "buffer": plan.buffer,
+        "sampled": plan.batches.n_scratch if plan.batches else 0,
+        "rates": updates.RATES + problem.network.depth if problem.descent else 0,
         **dict.fromkeys(("step", "theta", "mask", "distance"), 1),
         "tolerance": 2,
         "factors": layout.factors,
@@ -226,7 +238,8 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
 def bytes_of(plan: Plan, layout: MethodLayout) -> int:
     """Bytes of the memory of a thread."""
     lanes, modes = plan.executor.lanes, plan.problem.watched
-    tables = 8 * lanes * (layout.control_rows + 1 + modes + learning.TABLE)
+    samples = plan.problem.loss.n_samples if plan.batches else 0
+    tables = 8 * lanes * (layout.control_rows + 1 + modes + learning.TABLE + samples)
     return sum(blocks(plan, layout).values()) * plan.entry + PAGE + tables
 
 

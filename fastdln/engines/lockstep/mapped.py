@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.assemble import Code
 from fastdln.kernels.products import maps
 from fastdln.kernels.products.rows import Map, Product, Program
@@ -35,11 +34,12 @@ class Scripted(NamedTuple):
 
 
 def scripted(
-    map: str, programs: dict[str, tuple[Product | Map, ...]], encode: Encode, entry: int, dtype: np.dtype[Any]
-) -> Scripted:
-    """The scripts of the programs that have maps."""
+    map: str, programs: dict[str, tuple[Product | Map, ...]], encode: Encode, entry: int, dtype: np.dtype[Any],
+    execute: int,
+) -> Scripted:  # fmt: skip
+    """The scripts of the programs that have maps; products are executed by what lies at an address."""
     lanes = entry // dtype.itemsize
-    code, execute = maps.compiled(map, 8 * dtype.itemsize, lanes), library(dtype, lanes)["execute"]
+    code = maps.compiled(map, 8 * dtype.itemsize, lanes)
     having = {name: some for name, some in programs.items() if any(isinstance(p, Map) for p in some)}
     return Scripted({name: maps.script(some, encode, entry, execute, code) for name, some in having.items()}, code)
 

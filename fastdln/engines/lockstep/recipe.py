@@ -14,10 +14,12 @@ from fastdln.engines.limits import goals, growth_caps, least_losses, numbers, ti
 from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.hidden import hidden_growth, look_sizes
 from fastdln.engines.lockstep.mapped import Scripted, constants, scripted
+from fastdln.engines.lockstep.descents import Told, batches, data_bytes, told
 from fastdln.engines.lockstep.methods import Fields, MethodLayout
 from fastdln.kernels.lockstep import straight
 from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
+from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.assemble import Code
 from fastdln.kernels.products.maps import Script
 from fastdln.kernels.products.program import program
@@ -37,6 +39,7 @@ class Plan:
     executor: Executor
     program: Program
     hidden: Growth
+    batches: Program | None = None  # of the updates of a descent, where these are for batches of samples
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -63,7 +66,8 @@ class Plan:
     def programs(self) -> dict[str, tuple[Product | Map, ...]]:
         """The products by what they are for, with the maps among them."""
         plan = self.program
-        observe = plan.observe + (plan.project if "strengths" in self.problem.raw else ())
+        awaited = self.problem.descent is not None and self.problem.learning
+        observe = plan.observe + (plan.project if awaited or "strengths" in self.problem.raw else ())
         return {
             "rhs": plan.rhs, "observe": observe, "watch": plan.watch, "follow": plan.follow,
             "growth": self.hidden.products,
@@ -72,12 +76,15 @@ class Plan:
     @property
     def buffer(self) -> int:
         """Entries of the buffer that products are copied through."""
-        products = (p for program in self.programs.values() for p in program if isinstance(p, Product))
+        programs = [*self.programs.values(), () if self.batches is None else self.batches.rhs]
+        products = (p for program in programs for p in program if isinstance(p, Product))
         return self.executor.buffer(tuple(products), self.entry)
 
     @property
     def has_rates(self) -> bool:
-        """Whether learning rates or weight decay are not the plain ones."""
+        """Whether learning rates or weight decay make a slope another one than the gradient; updates apply their own."""
+        if self.problem.descent is not None:
+            return False
         return self.problem.options.layer_rates is not None or self.problem.options.weight_decay != 0
 
 
@@ -85,7 +92,7 @@ def plan(problem: Problem, executor: Executor) -> Plan:
     """Plan the products of a problem."""
     unit = executor.unit(problem.start.dtype)
     products = program(problem.network.widths, **problem.loss.form._asdict(), modes=problem.watched, unit=unit)
-    return Plan(problem, executor, products, hidden_growth(problem, products, unit))
+    return Plan(problem, executor, products, hidden_growth(problem, products, unit), batches(problem, unit))
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ class Recipe:
     growth: Fields
     records: Fields
     limits: dict[str, bool]
+    descent: Told
     timing: float
     constants: NDArray[Any]  # (targets, n_constants), see `program`
     goals: NDArray[Any]  # (targets, modes), thresholds of the strengths
@@ -114,7 +122,8 @@ def recipe(planned: Plan) -> Recipe:
     made = None
     if planned.program.map is not None:
         encode = planned.executor.encode
-        made = scripted(planned.program.map, planned.programs, encode, planned.entry, planned.dtype)
+        execute = library(planned.dtype, planned.executor.lanes)["execute"]
+        made = scripted(planned.program.map, planned.programs, encode, planned.entry, planned.dtype, execute)
     return Recipe(
         plan=planned,
         scripted=made,
@@ -133,6 +142,7 @@ def recipe(planned: Plan) -> Recipe:
             "stop_on_gradient": options.stop_gradient is not None,
             "history": options.history,
         },
+        descent=told(problem, planned.batches or planned.program, planned.executor, planned.entry),
         timing=timing(problem),
         constants=_constants(problem, planned.program),
         goals=goals(problem),
@@ -159,6 +169,14 @@ def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
         programs["rhs"], programs["observe"], programs["growth"], stages, 8 * planned.dtype.itemsize,
         planned.executor.lanes, products.map,
     )  # fmt: skip
+
+
+def shared_bytes(planned: Plan) -> int:
+    """Bytes of what all threads share: constants, with a product of the targets on the way to them; data of batches."""
+    loss = planned.problem.loss
+    whole = 8 * loss.shape[0] * planned.problem.watched
+    constants = math.prod(loss.batch_shape) * (planned.program.n_constants * planned.dtype.itemsize + whole)
+    return constants + data_bytes(planned.problem)
 
 
 def _products(planned: Plan, scripts: dict[str, Script]) -> Fields:

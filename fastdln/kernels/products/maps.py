@@ -55,6 +55,12 @@ def _pseudo_huber(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     return error / size, error * (error / (size + 1.0))
 
 
+def _square(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+    error = y - z
+    slope = error * p
+    return slope, error * slope * 0.5
+
+
 def _logistic(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     margin = y * z
     small = exp(absolute(margin) * -1.0)
@@ -72,6 +78,7 @@ ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec]]] = {
     "power": _power,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
+    "square": _square,
     "logistic": _logistic,
     "exponential": _exponential,
 }

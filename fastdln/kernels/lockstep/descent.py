@@ -1,0 +1,207 @@
+"""The routines of gradient descent: an update, its records, and going on from it.
+
+An update is a step of length 1, so that time counts updates: there is no error, nothing within a step, and no choice
+of the next one.  A state W goes to W' = kept + eta rate_i G_i, layer by layer, where G = -dL/dW is taken at W, or ahead
+of it (Nesterov), and what is kept is what `updates.prepare` makes of W and the velocity, or W itself.  Each entry is one
+fused multiply-add of G: so its bits are the same whether products write W' while G is in registers (``fused``) or G is
+written first; and a lane without momentum or decay has those of a descent without.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdln.kernels.lockstep.control import CONTROL_ROWS, DUE_LIMIT, GRADIENT2, LOSS2, NEXT_STEP, REACHED, SLOPES, STOPPED
+from fastdln.kernels.lockstep.learning import read
+from fastdln.kernels.lockstep.learning import write as put
+from fastdln.kernels.lockstep.places import layer, place, slope_at
+from fastdln.kernels.lockstep.queue import take_state
+from fastdln.kernels.lockstep.records import output_at_rest
+from fastdln.kernels.lockstep.samples import draw
+from fastdln.kernels.lockstep.slopes import measure_modes, observe, products
+from fastdln.kernels.lockstep.updates import BOUND, DECAY, DECAYED, HEAVY_BALL, KEPT, MOMENTUM, NESTEROV, RATES
+from fastdln.kernels.lockstep.workspace import BEYOND_BITS, VERDICT, workspace_at
+from fastdln.kernels.machine.compile import part
+from fastdln.kernels.machine.library import invoke
+from fastdln.kernels.machine.memory import address, numbers, peek, peek_real, poke, poke_real, rows_of
+from fastdln.kernels.products.rows import DERIVATIVE, STATE
+from fastdln.kernels.products.tiles import FACTOR, SOURCE, VELOCITY
+
+# rows of control beside those of every method
+RATE, BETA, MU, EPOCH = range(CONTROL_ROWS, CONTROL_ROWS + 4)
+ROWS = CONTROL_ROWS + 4
+
+REPEATS = 2  # see `fastdln.integrate.schedules.After`
+
+
+# ---- beginning
+
+
+def begin(workspace, memory, new):
+    """Prepare the lanes ``new``: their rates, velocities, what is asked for of their starts, and records of these.
+
+    ``finished`` tells those that are over, ``learned`` how many modes are learned there.
+    """
+    w = workspace_at(workspace)
+    arena, ctl, course = numbers(memory), rows_of(w.ctl, w.lanes), w.course
+    for l in range(w.lanes):
+        if (new >> l) & 1:
+            q = peek(w.trajectory, l)
+            ctl[RATE, l], ctl[BETA, l] = peek_real(course.rate, q), peek_real(course.momentum, q)
+            ctl[MU, l], ctl[EPOCH, l] = peek_real(course.decay, q), -1.0
+            ctl[NEXT_STEP, l], ctl[SLOPES, l] = 1.0, -1.0  # no slope is taken before the first update
+            arena[place(w, w.at.rates) + BOUND * w.lanes + l] = peek_real(course.bound, q)
+            if w.descent.moves:
+                put_velocity(w, l, q)
+    if w.descent.n_factors == 1:
+        set_rates(w, arena, ctl)
+    look(w, arena, ctl, w.at.state, w.routines.search != 0)
+    w.told.finished, w.told.learned = 0, 0
+    for l in range(w.lanes):
+        if (new >> l) & 1 and (ctl[GRADIENT2, l] <= w.stop_gradient2 or ctl[LOSS2, l] <= w.stop_loss2):
+            ctl[STOPPED, l] = 1.0
+            w.told.finished |= 1 << l
+    if w.routines.search:
+        note_learned(w, ctl, new)
+    output_at_rest(w, arena, ctl, new)
+
+
+@part
+def put_velocity(w, l, q):
+    """The velocity with which trajectory q begins, into lane l."""
+    start = w.course.velocity + q * w.parameters * w.item
+    for i in range(w.layers):
+        size = peek(w.layer.sizes, i)
+        invoke(w.put_lane, w.at.velocity + peek(w.layer.first, i) * w.entry + l * w.item, start, size)
+        start += size * w.item
+
+
+@part
+def set_rates(w, arena, ctl):
+    """The numbers of all lanes for their next update."""
+    descent, e = w.descent, place(w, w.at.rates)
+    for l in range(w.lanes):
+        k = descent.first + np.int64(ctl[REACHED, l])
+        if k >= descent.n_factors:
+            k = k % descent.n_factors if descent.after == REPEATS else descent.n_factors - 1
+        eta = ctl[RATE, l] * peek_real(descent.factors, k)
+        arena[e + KEPT * w.lanes + l], arena[e + DECAYED * w.lanes + l] = 1.0 - eta * ctl[MU, l], -(eta * ctl[MU, l])
+        arena[e + MOMENTUM * w.lanes + l] = ctl[BETA, l]
+        for i in range(w.layers):
+            arena[e + (RATES + i) * w.lanes + l] = eta * peek_real(descent.layer_rates, i)
+
+
+# ---- an update
+
+
+def attempt(workspace, memory, opened):
+    """One update in every lane, with ``opened`` modes to be learned; where an entry leaves its bound it is rejected."""
+    w = workspace_at(workspace)
+    arena, ctl = numbers(memory), rows_of(w.ctl, w.lanes)
+    if w.descent.n_factors > 1:
+        set_rates(w, arena, ctl)
+    if w.descent.samples:
+        draw(w, ctl, EPOCH)
+    update(w)
+    look(w, arena, ctl, w.at.next, opened > 0)
+    invoke(w.descent.exceed, address(w.told) + BEYOND_BITS, w.at.next, w.at.rates + BOUND * w.entry, w.entries)
+    invoke(w.descent.end_update, w.ctl, w.workspace, w.told.beyond, w.at.mask, address(w.told) + VERDICT)
+
+
+@part
+def update(w):
+    """The states after the update, and their velocities."""
+    at, descent, bases = w.at, w.descent, w.descent.bases
+    source, base = at.state, at.state
+    velocity = at.velocity if descent.moves else 0
+    if descent.moves or descent.decays:
+        kind = NESTEROV if descent.nesterov else HEAVY_BALL if descent.moves else DECAY
+        invoke(descent.prepare, kind, at.stage, at.output, at.velocity, at.state, at.rates, w.entries)
+        source = at.stage
+        if descent.nesterov:
+            base = at.output
+    factors, slope = at.rates + RATES * w.entry, slope_at(w, 0)
+    poke(bases, STATE, base)
+    poke(bases, DERIVATIVE, at.next if descent.fused else slope)
+    if descent.fused:
+        poke(bases, SOURCE, source)
+        poke(bases, VELOCITY, velocity)
+        poke(bases, FACTOR, factors)
+    invoke(descent.execute, bases, descent.program, descent.rows)
+    if not descent.fused:
+        for i in range(w.layers):
+            first, last = layer(w, i)
+            invoke(descent.add_gradient, at.next, source, velocity, slope, factors + i * w.entry, first, last)
+
+
+@part
+def look(w, arena, ctl, y, waits):
+    """Note of states what a stop condition asks for, and the strengths where modes are waited for."""
+    if w.limits.stop_on_gradient:
+        products(w, y, slope_at(w, 0))
+        invoke(w.square_sum, w.at.sums, slope_at(w, 0), w.entries)
+        sums = place(w, w.at.sums)
+        for l in range(w.lanes):
+            ctl[GRADIENT2, l] = arena[sums + l]
+    if w.limits.stop_on_loss or waits:
+        observe(w, y)
+        sums = place(w, w.at.sums)
+        for l in range(w.lanes):
+            ctl[LOSS2, l] = arena[sums + l]
+    if waits:
+        measure_modes(w, peek(w.learning.ends, 0))
+
+
+# ---- records, and going on
+
+
+def dense(workspace, memory, due):
+    """Records of the lanes ``due``, and learning times, of the states after the update."""
+    w = workspace_at(workspace)
+    at = w.at
+    if due:
+        at.output, at.next = at.next, at.output
+        invoke(w.routines.record, w.workspace, w.arena, due)
+        at.output, at.next = at.next, at.output
+    w.told.learned = 0
+    if w.told.passed:
+        note_learned(w, rows_of(w.ctl, w.lanes), w.told.passed)
+
+
+def search(workspace, _, rejected):
+    """Tell the lanes ``passed`` where a mode has reached its threshold after this update."""
+    w = workspace_at(workspace)
+    ctl, ends, bits = rows_of(w.ctl, w.lanes), peek(w.learning.ends, 0), 0
+    for l in range(w.lanes):
+        if ctl[DUE_LIMIT, l] >= 0.0:
+            for j in range(w.modes):
+                if read(w, ends, j * w.lanes + l) >= read(w, w.at.thresholds, j * w.lanes + l):
+                    bits |= 1 << l
+    w.told.passed = bits
+
+
+@part
+def note_learned(w, ctl, bits):
+    """Note the modes that have reached their thresholds in some lanes; ``learned`` tells how many."""
+    ends = peek(w.learning.ends, 0)
+    for l in range(w.lanes):
+        if (bits >> l) & 1:
+            for j in range(w.modes):
+                e = j * w.lanes + l
+                if read(w, ends, e) >= read(w, w.at.thresholds, e):
+                    poke_real(w.batch.learned, peek(w.trajectory, l) * w.modes + j, ctl[REACHED, l])
+                    put(w, w.at.thresholds, e, np.inf)
+                    w.told.learned += 1
+
+
+def advance(workspace, memory, rejected):
+    """Go on from the states after the update; rejected lanes keep those before it."""
+    w = workspace_at(workspace)
+    at = w.at
+    at.state, at.next = at.next, at.state
+    if rejected != 0:
+        invoke(w.blend, at.state, at.next, at.mask, w.entries)
+    if w.descent.moves and w.told.finished != 0:
+        for l in range(w.lanes):
+            if (w.told.finished >> l) & 1:
+                take_state(w, at.velocity, l, w.course.last_velocity + peek(w.trajectory, l) * w.parameters * w.item)
