@@ -140,12 +140,9 @@ def descend(
         raise TypeError(f"stop must be a Stop, not {stop!r}")
     if not (isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress must be True, False or a function, not {progress!r}")
-    engine = arguments.engine(engine)
-    if engine not in ("auto", "lanes", "dense"):
-        raise ValueError(f"engine={engine!r} does not descend: leave engine out, or take lanes or dense")
-    names = arguments.record(record)
-    arguments.check_record(names, loss)
-    start, single = _start_of_each(start, single, {"learning_rate": schedule.peak, "momentum": beta, "weight_decay": mu})
+    start, single = _start_of_each(
+        start, single, {"learning_rate": schedule.peak, "momentum": beta, "weight_decay": mu}
+    )
     n = len(start)
     method = Descent(
         schedule=schedule,
@@ -159,13 +156,14 @@ def descend(
         method=method,
         rtol=0.0,
         max_steps=steps,
-        record=names,
+        record=arguments.record(record),
         stop_gradient=None if stop is None else stop.grad_norm,
         stop_loss=None if stop is None else stop.loss,
         layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
         step=1.0,
-        engine=engine,
+        engine=arguments.engine(engine),
     )
+    arguments.check_options(options, loss, True, start.dtype)
     course = Course(
         done=0,
         every=every,
@@ -199,7 +197,7 @@ def _to_each(values: Floats, n: int) -> Floats:
 
 def _start_of_each(start: NDArray[Any], single: bool, given: dict[str, Floats]) -> tuple[NDArray[Any], bool]:
     """Starts for as many trajectories as there are starts, targets or numbers of each argument."""
-    n = () if single else (len(start),)
+    n: tuple[int, ...] = () if single else (len(start),)
     for name, values in given.items():
         try:
             n = np.broadcast_shapes(n, values.shape)
@@ -221,11 +219,9 @@ def _batch_size(batch_size: Any, loss: Loss) -> int:
 def _key(rng: Any) -> tuple[int, int]:
     """The key of the draws of batches."""
     source = seed("rng", rng)
-    if isinstance(source, np.random.Generator):
-        words = source.integers(1 << 32, size=2)
-    else:
-        words = source.generate_state(2)
-    return int(words[0]), int(words[1])
+    drawn = source.integers(1 << 32, size=2) if isinstance(source, np.random.Generator) else source.generate_state(2)
+    first, second = map(int, drawn)
+    return first, second
 
 
 def _bounds(bound: Any, start: NDArray[Any], network: Network, loss: Loss) -> Floats:
@@ -314,11 +310,13 @@ def _run(
     )  # fmt: skip
 
 
-def extend(old: Trajectories, steps: int, threads: int | None) -> Trajectories:
+def extend(old: Trajectories, steps: float, threads: int | None) -> Trajectories:
     """Go on with those that finished; see `Trajectories.extend`."""
     steps = arguments.count("steps", steps)
     course, method, updates = old._course, old.options.method, old._updates
-    assert course is not None and updates is not None and isinstance(method, Descent)
+    assert course is not None
+    assert updates is not None
+    assert isinstance(method, Descent)
     method.schedule.check(course.done + steps)
     go_on = old._status == Status.FINISHED
     loss = old.loss_function
@@ -330,7 +328,8 @@ def extend(old: Trajectories, steps: int, threads: int | None) -> Trajectories:
         old.network, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss, old._final[go_on], old.options,
         course[go_on], steps, old._origin[go_on], varied=False, single=False, threads=arguments.threads(threads),
     )  # fmt: skip
-    assert new._course is not None and new._updates is not None
+    assert new._course is not None
+    assert new._updates is not None
     velocity = course.velocity.copy()
     velocity[go_on] = new._course.velocity
     arrived = Course(

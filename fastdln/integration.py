@@ -48,7 +48,9 @@ def collect(problem: Problem, context: Context, progress: bool | Report, what: s
     require_memory(engine.memory(problem) + beside, what)
 
     found = Outcome(
-        recorded={row.name: np.empty((n, *row.shape(network, loss, n_t)), row.precision(start.dtype)) for row in fields},
+        recorded={
+            row.name: np.empty((n, *row.shape(network, loss, n_t)), row.precision(start.dtype)) for row in fields
+        },
         final=np.empty_like(start if n > 1 else start[:0]),
         reached=np.empty(n),
         status=np.empty(n, np.int8),

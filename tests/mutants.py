@@ -367,7 +367,7 @@ MUTANTS = (
         ("test_flow.py::test_the_drift_of_an_extended_flow_is_that_since_its_first_start[dense]",),
     ),
     Mutant(
-        "extension-learns-again", "gradient_flow.py",
+        "extension-learns-again", "results/joining.py",
         "np.where(np.isnan(before), joined(before, new._recorded[name]), before)",
         "joined(before, new._recorded[name])", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
     ),
@@ -412,7 +412,7 @@ MUTANTS = (
         ("test_field.py::test_balance_is_conserved_to_first_order",),
     ),
     Mutant(
-        "drift-decays-once", "observables.py", "np.exp(-2 * context.weight_decay", "np.exp(-context.weight_decay",
+        "drift-decays-once", "gradient_flow.py", "np.exp(-2 * options.weight_decay", "np.exp(-options.weight_decay",
         ("test_flow.py::test_decay_and_rates",),
     ),
     # ---- theory

@@ -49,6 +49,8 @@ class Descent:
         """Whether stages are few and fixed: an update is one gradient."""
         return True
 
-    def times(self, updates: NDArray[np.int64], rate: NDArray[np.float64], momentum: NDArray[np.float64]) -> NDArray[np.float64]:
+    def times(
+        self, updates: NDArray[np.int64], rate: NDArray[np.float64], momentum: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """The time of the flow that updates stand for, sum of eta_k / (1 - beta); rate and momentum broadcast."""
         return rate * self.schedule.sums(updates) / (1.0 - momentum)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,9 @@ class Schedule:
             How many there are to be.
         """
         if self.after == After.NOTHING and updates > len(self.factors):
-            raise ValueError(f"learning_rate is a schedule of {len(self.factors)} updates, fewer than steps = {updates}")
+            raise ValueError(
+                f"learning_rate is a schedule of {len(self.factors)} updates, fewer than steps = {updates}"
+            )
 
     def sums(self, updates: NDArray[np.int64]) -> Floats:
         """Sum the factors of the first updates.
@@ -188,12 +191,13 @@ def steps(peak: ArrayLike, at: Sequence[int], factor: float) -> Schedule:
     array([1.  , 0.1 , 0.1 , 0.01])
     """
     places = [integer("at", k) for k in at]
-    if not places or places[0] < 1 or any(b <= a for a, b in zip(places, places[1:], strict=False)):
+    if not places or places[0] < 1 or any(b <= a for a, b in pairwise(places)):
         raise ValueError(f"at must be increasing numbers of updates from 1 on, not {shown(at)}")
     ratio = not_negative("factor", factor)
-    change = np.ones(places[-1] + 1)
-    change[places] = ratio
-    return Schedule(_peak("peak", peak), np.cumprod(change), After.LAST)
+    factors = np.ones(places[-1] + 1)
+    factors[places] = ratio
+    np.multiply.accumulate(factors, out=factors)
+    return Schedule(_peak("peak", peak), factors, After.LAST)
 
 
 def cycle(values: ArrayLike) -> Schedule:

@@ -89,7 +89,8 @@ def test_every_depth_and_order_of_products(name: str, widths: tuple[int, ...], e
 @pytest.mark.parametrize("name", PARTS)
 def test_batches_are_those_of_the_streams(name: str, size: int, engine: str) -> None:
     w0 = starts()
-    sol = dln.descend(w0, LOSSES[name][0], 0.05, STEPS, momentum=0.5, batch_size=size, rng=7, record="weights", engine=engine)  # fmt: skip
+    options: dict[str, Any] = {"momentum": 0.5, "batch_size": size, "rng": 7, "record": "weights", "engine": engine}
+    sol = dln.descend(w0, LOSSES[name][0], 0.05, STEPS, **options)
     method = sol.options.method
     assert isinstance(method, Descent)
     twins = []
@@ -128,7 +129,8 @@ def test_rates_momenta_and_decays_of_each_trajectory(engine: str) -> None:
     w0 = [W[0] for W in starts()]
     eta, beta, mu = np.array([0.01, 0.05, 0.1]), np.array([0.0, 0.9, 0.5]), np.array([0.2, 0.0, 0.1])
     loss, slope = LOSSES["quadratic"]
-    sol = dln.descend(w0, loss, dln.schedules.linear(eta, STEPS), STEPS, momentum=beta, weight_decay=mu, record="weights", engine=engine)  # fmt: skip
+    options: dict[str, Any] = {"momentum": beta, "weight_decay": mu, "record": "weights", "engine": engine}
+    sol = dln.descend(w0, loss, dln.schedules.linear(eta, STEPS), STEPS, **options)
     factors = 1 - np.arange(STEPS) / STEPS
     twins = [
         descents.descent(w0, slope, list(eta[k] * factors), momentum=beta[k], weight_decay=mu[k]) for k in range(3)
@@ -208,7 +210,8 @@ def test_divergence_is_told_at_its_first_update(engine: str, bound: float | None
         number = beyond.index(True)
         assert sol.n_accepted[k] == number
         assert_allclose(sol.t_final[k], eta * (number - 1))
-        assert np.isfinite(sol.loss[k, :number]).all() and np.isnan(sol.loss[k, number:]).all()
+        assert np.isfinite(sol.loss[k, :number]).all()
+        assert np.isnan(sol.loss[k, number:]).all()
         for W, records in zip(sol.final, sol.weights, strict=True):
             assert_array_equal(W[k], records[k, number - 1])
     with pytest.raises(dln.FlowError, match=r"2 DIVERGED \(trajectories 1, 2\): take a smaller learning rate"):

@@ -86,10 +86,7 @@ def descent(
         at = [x + momentum * u for x, u in zip(W, v, strict=True)] if nesterov else W
         G = gradients(at, next(slope) if isinstance(slope, Iterator) else slope)
         factors = layer_rates or (1.0,) * len(W)
-        v = [
-            momentum * u - eta * (c * g + weight_decay * x)
-            for u, c, g, x in zip(v, factors, G, at, strict=True)
-        ]
+        v = [momentum * u - eta * (c * g + weight_decay * x) for u, c, g, x in zip(v, factors, G, at, strict=True)]
         W = [x + u for x, u in zip(W, v, strict=True)]
         states.append(W)
     return states
@@ -97,11 +94,7 @@ def descent(
 
 def order(n: int, key: tuple[int, int], stream: int, epoch: int) -> list[int]:
     """The order of the samples in an epoch: Fisher and Yates, from the end."""
-    words = (
-        word
-        for block in range(1 << 20)
-        for word in philox(block, epoch, stream & WORD, stream >> 32, *key)
-    )
+    words = (word for block in range(1 << 20) for word in philox(block, epoch, stream & WORD, stream >> 32, *key))
     places, i = list(range(n)), n - 1
     while i > 0:
         j = below(next(words), i + 1)

@@ -15,10 +15,11 @@ from fastdln.engines.lockstep.certificate import certificate
 from fastdln.engines.lockstep.hidden import attempts_between
 from fastdln.engines.lockstep.methods import MethodLayout
 from fastdln.engines.lockstep.recipe import Plan, Recipe, parameters, straight_code
-from fastdln.kernels.lockstep import control, learning, padding, records, updates
+from fastdln.kernels.lockstep import control, learning, padding, records
 from fastdln.kernels.lockstep import workspace as told
 from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.compile import address_of, routine
+from fastdln.kernels.products import update
 
 PAGE = 4096
 # States follow each other at a distance of 448 bytes modulo a page: at a multiple of the page all the vectors of a
@@ -127,7 +128,7 @@ class Arena:
             "descent",
             recipe.descent.fields
             | {
-                "bases": np.array([0, 0, places["sampled" if plan.batches else "scratch"], places["buffer"], 0, 0, 0]),
+                "bases": np.array([0, 0, places["sampled" if plan.batches else "scratch"], places["buffer"], *[0] * 4]),
                 "orders": np.zeros((lanes, recipe.descent.fields["all_samples"]), np.int64),
                 "scratch": places["sampled"],
             },
@@ -220,7 +221,7 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
         "scratch": plan.hidden.n_scratch,
         "buffer": plan.buffer,
         "sampled": plan.batches.n_scratch if plan.batches else 0,
-        "rates": updates.RATES + problem.network.depth if problem.descent else 0,
+        "rates": update.RATES + problem.network.depth if problem.descent else 0,
         **dict.fromkeys(("step", "theta", "mask", "distance"), 1),
         "tolerance": 2,
         "factors": layout.factors,

@@ -9,10 +9,12 @@ import numpy as np
 from fastdln.engines.base import Problem
 from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.mapped import Scripted, scripted
+from fastdln.integrate.descent import Descent
 from fastdln.kernels.lockstep import updates, vectors
 from fastdln.kernels.lockstep.workspace import DESCENT
 from fastdln.kernels.products.program import program
 from fastdln.kernels.products.rows import Program
+from fastdln.kernels.products.update import DECAY, HEAVY_BALL, NESTEROV, PLAIN
 from fastdln.losses import sampled_of
 
 Fields = dict[str, Any]
@@ -34,6 +36,13 @@ def data_bytes(problem: Problem) -> int:
     return problem.loss.n_samples * sum(problem.loss.shape) * problem.start.itemsize
 
 
+def kind_of(method: Descent) -> int:
+    """The kind of its updates."""
+    if method.moves:
+        return NESTEROV if method.nesterov else HEAVY_BALL
+    return DECAY if method.decays else PLAIN
+
+
 class Told(NamedTuple):
     """The group `DESCENT` of the workspace, but for what each thread has of its own, and what it holds addresses of."""
 
@@ -49,8 +58,11 @@ def told(problem: Problem, planned: Program, executor: Executor, entry: int) -> 
         return Told(fields)
     layer_rates = np.array(problem.options.layer_rates or (1.0,) * problem.network.depth)
     fused = executor.lanes > 1 and bool((layer_rates == layer_rates[0]).all()) and not planned.maps_into_slope
+    kind = kind_of(method)
     kernels = updates.library(dtype, executor.lanes)
-    execute = kernels["execute_update"] if fused else vectors.library(dtype, executor.lanes)["execute"]
+    execute = (
+        updates.executor(dtype, executor.lanes, kind) if fused else vectors.library(dtype, executor.lanes)["execute"]
+    )
     script = None
     if planned.map is None:
         rows = executor.encode(planned.products, entry)
@@ -63,15 +75,16 @@ def told(problem: Problem, planned: Program, executor: Executor, entry: int) -> 
         "rows": len(rows),
         "execute": execute,
         "fused": fused,
-        "moves": method.moves,
-        "nesterov": method.nesterov,
-        "decays": method.decays,
+        "kind": kind,
         "layer_rates": layer_rates,
         "factors": schedule.factors,
         "n_factors": len(schedule.factors),
         "after": schedule.after,
         "first": course.done,
-        **{name: kernels[name] for name in ("prepare", "add_gradient", "exceed", "end_update", "put_column")},
+        **{
+            name: kernels[name]
+            for name in ("look_ahead", "add_gradient", "doubt", "exceed", "end_update", "put_column")
+        },
     }
     if method.samples:
         data = sampled_of(problem.loss, "batch_size")

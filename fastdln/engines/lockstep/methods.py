@@ -16,8 +16,8 @@ from fastdln.integrate.chebyshev.tables import tables
 from fastdln.integrate.descent import Descent
 from fastdln.integrate.law import DIVERGED, NONFINITE
 from fastdln.integrate.methods import Method
-from fastdln.integrate.tableau import Tableau
 from fastdln.integrate.output import outputs, tried
+from fastdln.integrate.tableau import Tableau
 from fastdln.kernels.lockstep import descent, explicit, learning, stiffness
 from fastdln.kernels.lockstep.chebyshev import method as chebyshev
 from fastdln.kernels.lockstep.chebyshev import table
@@ -59,7 +59,9 @@ def vectors(method: Method) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def lay_out(method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], adaptive: bool, leaves: bool) -> MethodLayout:
+def lay_out(
+    method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], adaptive: bool, leaves: bool
+) -> MethodLayout:
     """Lay out a method for the loop, with ``adaptive`` or fixed steps; ``leaves``: another one goes on where it is
     stiff."""
     if isinstance(method, Stabilized):

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import goals, growth_caps, least_losses, numbers, timing
+from fastdln.engines.lockstep.descents import Told, batches, data_bytes, told
 from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.hidden import hidden_growth, look_sizes
 from fastdln.engines.lockstep.mapped import Scripted, constants, scripted
-from fastdln.engines.lockstep.descents import Told, batches, data_bytes, told
 from fastdln.engines.lockstep.methods import Fields, MethodLayout
 from fastdln.kernels.lockstep import straight
 from fastdln.kernels.lockstep.growth import Growth, general
@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def has_rates(self) -> bool:
-        """Whether learning rates or weight decay make a slope another one than the gradient; updates apply their own."""
+        """Whether rates or decay make a slope another one than the gradient; descents apply theirs themselves."""
         if self.problem.descent is not None:
             return False
         return self.problem.options.layer_rates is not None or self.problem.options.weight_decay != 0

@@ -1,36 +1,54 @@
 """The routines of gradient descent: an update, its records, and going on from it.
 
 An update is a step of length 1, so that time counts updates: there is no error, nothing within a step, and no choice
-of the next one.  A state W goes to W' = kept + eta rate_i G_i, layer by layer, where G = -dL/dW is taken at W, or ahead
-of it (Nesterov), and what is kept is what `updates.prepare` makes of W and the velocity, or W itself.  Each entry is one
-fused multiply-add of G: so its bits are the same whether products write W' while G is in registers (``fused``) or G is
-written first; and a lane without momentum or decay has those of a descent without.
+of the next one.  The last that happens to an entry is one fused multiply-add of minus the gradient (`update`): so its
+bits are the same whether the products write it while that is in registers (``fused``), or write the gradient before.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastdln.kernels.lockstep.control import CONTROL_ROWS, DUE_LIMIT, GRADIENT2, LOSS2, NEXT_STEP, REACHED, SLOPES, STOPPED
+from fastdln.kernels.lockstep.control import (
+    CONTROL_ROWS,
+    DUE_LIMIT,
+    GRADIENT2,
+    LOSS2,
+    NEXT_STEP,
+    REACHED,
+    SLOPES,
+    STOPPED,
+)
 from fastdln.kernels.lockstep.learning import read
 from fastdln.kernels.lockstep.learning import write as put
-from fastdln.kernels.lockstep.places import layer, place, slope_at
+from fastdln.kernels.lockstep.places import fill, layer, place, slope_at
 from fastdln.kernels.lockstep.queue import take_state
 from fastdln.kernels.lockstep.records import output_at_rest
 from fastdln.kernels.lockstep.samples import draw
 from fastdln.kernels.lockstep.slopes import measure_modes, observe, products
-from fastdln.kernels.lockstep.updates import BOUND, DECAY, DECAYED, HEAVY_BALL, KEPT, MOMENTUM, NESTEROV, RATES
 from fastdln.kernels.lockstep.workspace import BEYOND_BITS, VERDICT, workspace_at
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
 from fastdln.kernels.machine.memory import address, numbers, peek, peek_real, poke, poke_real, rows_of
 from fastdln.kernels.products.rows import DERIVATIVE, STATE
-from fastdln.kernels.products.tiles import FACTOR, SOURCE, VELOCITY
+from fastdln.kernels.products.tiles import FACTOR, LANE_RATES, UPDATED, VELOCITY
+from fastdln.kernels.products.update import (
+    BOUND,
+    DECAYED,
+    HEAVY_BALL,
+    KEPT,
+    LIMIT,
+    MOMENTUM,
+    NESTEROV,
+    RATES,
+    SQUARES,
+)
 
 # rows of control beside those of every method
 RATE, BETA, MU, EPOCH = range(CONTROL_ROWS, CONTROL_ROWS + 4)
 ROWS = CONTROL_ROWS + 4
 
+LARGEST, LARGEST_SINGLE = 1e300, 1e37  # sums of squares, of the entries of a state
 REPEATS = 2  # see `fastdln.integrate.schedules.After`
 
 
@@ -50,8 +68,10 @@ def begin(workspace, memory, new):
             ctl[RATE, l], ctl[BETA, l] = peek_real(course.rate, q), peek_real(course.momentum, q)
             ctl[MU, l], ctl[EPOCH, l] = peek_real(course.decay, q), -1.0
             ctl[NEXT_STEP, l], ctl[SLOPES, l] = 1.0, -1.0  # no slope is taken before the first update
-            arena[place(w, w.at.rates) + BOUND * w.lanes + l] = peek_real(course.bound, q)
-            if w.descent.moves:
+            e, bound = place(w, w.at.rates) + l, peek_real(course.bound, q)
+            arena[e + BOUND * w.lanes] = bound
+            arena[e + LIMIT * w.lanes] = min(0.25 * bound * bound, LARGEST if w.item == 8 else LARGEST_SINGLE)
+            if w.descent.kind >= HEAVY_BALL:
                 put_velocity(w, l, q)
     if w.descent.n_factors == 1:
         set_rates(w, arena, ctl)
@@ -102,36 +122,47 @@ def attempt(workspace, memory, opened):
         set_rates(w, arena, ctl)
     if w.descent.samples:
         draw(w, ctl, EPOCH)
-    update(w)
+    update(w, arena)
+    watch_bounds(w)
     look(w, arena, ctl, w.at.next, opened > 0)
-    invoke(w.descent.exceed, address(w.told) + BEYOND_BITS, w.at.next, w.at.rates + BOUND * w.entry, w.entries)
     invoke(w.descent.end_update, w.ctl, w.workspace, w.told.beyond, w.at.mask, address(w.told) + VERDICT)
 
 
 @part
-def update(w):
+def update(w, arena):
     """The states after the update, and their velocities."""
     at, descent, bases = w.at, w.descent, w.descent.bases
-    source, base = at.state, at.state
-    velocity = at.velocity if descent.moves else 0
-    if descent.moves or descent.decays:
-        kind = NESTEROV if descent.nesterov else HEAVY_BALL if descent.moves else DECAY
-        invoke(descent.prepare, kind, at.stage, at.output, at.velocity, at.state, at.rates, w.entries)
-        source = at.stage
-        if descent.nesterov:
-            base = at.output
+    state = at.state
+    if descent.kind == NESTEROV:
+        state = at.stage
+        invoke(descent.look_ahead, state, at.state, at.velocity, at.rates, w.entries)
     factors, slope = at.rates + RATES * w.entry, slope_at(w, 0)
-    poke(bases, STATE, base)
-    poke(bases, DERIVATIVE, at.next if descent.fused else slope)
+    poke(bases, STATE, state)
     if descent.fused:
-        poke(bases, SOURCE, source)
-        poke(bases, VELOCITY, velocity)
+        fill(w, arena, at.rates + SQUARES * w.entry, 0.0)
+        poke(bases, DERIVATIVE, at.next)
+        poke(bases, UPDATED, state)
+        poke(bases, VELOCITY, at.velocity)
+        poke(bases, LANE_RATES, at.rates)
         poke(bases, FACTOR, factors)
+        invoke(descent.execute, bases, descent.program, descent.rows)
+        return
+    poke(bases, DERIVATIVE, slope)
     invoke(descent.execute, bases, descent.program, descent.rows)
-    if not descent.fused:
-        for i in range(w.layers):
-            first, last = layer(w, i)
-            invoke(descent.add_gradient, at.next, source, velocity, slope, factors + i * w.entry, first, last)
+    for i in range(w.layers):
+        first, last = layer(w, i)
+        invoke(descent.add_gradient, descent.kind, at.next, slope, state, at.velocity, at.rates, factors + i * w.entry,
+               first, last)  # fmt: skip
+
+
+@part
+def watch_bounds(w):
+    """Tell the lanes with an entry ``beyond`` its bound; the squares, where they are summed, rule most of them out."""
+    beyond = address(w.told) + BEYOND_BITS
+    if w.descent.fused:
+        invoke(w.descent.doubt, beyond, w.at.rates)
+    if not w.descent.fused or w.told.beyond != 0:
+        invoke(w.descent.exceed, beyond, w.at.next, w.at.rates + BOUND * w.entry, w.entries)
 
 
 @part
@@ -201,7 +232,7 @@ def advance(workspace, memory, rejected):
     at.state, at.next = at.next, at.state
     if rejected != 0:
         invoke(w.blend, at.state, at.next, at.mask, w.entries)
-    if w.descent.moves and w.told.finished != 0:
+    if w.descent.kind >= HEAVY_BALL and w.told.finished != 0:
         for l in range(w.lanes):
             if (w.told.finished >> l) & 1:
                 take_state(w, at.velocity, l, w.course.last_velocity + peek(w.trajectory, l) * w.parameters * w.item)

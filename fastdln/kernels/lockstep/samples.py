@@ -30,7 +30,12 @@ def shuffle(w, order, stream, epoch):
     while i > 0:
         if used == 4:
             a, b, c, d = philox(
-                block & draws.WORD, epoch & draws.WORD, stream & draws.WORD, stream >> 32, w.descent.key_0, w.descent.key_1
+                block & draws.WORD,
+                epoch & draws.WORD,
+                stream & draws.WORD,
+                stream >> 32,
+                w.descent.key_0,
+                w.descent.key_1,
             )
             block, used = block + 1, 0
         word = a if used == 0 else b if used == 1 else c if used == 2 else d

@@ -1,14 +1,11 @@
-"""Vector kernels of a descent, as a library of their own: it is compiled when a descent first runs.
-
-Lanes have numbers of their own, `RATES`, one entry each; behind them follow the factors of the gradient, an entry for
-each layer.
-"""
+"""Vector kernels of a descent, as a library of their own: it is compiled when a descent first runs."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -35,70 +32,53 @@ from fastdln.kernels.machine.compile import emitted
 from fastdln.kernels.machine.emit import Emit, Vec, const
 from fastdln.kernels.machine.library import addresses, emit_all
 from fastdln.kernels.products import tiles
-
-(
-    KEPT,  # what is kept of a state: 1 - eta mu
-    DECAYED,  # what is lost of it: -eta mu
+from fastdln.kernels.products.update import (
+    DECAY,
+    HEAVY_BALL,
+    LIMIT,
     MOMENTUM,
-    BOUND,  # of the entries
-) = range(4)
-RATES = 4
-
-# what comes before the gradient
-DECAY, HEAVY_BALL, NESTEROV = range(3)
-
-
-def execute_update(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
-    """Run a program of products over lanes, that writes a state instead of a slope: see `tiles`; nothing for one lane."""
-    if e.lanes > 1:
-        tiles.interpret(e, bases, rows, count, updates=True)
+    NESTEROV,
+    PLAIN,
+    SQUARES,
+    ahead,
+    read_rates,
+    updated,
+)
 
 
-def prepare(
-    e: Emit, kind: ir.Value, kept: ir.Value, ahead: ir.Value, velocity: ir.Value, state: ir.Value, rates: ir.Value,
-    count: ir.Value,
+def look_ahead(
+    e: Emit, out: ir.Value, state: ir.Value, velocity: ir.Value, rates: ir.Value, count: ir.Value
 ) -> None:  # fmt: skip
-    """All of an update but the gradient, over ``count`` entries: the state ``kept`` that it is added to, and the
-    velocity.
-
-    DECAY: kept = (1 - eta mu) W.  HEAVY_BALL: v becomes beta v - eta mu W, and kept is W + v.  NESTEROV: the same from
-    the state ``ahead``, W + beta v, instead of W and without its momentum.  A lane without momentum is as it would be
-    without its neighbours.
-    """
-    kept, ahead, velocity, state, rates = map(e.pointer, (kept, ahead, velocity, state, rates))
-    keep, lose, beta = (e.per_lane(rates, i) for i in (KEPT, DECAYED, MOMENTUM))
-    moves = e.b.fcmp_unordered("!=", beta, e.zero(e.stream_type))
+    """out = W + beta v over ``count`` entries."""
+    out, state, velocity, rates = map(e.pointer, (out, state, velocity, rates))
+    beta = e.per_lane(rates, MOMENTUM)
     load = lambda p, o: e.load(p, o, e.stream_type)  # noqa: E731
-    for case in e.cases(kind, range(3)):
-        with e.over(const(0), e.times(count, e.entry_bytes)) as (o,):
-            w = load(state, o)
-            if case == DECAY:
-                e.store(e.b.fmul(keep, w), kept, o)
-                continue
-            v = load(velocity, o)
-            if case == HEAVY_BALL:
-                rest = e.b.fmul(keep, w)
-                e.store(e.b.select(moves, e.fma(beta, v, rest), rest), kept, o)
-            else:
-                w = e.b.select(moves, e.fma(beta, v, w), w)
-                e.store(w, ahead, o)
-                e.store(e.b.fmul(keep, w), kept, o)
-            e.store(e.fma(beta, v, e.b.fmul(lose, w)), velocity, o)
+    with e.over(const(0), e.times(count, e.entry_bytes), UNROLL) as offsets:
+        for o in offsets:
+            e.store(ahead(e, load(state, o), beta, load(velocity, o)), out, o)
 
 
 def add_gradient(
-    e: Emit, out: ir.Value, kept: ir.Value, velocity: ir.Value, slope: ir.Value, factor: ir.Value, first: ir.Value,
-    last: ir.Value,
+    e: Emit, kind: ir.Value, out: ir.Value, slope: ir.Value, state: ir.Value, velocity: ir.Value, rates: ir.Value,
+    factor: ir.Value, first: ir.Value, last: ir.Value,
 ) -> None:  # fmt: skip
-    """out = kept + factor slope on bytes [first, last), and velocity += factor slope where its address is not 0."""
-    moves = e.b.icmp_signed("!=", velocity, const(0))
-    out, kept, velocity, slope, factor = map(e.pointer, (out, kept, velocity, slope, factor))
-    f = e.per_lane(factor)
+    """The states after an update of some kind, for slopes that were written, on bytes [first, last); v in place."""
+    out, slope, state, velocity, rates, factor = map(e.pointer, (out, slope, state, velocity, rates, factor))
     load = lambda p, o: e.load(p, o, e.stream_type)  # noqa: E731
-    with e.over(first, last) as (o,):
-        e.store(e.fma(load(slope, o), f, load(kept, o)), out, o)
-    with e.b.if_then(moves), e.over(first, last) as (o,):
-        e.store(e.fma(load(slope, o), f, load(velocity, o)), velocity, o)
+    for case in e.cases(kind, range(NESTEROV + 1)):
+        numbers = read_rates(e, case, rates, factor)
+        with e.over(first, last) as (o,):
+            w, v = updated(e, numbers, load(slope, o), load(state, o), load(velocity, o) if numbers.moves else None)
+            e.store(w, out, o)
+            if v is not None:
+                e.store(v, velocity, o)
+
+
+def doubt(e: Emit, flags: ir.Value, rates: ir.Value) -> None:
+    """flags[0] = bits of the lanes the sum of whose squares is not below its limit."""
+    rates = e.pointer(rates)
+    squares, limit = (e.load(rates, i * e.entry_bytes) for i in (SQUARES, LIMIT))
+    e.b.store(e.bitmask(Vec(e, e.b.fcmp_unordered(">=", squares, limit))), e.pointer(flags), align=8)
 
 
 def exceed(e: Emit, flags: ir.Value, state: ir.Value, bound: ir.Value, count: ir.Value) -> None:
@@ -160,7 +140,7 @@ def put_column(e: Emit, out: ir.Value, source: ir.Value, count: ir.Value, across
         e.b.store(x, e.at(out, e.b.mul(i, across)), align=e.element_bytes)
 
 
-KERNELS: tuple[Callable[..., None], ...] = (execute_update, prepare, add_gradient, exceed, end_update, put_column)
+KERNELS: tuple[Callable[..., None], ...] = (look_ahead, add_gradient, doubt, exceed, end_update, put_column)
 
 
 @intrinsic
@@ -180,3 +160,51 @@ def _library(like, lanes, out):
 def library(dtype: DTypeLike, lanes: int) -> dict[str, int]:
     """Addresses of the kernels."""
     return addresses(_library, KERNELS, dtype, lanes)
+
+
+# ---- products that write states: an interpreter for each kind of update, compiled where it is wanted
+
+
+def execute_plain(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
+    """Run a program of products over lanes, whose derivatives are states after an update: see `tiles`."""
+    tiles.interpret(e, bases, rows, count, updates=PLAIN)
+
+
+def execute_decay(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
+    """The same with weight decay."""
+    tiles.interpret(e, bases, rows, count, updates=DECAY)
+
+
+def execute_heavy_ball(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
+    """The same with momentum."""
+    tiles.interpret(e, bases, rows, count, updates=HEAVY_BALL)
+
+
+def execute_nesterov(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value) -> None:
+    """The same from a state ahead."""
+    tiles.interpret(e, bases, rows, count, updates=NESTEROV)
+
+
+EXECUTORS = (execute_plain, execute_decay, execute_heavy_ball, execute_nesterov)
+
+
+@intrinsic
+def _emit_executor(context, like, lanes, out, kind):
+    def codegen(context, builder, signature, args):
+        one = (EXECUTORS[signature.args[3].count - 1],)
+        return emit_all(context, builder, types.void(*signature.args[:3]), args[:3], one)
+
+    return types.void(like, lanes, out, kind), codegen
+
+
+@emitted
+def _executor(like, lanes, out, kind):
+    _emit_executor(like, lanes, out, kind)
+
+
+@functools.cache
+def executor(dtype: DTypeLike, lanes: int, kind: int) -> int:
+    """Address of what executes programs of a kind of update over lanes; the kind is told by the length of a tuple."""
+    out = np.zeros(1, np.int64)
+    _executor(np.empty(0, dtype), (0,) * lanes, out, (0,) * (kind + 1))
+    return int(out[0])

@@ -176,14 +176,12 @@ CHEBYSHEV = Group(
 
 # ---- written by the arena and, but for its method, by the problem
 DESCENT = Group(
-    "bases",  # table int of an update: as `PRODUCTS` has it, then source, velocity and factor
+    "bases",  # table int of an update: see `fastdln.kernels.products.tiles`
     "program",  # of an update, and its rows
     "rows",
     "execute",  # what executes it
     "fused",  # whether that writes states instead of slopes
-    "moves",  # what the method has: momentum, that of Nesterov, weight decay
-    "nesterov",
-    "decays",
+    "kind",  # of updates, see `fastdln.kernels.products.update`
     "layer_rates",  # table (h,) f64
     "factors",  # table f64 of the schedule, and how many
     "n_factors",
@@ -201,8 +199,9 @@ DESCENT = Group(
     "columns",  # of inputs and labels, with the padding
     "key_0",
     "key_1",
-    "prepare",  # addresses of the vector kernels
+    "look_ahead",  # addresses of the vector kernels
     "add_gradient",
+    "doubt",
     "exceed",
     "end_update",
     "put_column",
@@ -316,7 +315,8 @@ SHAPE = Group(
 
 GROUPS = {
     "at": AT, "layer": LAYER, "products": PRODUCTS, "growth": GROWTH, "records": RECORDS, "limits": LIMITS,
-    "method": METHOD, "output": OUTPUT, "chebyshev": CHEBYSHEV, "descent": DESCENT, "course": COURSE, "learning": LEARNING, "batch": BATCH, "told": TOLD,
+    "method": METHOD, "output": OUTPUT, "chebyshev": CHEBYSHEV, "descent": DESCENT,
+    "course": COURSE, "learning": LEARNING, "batch": BATCH, "told": TOLD,
     "routines": ROUTINES,
 }  # fmt: skip
 WORKSPACE = np.dtype(

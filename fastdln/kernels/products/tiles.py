@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from fastdln.kernels.machine.emit import I64, Emit, const
 from fastdln.kernels.products.rows import DERIVATIVE, NN, NT, TN, Product
+from fastdln.kernels.products.update import SQUARES, read_rates, updated
 
 # columns of a row; strides and offsets in bytes, S* choose the base an operand lies at
 (KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, USE_D, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
 COLUMNS = 20
 
 CLOSED = 4  # in the table of bases, behind the buffer of `gemm`
-SOURCE, VELOCITY, FACTOR, N_BASES = 4, 5, 6, 7  # there, in updates
+UPDATED, VELOCITY, LANE_RATES, FACTOR = range(4, 8)  # there, in updates
+N_BASES = 8
 
 REGISTERS = 16  # of AVX2; with more of them larger tiles were no faster
 TILES = [(m, n) for m in range(1, 5) for n in range(1, 5) if m * n + min(m, n) + 1 <= REGISTERS]
@@ -100,15 +102,16 @@ class Closing(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What is written where C would be, where it is ``wanted``: a state, ``source`` bytes behind C, plus factor C.
+    """What is written where C would be, where it is ``wanted``: the state that follows from another one by C.
 
-    Where the network ``moves``, factor C is also added to its velocity, so many bytes behind C.
+    That one lies so many bytes behind C, and so does the velocity.  The squares of what is written are summed up.
     """
 
+    kind: int
     wanted: ir.Value | bool
-    source: ir.Value
-    moves: ir.Value
+    state: ir.Value
     velocity: ir.Value
+    rates: ir.Value
     factor: ir.Value
 
 
@@ -175,12 +178,19 @@ def tile(
 
     def advance(total: list[ir.Value]) -> list[ir.Value]:
         assert update is not None
-        factor, source = e.load(update.factor), e.at(c, update.source)
-        with e.b.if_then(update.moves):
-            velocity = e.at(c, update.velocity)
-            for o, x in zip(spots, total, strict=True):
-                e.store(e.fma(x, factor, e.load(velocity, o)), velocity, o)
-        return [e.fma(x, factor, e.load(source, o)) for o, x in zip(spots, total, strict=True)]
+        numbers = read_rates(e, update.kind, update.rates, update.factor)
+        state, velocity = e.at(c, update.state), e.at(c, update.velocity)
+        sums = [e.zero(e.entry_type)] * 2
+        out = []
+        for i, (o, x) in enumerate(zip(spots, total, strict=True)):
+            w, v = updated(e, numbers, x, e.load(state, o), e.load(velocity, o) if numbers.moves else None)
+            if v is not None:
+                e.store(v, velocity, o)
+            sums[i % 2] = e.fma(w, w, sums[i % 2])
+            out.append(w)
+        squares = e.at(update.rates, SQUARES * e.entry_bytes)
+        e.store(e.b.fadd(e.load(squares), e.b.fadd(*sums)), squares)
+        return out
 
     total = [e.zero(e.entry_type)] * (m * n)
     if sums:
@@ -196,27 +206,30 @@ def tile(
         e.where_so(closing.wanted, total, close)
 
 
-def updated(e: Emit, table: ir.Value) -> Update:
+def update_of(e: Emit, table: ir.Value, kind: int) -> Update:
     """What the table of the bases tells of an update."""
-    derivative, source, velocity, factor = (e.load_int(table, i) for i in (DERIVATIVE, SOURCE, VELOCITY, FACTOR))
-    moves = e.b.icmp_signed("!=", velocity, const(0))
-    return Update(True, e.b.sub(source, derivative), moves, e.b.sub(velocity, derivative), e.pointer(factor))
+    derivative, state, velocity, rates, factor = (
+        e.load_int(table, i) for i in (DERIVATIVE, UPDATED, VELOCITY, LANE_RATES, FACTOR)
+    )
+    return Update(
+        kind, True, e.b.sub(state, derivative), e.b.sub(velocity, derivative), e.pointer(rates), e.pointer(factor)
+    )
 
 
 def interpret(
-    e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: bool = False, updates: bool = False
+    e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: bool = False, updates: int | None = None
 ) -> None:
     """Execute ``count`` rows; ``bases`` holds addresses of state, derivative, scratch; D has rows as long as C's.
 
     ``sums``: products are added to D, in all forms, instead of subtracted from it.  Without, the table goes on with the
     address of a state, or 0, to which the derivative is added while it is in registers, and of its factor (`CLOSED`).
 
-    ``updates``: what is written for the derivative is the state `SOURCE` plus the factor times it, and the table goes
-    on with that state, the velocity or 0, and the factor.
+    ``updates``: a kind of them (`update`).  What is written for the derivative is the state that follows from another
+    one by it, and the table goes on with that state, its velocity, the numbers of the lanes, and the layers' factor.
     """
     table = e.pointer(bases)
-    plain = not sums and not updates
-    update = updated(e, table) if updates else None
+    plain = not sums and updates is None
+    update = None if updates is None else update_of(e, table, updates)
     if plain:
         closed, factor = e.load_int(table, CLOSED), e.pointer(e.load_int(table, CLOSED + 1))
         distance = e.b.sub(closed, e.load_int(table, DERIVATIVE))
