@@ -10,7 +10,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastdln as dln
+from fastdln.engines.lockstep import recipe
 from fastdln.integrate.descent import Descent
+from fastdln.kernels.lockstep import straight
 from tests.support import descents
 
 rng = np.random.default_rng(5)
@@ -216,3 +218,31 @@ def test_divergence_is_told_at_its_first_update(engine: str, bound: float | None
             assert_array_equal(W[k], records[k, number - 1])
     with pytest.raises(dln.FlowError, match=r"2 DIVERGED \(trajectories 1, 2\): take a smaller learning rate"):
         sol.raise_for_status()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["quadratic", "huber", "softmax"])
+def test_straight_line_code_has_the_bits_of_the_interpreter(
+    name: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, w0 = LOSSES[name][0], starts()
+    interpreted = dln.descend(w0, loss, 0.05, STEPS, record=("weights", "loss"), engine="lanes", **WAYS[way])
+    made = []
+    compiled = straight.compiled
+    monkeypatch.setattr(recipe, "STRAIGHT_FROM", 1)
+    monkeypatch.setattr(straight, "compiled", lambda *args: made.append(args) or compiled(*args))
+    sol = dln.descend(w0, loss, 0.05, STEPS, record=("weights", "loss"), engine="lanes", **WAYS[way])
+    assert made
+    assert_array_equal(sol.loss, interpreted.loss)
+    for W, V in zip(sol.weights, interpreted.weights, strict=True):
+        assert_array_equal(W, V)
+
+
+def test_straight_line_code_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    w0, (loss, _) = starts(), LOSSES["regression"]
+    options: dict[str, Any] = {"batch_size": 4, "rng": 0, "record": "weights", "engine": "lanes"}
+    interpreted = dln.descend(w0, loss, 0.05, STEPS, **options)
+    monkeypatch.setattr(recipe, "STRAIGHT_FROM", 1)
+    sol = dln.descend(w0, loss, 0.05, STEPS, **options)
+    for W, V in zip(sol.weights, interpreted.weights, strict=True):
+        assert_array_equal(W, V)

@@ -164,9 +164,10 @@ class Arena:
         none = ("begin", "open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
         addresses = dict.fromkeys(none, 0)
         addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
+        addresses["execute_update"] = recipe.descent.execute
         if recipe.scripted:
             addresses |= recipe.scripted.routines()
-        self._code = straight_code(recipe.plan, layout)
+        self._code = straight_code(recipe.plan, layout, recipe.descent.straight)
         if self._code:
             addresses |= self._code.addresses
         addresses |= {name: routine(function, dtype) for name, function in layout.routines.items()}

@@ -11,6 +11,7 @@ from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.mapped import Scripted, scripted
 from fastdln.integrate.descent import Descent
 from fastdln.kernels.lockstep import updates, vectors
+from fastdln.kernels.lockstep.straight import Updating
 from fastdln.kernels.lockstep.workspace import DESCENT
 from fastdln.kernels.products.program import program
 from fastdln.kernels.products.rows import Program
@@ -44,10 +45,12 @@ def kind_of(method: Descent) -> int:
 
 
 class Told(NamedTuple):
-    """The group `DESCENT` of the workspace, but for what each thread has of its own, and what it holds addresses of."""
+    """The group `DESCENT` of the workspace, but for what each thread has of its own, and what executes an update."""
 
     fields: Fields
-    scripted: Scripted | None = None
+    execute: int = 0
+    straight: Updating | None = None  # what straight-line code of it is made of
+    scripted: Scripted | None = None  # what ``fields`` and ``execute`` hold addresses of
 
 
 def told(problem: Problem, planned: Program, executor: Executor, entry: int) -> Told:
@@ -73,7 +76,6 @@ def told(problem: Problem, planned: Program, executor: Executor, entry: int) -> 
     fields |= {
         "program": rows,
         "rows": len(rows),
-        "execute": execute,
         "fused": fused,
         "kind": kind,
         "layer_rates": layer_rates,
@@ -101,4 +103,4 @@ def told(problem: Problem, planned: Program, executor: Executor, entry: int) -> 
             "key_0": method.key[0],
             "key_1": method.key[1],
         }
-    return Told(fields, script)
+    return Told(fields, execute, Updating(planned.rhs, kind if fused else None, planned.map), script)

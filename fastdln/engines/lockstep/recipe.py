@@ -156,7 +156,7 @@ def parameters(problem: Problem) -> tuple[dict[str, float], float]:
     return numbers(problem), second / first if first else 1.0
 
 
-def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
+def straight_code(planned: Plan, layout: MethodLayout, updating: straight.Updating | None) -> Code | None:
     """Straight-line code, where it is worth its compilation."""
     problem, products = planned.problem, planned.program
     if planned.executor.lanes == 1 or products.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
@@ -167,7 +167,7 @@ def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
     programs = planned.programs
     return straight.compiled(
         programs["rhs"], programs["observe"], programs["growth"], stages, 8 * planned.dtype.itemsize,
-        planned.executor.lanes, products.map,
+        planned.executor.lanes, products.map, updating,
     )  # fmt: skip
 
 

@@ -145,10 +145,10 @@ def update(w, arena):
         poke(bases, VELOCITY, at.velocity)
         poke(bases, LANE_RATES, at.rates)
         poke(bases, FACTOR, factors)
-        invoke(descent.execute, bases, descent.program, descent.rows)
+        invoke(w.routines.execute_update, bases, descent.program, descent.rows)
         return
     poke(bases, DERIVATIVE, slope)
-    invoke(descent.execute, bases, descent.program, descent.rows)
+    invoke(w.routines.execute_update, bases, descent.program, descent.rows)
     for i in range(w.layers):
         first, last = layer(w, i)
         invoke(descent.add_gradient, descent.kind, at.next, slope, state, at.velocity, at.rates, factors + i * w.entry,

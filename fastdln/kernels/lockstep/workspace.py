@@ -179,7 +179,6 @@ DESCENT = Group(
     "bases",  # table int of an update: see `fastdln.kernels.products.tiles`
     "program",  # of an update, and its rows
     "rows",
-    "execute",  # what executes it
     "fused",  # whether that writes states instead of slopes
     "kind",  # of updates, see `fastdln.kernels.products.update`
     "layer_rates",  # table (h,) f64
@@ -275,6 +274,7 @@ ROUTINES = Group(
     "execute_rhs",  # what executes the programs: the interpreter, or straight-line code
     "execute_observe",
     "execute_growth",
+    "execute_update",
     "all_stages",  # straight-line code of all stages, or 0
     # the method, see `loop`
     "begin",  # or 0
