@@ -21,7 +21,7 @@ from fastdln.kernels.lockstep.control import (
 )
 from fastdln.kernels.lockstep.learning import read
 from fastdln.kernels.lockstep.learning import write as put
-from fastdln.kernels.lockstep.places import fill, layer, place, slope_at
+from fastdln.kernels.lockstep.places import layer, place, slope_at
 from fastdln.kernels.lockstep.queue import take_state
 from fastdln.kernels.lockstep.records import output_at_rest
 from fastdln.kernels.lockstep.samples import draw
@@ -69,7 +69,7 @@ def begin(workspace, memory, new):
             ctl[MU, l], ctl[EPOCH, l] = peek_real(course.decay, q), -1.0
             ctl[NEXT_STEP, l], ctl[SLOPES, l] = 1.0, -1.0  # no slope is taken before the first update
             e, bound = place(w, w.at.rates) + l, peek_real(course.bound, q)
-            arena[e + BOUND * w.lanes] = bound
+            arena[e + BOUND * w.lanes], arena[e + SQUARES * w.lanes] = bound, 0.0
             arena[e + LIMIT * w.lanes] = min(0.25 * bound * bound, LARGEST if w.item == 8 else LARGEST_SINGLE)
             if w.descent.kind >= HEAVY_BALL:
                 put_velocity(w, l, q)
@@ -122,14 +122,14 @@ def attempt(workspace, memory, opened):
         set_rates(w, arena, ctl)
     if w.descent.samples:
         draw(w, ctl, EPOCH)
-    update(w, arena)
+    update(w)
     watch_bounds(w)
     look(w, arena, ctl, w.at.next, opened > 0)
     invoke(w.descent.end_update, w.ctl, w.workspace, w.told.beyond, w.at.mask, address(w.told) + VERDICT)
 
 
 @part
-def update(w, arena):
+def update(w):
     """The states after the update, and their velocities."""
     at, descent, bases = w.at, w.descent, w.descent.bases
     state = at.state
@@ -139,7 +139,6 @@ def update(w, arena):
     factors, slope = at.rates + RATES * w.entry, slope_at(w, 0)
     poke(bases, STATE, state)
     if descent.fused:
-        fill(w, arena, at.rates + SQUARES * w.entry, 0.0)
         poke(bases, DERIVATIVE, at.next)
         poke(bases, UPDATED, state)
         poke(bases, VELOCITY, at.velocity)
@@ -157,7 +156,7 @@ def update(w, arena):
 
 @part
 def watch_bounds(w):
-    """Tell the lanes with an entry ``beyond`` its bound; the squares, where they are summed, rule most of them out."""
+    """Tell the lanes with an entry ``beyond`` its bound; the sums of squares, where there are any, rule most out."""
     beyond = address(w.told) + BEYOND_BITS
     if w.descent.fused:
         invoke(w.descent.doubt, beyond, w.at.rates)

@@ -107,8 +107,10 @@ def integrate(workspace, memory, control, shared):
             settled = certify(w, arena, ctl, ~(finished | rejected))
             finished |= settled
             stiff &= ~settled
-        output_at_rest(w, arena, ctl, finished)
         if finished | stiff:
+            output_at_rest(w, arena, ctl, finished)
             opened -= release(w, arena, ctl, shared, finished, stiff)
         empty |= finished | stiff
-        phase = 0 if empty == every_lane else (phase + 1) % w.growth.every
+        phase += 1
+        if phase == w.growth.every or empty == every_lane:
+            phase = 0

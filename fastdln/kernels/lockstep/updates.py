@@ -75,10 +75,11 @@ def add_gradient(
 
 
 def doubt(e: Emit, flags: ir.Value, rates: ir.Value) -> None:
-    """flags[0] = bits of the lanes the sum of whose squares is not below its limit."""
+    """flags[0] = bits of the lanes the sum of whose squares is not below its limit; the sums begin anew."""
     rates = e.pointer(rates)
     squares, limit = (e.load(rates, i * e.entry_bytes) for i in (SQUARES, LIMIT))
     e.b.store(e.bitmask(Vec(e, e.b.fcmp_unordered(">=", squares, limit))), e.pointer(flags), align=8)
+    e.store(e.zero(e.entry_type), rates, SQUARES * e.entry_bytes)
 
 
 def exceed(e: Emit, flags: ir.Value, state: ir.Value, bound: ir.Value, count: ir.Value) -> None:
