@@ -284,7 +284,8 @@ def _run(
         layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads, course=course,
     )  # fmt: skip
     context = Context(network, loss, _kept(method, course, updates), origin, options.layer_rates)
-    found = collect(problem, context, progress, "this descent")
+    t = _times(method, course, updates, varied)
+    found = collect(problem, context, progress, "this descent", t)
 
     def time_of(counted: Floats) -> Floats:
         """Times of updates that are counted from the start of this run, (n, ...), NaN where there is none."""
@@ -300,7 +301,6 @@ def _run(
         last, course.every, course.record_from, course.rate, course.momentum, course.decay, course.bound, course.stream,
         found.velocity,
     )  # fmt: skip
-    t = _times(method, course, updates, varied)
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(float(course.done), float(last)),
         t=t, single=single, _recorded=found.recorded, _final=found.final,

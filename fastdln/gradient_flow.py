@@ -200,7 +200,7 @@ def integrate(
     )  # fmt: skip
     kept = np.exp(-2 * options.weight_decay * (times - t_origin))[None]
     context = Context(network, loss, kept, origin, options.layer_rates)
-    found = collect(problem, context, progress, "this flow")
+    found = collect(problem, context, progress, "this flow", times)
     reached = t_0 + direction * found.reached
     reached[found.status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
     if LEARNING_TIMES in found.recorded:

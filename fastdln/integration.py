@@ -38,13 +38,15 @@ class Outcome:
     history: list[NDArray[np.float64]] | None
 
 
-def collect(problem: Problem, context: Context, progress: bool | Report, what: str) -> Outcome:
-    """Integrate a problem, chunk by chunk; ``what`` it is, a message about memory says."""
+def collect(
+    problem: Problem, context: Context, progress: bool | Report, what: str, times: NDArray[np.float64]
+) -> Outcome:  # fmt: skip
+    """Integrate a problem, chunk by chunk; ``what`` it is, a message about memory says, which counts ``times`` too."""
     network, loss, options, start = problem.network, problem.loss, problem.options, problem.start
     n, n_t = problem.n, len(problem.times)
     fields = [OBSERVABLES[name] for name in options.record]
     engine = choose(problem)
-    beside = _kept_bytes(problem, fields) + derived_bytes(options.record, problem)
+    beside = _kept_bytes(problem, fields) + derived_bytes(options.record, problem) + context.kept.nbytes + times.nbytes
     require_memory(engine.memory(problem) + beside, what)
 
     found = Outcome(
@@ -93,8 +95,8 @@ def _kept_bytes(problem: Problem, recorded: Sequence[Observable]) -> int:
     notes = n * (8 * (6 + len(problem.network.widths)) + 2) + _modes_bytes(problem.loss)
     options, course = problem.options, problem.course
     histories = n * (8 * options.max_steps + sys.getsizeof(np.empty(0)) + 8) if options.history else 0
-    # what trajectories of a descent have of their own, with the velocities at both ends, and their times
-    courses = 0 if course is None else 2 * course.velocity.nbytes + 8 * n * (5 + len(problem.times))
+    # what trajectories of a descent have of their own, with the velocities at both ends
+    courses = 0 if course is None else 2 * course.velocity.nbytes + 8 * n * 5
     return weights + records + notes + histories + courses
 
 

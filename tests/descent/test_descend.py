@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -340,15 +341,34 @@ def test_selection_and_shapes() -> None:
 # ---- memory, and what is refused
 
 
-def test_more_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    w0, loss = problem()
-    monkeypatch.setattr("fastdln.resources.available_memory", lambda: 1 << 20, raising=False)
-    said = []
+@pytest.mark.parametrize(
+    ("widths", "n", "options"),
+    [
+        ((4, 4, 4, 4), 4000, {"record_every": 1}),
+        ((4, 4, 4, 4), 6000, {"momentum": 0.5, "record": ("drift",), "weight_decay": 0.1}),
+        ((4, 4, 4, 4), 4000, {"learning_rate": np.linspace(0.01, 0.1, 4000), "nesterov": True, "momentum": 0.5}),
+        ((4, 4, 4, 4), 2000, {"batch_size": 5, "rng": 0, "record": ("weights",), "record_every": 5}),
+        ((30, 60, 20), 200, {"momentum": 0.5, "record_every": 20}),
+    ],
+)
+def test_what_a_descent_says_it_takes_is_what_it_takes(
+    widths: tuple[int, ...], n: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, said = np.random.default_rng(0), []
+    loss = dln.Regression(draw.standard_normal((widths[0], 5000)), draw.standard_normal((widths[-1], 5000)))
+    w0 = dln.inits.gaussian(dln.Network(widths), 0.3, size=n, rng=0)
     monkeypatch.setattr(integration, "require_memory", lambda n_bytes, what: said.append((n_bytes, what)))
-    dln.descend(w0, loss, 0.05, 3, record=())
-    dln.descend(w0, loss, 0.05, 3, record=(), momentum=0.5)
-    assert said[0][1] == "this descent"
-    assert said[1][0] - said[0][0] >= 3 * 8 * N * 33
+    given = {"learning_rate": 0.01, "record": ("loss",), "threads": 1} | options
+    dln.descend(w0, loss, steps=20, **given)  # compiles
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        dln.descend(w0, loss, steps=20, **given)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert said[-1][1] == "this descent"
+    assert peak / 1.3 < said[-1][0] < 1.3 * peak
 
 
 W0 = tuple(W[0] for W in problem()[0])
