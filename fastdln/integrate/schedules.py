@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln.checks import count, integer, not_negative, number, reals, shown
 
-__all__ = ["After", "Schedule", "cosine", "cycle", "linear", "rates", "steps", "values"]
+__all__ = ["Schedule", "cosine", "cycle", "linear", "steps", "values"]
 
 Floats = NDArray[np.float64]
 
