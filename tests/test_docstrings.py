@@ -25,7 +25,7 @@ RETURNED = {"fastdln.Status", "fastdln.Trajectories"}  # nobody calls them: no p
 
 
 def public_names() -> Iterator[str]:
-    """What `fastdln`, `fastdln.inits`, `fastdln.schedules` and the chapters of `fastdln.theory` export, and the methods."""
+    """What `fastdln`, its `inits`, its `schedules` and the chapters of its `theory` export, and the methods."""
     chapters = [getattr(fastdln.theory, chapter) for chapter in fastdln.theory.__all__]
     for module in (fastdln, fastdln.inits, fastdln.schedules, *chapters):
         for name in module.__all__:

@@ -100,7 +100,6 @@ def test_chunks(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @engines
 def test_neighbours_with_momentum_and_decay_change_nothing(engine: str) -> None:
     w0, loss = problem()
-    w0 = tuple(np.where(W > 2, -0.0, W) for W in w0)  # zeros have a sign
     plain = run(w0, loss, engine=engine)
     own = np.arange(N) % 2 == 0
     for nesterov in (False, True):
@@ -109,6 +108,16 @@ def test_neighbours_with_momentum_and_decay_change_nothing(engine: str) -> None:
         assert contents(mixed, own) == contents(plain, own)
         alone = run(w0, loss, engine=engine, momentum=0.9, weight_decay=0.3, nesterov=nesterov)
         assert contents(mixed, ~own) == contents(alone, ~own)
+
+
+@engines
+def test_zeros_keep_their_signs_beside_momentum(engine: str) -> None:
+    """A gradient that is -0 leaves a weight that is -0 as it is, with and without neighbours that move."""
+    zeros = np.full((2, 2), -0.0)
+    sol = dln.descend((zeros,), dln.Quadratic(zeros), 0.1, 3, momentum=[0.0, 0.5], record=(), engine=engine)
+    alone = dln.descend((zeros,), dln.Quadratic(zeros), 0.1, 3, record=(), engine=engine)
+    assert np.signbit(alone.final[0]).all()
+    assert np.signbit(sol.final[0][0]).all()
 
 
 def test_rates_of_one_are_none() -> None:
