@@ -246,3 +246,23 @@ def test_straight_line_code_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     sol = dln.descend(w0, loss, 0.05, STEPS, **options)
     for W, V in zip(sol.weights, interpreted.weights, strict=True):
         assert_array_equal(W, V)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("bound", [None, 5.0])
+@pytest.mark.parametrize("entry", [np.nan, np.inf, -np.inf, -6.0, 4.5])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_every_entry_is_watched(entry: float, bound: float | None, engine: str, dtype: Any) -> None:
+    """One network for each weight that is changed; all others are small, and so are their gradients."""
+    network = dln.Network((4, 5, 3))
+    n = network.n_parameters
+    start = np.full((n + 1, n), 0.01, dtype)
+    np.fill_diagonal(start, entry)
+    sol = dln.descend(network.unpack(start), dln.Quadratic(np.zeros((3, 4))), 1e-3, 4, bound=bound, engine=engine)
+    within = np.abs(entry) <= (bound or 1e12)
+    assert (sol.status[:-1] == (dln.Status.FINISHED if within else dln.Status.DIVERGED)).all()
+    assert (sol.n_accepted[:-1] == (4 if within else 1)).all()
+    assert sol.status[-1] == dln.Status.FINISHED
+    if not within:
+        assert_array_equal(network.pack(sol.final)[:-1], start[:-1])
+        assert np.isnan(sol.loss[:-1, 1:]).all()

@@ -60,8 +60,10 @@ def told(problem: Problem, planned: Program, executor: Executor, entry: int) -> 
     if method is None or course is None:
         return Told(fields)
     layer_rates = np.array(problem.options.layer_rates or (1.0,) * problem.network.depth)
-    fused = executor.lanes > 1 and bool((layer_rates == layer_rates[0]).all()) and not planned.maps_into_slope
     kind = kind_of(method)
+    known = problem.options.stop_gradient is not None and kind != NESTEROV and not method.samples
+    alike = bool((layer_rates == layer_rates[0]).all())
+    fused = executor.lanes > 1 and alike and not known and not planned.maps_into_slope
     kernels = updates.library(dtype, executor.lanes)
     execute = (
         updates.executor(dtype, executor.lanes, kind) if fused else vectors.library(dtype, executor.lanes)["execute"]
@@ -77,6 +79,7 @@ def told(problem: Problem, planned: Program, executor: Executor, entry: int) -> 
         "program": rows,
         "rows": len(rows),
         "fused": fused,
+        "known": known,
         "kind": kind,
         "layer_rates": layer_rates,
         "factors": schedule.factors,

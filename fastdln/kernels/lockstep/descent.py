@@ -146,8 +146,9 @@ def update(w):
         poke(bases, FACTOR, factors)
         invoke(w.routines.execute_update, bases, descent.program, descent.rows)
         return
-    poke(bases, DERIVATIVE, slope)
-    invoke(w.routines.execute_update, bases, descent.program, descent.rows)
+    if not descent.known:
+        poke(bases, DERIVATIVE, slope)
+        invoke(w.routines.execute_update, bases, descent.program, descent.rows)
     for i in range(w.layers):
         first, last = layer(w, i)
         invoke(descent.add_gradient, descent.kind, at.next, slope, state, at.velocity, at.rates, factors + i * w.entry,

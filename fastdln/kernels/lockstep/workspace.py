@@ -180,6 +180,7 @@ DESCENT = Group(
     "program",  # of an update, and its rows
     "rows",
     "fused",  # whether that writes states instead of slopes
+    "known",  # whether slopes are there from the look at the states, which a stop condition takes
     "kind",  # of updates, see `fastdln.kernels.products.update`
     "layer_rates",  # table (h,) f64
     "factors",  # table f64 of the schedule, and how many
