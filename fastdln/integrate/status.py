@@ -26,6 +26,6 @@ class Status(IntEnum):
 ADVICE = {
     Status.MAX_STEPS: 'raise max_steps, loosen rtol, shorten the span, or take method="auto" if the problem is stiff',
     Status.NONFINITE: "start from smaller, finite weights; a backward flow may blow up",
-    Status.DIVERGED: "take a smaller learning rate, see theory.rates.step_limit, or smaller weights at the start",
     Status.STEP_TOO_SMALL: "end the span before t_final, where the solution may blow up, or loosen rtol",
+    Status.DIVERGED: "take a smaller learning rate, see theory.rates.step_limit, or smaller weights at the start",
 }
