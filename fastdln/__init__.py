@@ -11,7 +11,7 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-_SUBMODULES = ("inits", "theory")
+_SUBMODULES = {"inits": "inits", "theory": "theory", "schedules": "integrate.schedules"}
 _NAMES = {
     "Network": "network",
     **dict.fromkeys(("Quadratic", "Regression", "Power", "Huber", "PseudoHuber"), "losses"),
@@ -23,6 +23,7 @@ _NAMES = {
     "gradient_norm": "field",
     "flow": "gradient_flow",
     "Stop": "gradient_flow",
+    "descend": "descent",
     "Status": "integrate.status",
     "Trajectories": "results.trajectories",
     "FlowError": "results.trajectories",
@@ -35,7 +36,7 @@ __all__ = ["__version__", *_SUBMODULES, *_NAMES]
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{_SUBMODULES[name]}")
     if name in _NAMES:
         value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
         globals()[name] = value

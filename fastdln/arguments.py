@@ -13,6 +13,8 @@ from fastdln.checks import boolean, count, not_negative, number, one_of, positiv
 from fastdln.engines.base import Options
 from fastdln.engines.choose import NAMES
 from fastdln.field import product
+from fastdln.integrate.chebyshev import Stabilized
+from fastdln.integrate.descent import Descent
 from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Custom, Loss, Quadratic, check_loss
@@ -160,20 +162,29 @@ def _root_mean_square(rows: NDArray[Any]) -> NDArray[np.float64]:
 def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[Any]) -> None:
     """Refuse options, each right by itself, that do not go together."""
     method = options.method
-    if not method.explicit:
+    check_record(options.record, loss)
+    if isinstance(method, Descent):
+        if options.engine not in ("auto", "lanes", "dense"):
+            raise ValueError(f"engine={options.engine!r} does not descend: leave engine out, or take lanes or dense")
+        return
+    if isinstance(method, Stabilized):
         if options.step is not None:
             raise ValueError(f"method {method.name!r} chooses its own steps: give an explicit method with step=...")
         if options.engine == "wide":
             raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
     elif not method.adaptive and options.step is None:
         raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
-    for name in options.record:
-        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
-            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
     if options.certify:
         _check_certify(options, loss, forward)
     if options.rtol < 4 * np.finfo(dtype).eps:
         raise ValueError(f"rtol must be at least {4 * np.finfo(dtype).eps:.1e} in {dtype}, not {options.rtol!r}")
+
+
+def check_record(record: tuple[str, ...], loss: Loss) -> None:
+    """Refuse observables that a loss does not have."""
+    for name in record:
+        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
+            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
 
 
 def _check_certify(options: Options, loss: Loss, forward: bool) -> None:

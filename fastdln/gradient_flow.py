@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln import arguments
 from fastdln.engines.base import Options, Problem
-from fastdln.engines.choose import choose
 from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
+from fastdln.integration import collect
 from fastdln.losses import Loss
 from fastdln.network import Network, check_layer_rates, check_weights
-from fastdln.observables import LEARNING_TIMES, OBSERVABLES, Context, Observable, documented, raw_records
-from fastdln.resources import Report, progress_bar, require_memory
-from fastdln.results.derive import derive, derived_bytes
+from fastdln.observables import LEARNING_TIMES, Context, documented, raw_records
+from fastdln.resources import Report
+from fastdln.results.joining import join
 from fastdln.results.trajectories import Trajectories
 
 
@@ -199,69 +196,25 @@ def integrate(
 ) -> Trajectories:  # fmt: skip
     """Integrate from checked arguments; conserved quantities are compared with those at ``origin``, ``t_origin``."""
     direction = 1.0 if t_end > t_0 else -1.0
-    n, n_t = len(start), len(times)
-    fields = [OBSERVABLES[name] for name in options.record]
     problem = Problem(
         network=network, loss=loss, options=options, start=start, origin=origin, atol=atol, duration=abs(t_end - t_0),
         direction=direction, times=np.abs(times - t_0), raw=raw_records(options.record),
         learning=LEARNING_TIMES in options.record, layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads,
     )  # fmt: skip
-    engine = choose(problem)
-    beside = _kept_bytes(problem, fields) + derived_bytes(options.record, problem)
-    require_memory(engine.memory(problem) + beside, "this flow")
-
-    recorded = {row.name: np.empty((n, *row.shape(network, loss, n_t)), row.precision(start.dtype)) for row in fields}
-    final, reached = np.empty_like(start if n > 1 else start[:0]), np.empty(n)
-    status, counts = np.empty(n, np.int8), np.empty((n, 3), np.int64)
-    certified = np.empty(n, bool)
-    widths, enlargements = np.empty((n, network.depth + 1), np.int64), np.empty(n, np.int64)
-    learned = recorded.get(LEARNING_TIMES)
-    steps = np.empty(n, object) if options.history else None
-    context = Context(network, loss, times - t_origin, origin, options.weight_decay, options.layer_rates)
-    with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
-        for chunk in engine.run(problem, show):
-            rows = chunk.rows
-            derive(chunk.records, problem.columns, context, rows, recorded)
-            reached[rows] = t_0 + direction * chunk.reached
-            if n == 1:
-                final = chunk.final  # large ones are not copied
-            else:
-                final[rows] = chunk.final
-            status[rows], counts[rows], certified[rows] = chunk.status, chunk.counts, chunk.certified
-            widths[rows], enlargements[rows] = chunk.widths, chunk.enlargements
-            if learned is not None:
-                learned[rows] = t_0 + direction * chunk.learned
-            if steps is not None:
-                for own, k in enumerate(np.arange(n)[rows]):
-                    steps[k] = t_0 + direction * chunk.history[own, : chunk.counts[own, 1]]
-            del chunk  # before the next one is laid out
-    reached[status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
+    kept = np.exp(-2 * options.weight_decay * (times - t_origin))[None]
+    context = Context(network, loss, kept, origin, options.layer_rates)
+    found = collect(problem, context, progress, "this flow", times)
+    reached = t_0 + direction * found.reached
+    reached[found.status == Status.FINISHED] = t_end  # exactly, whatever t_0 + (t_end - t_0) rounds to
+    if LEARNING_TIMES in found.recorded:
+        found.recorded[LEARNING_TIMES][:] = t_0 + direction * found.recorded[LEARNING_TIMES]
+    steps = None if found.history is None else tuple(t_0 + direction * moments for moments in found.history)
     return Trajectories(
-        network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=recorded,
-        _final=final, _t_final=reached, _status=status, _counts=counts, _atol=atol,
-        _origin=origin, _certified=certified, _widths=widths, _enlargements=enlargements,
-        _steps=None if steps is None else tuple(steps), single=single,
+        network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=found.recorded,
+        _final=found.final, _t_final=reached, _status=found.status, _counts=found.counts, _atol=atol,
+        _origin=origin, _certified=found.certified, _widths=found.widths, _enlargements=found.enlargements,
+        _steps=steps, single=single,
     )  # fmt: skip
-
-
-def _kept_bytes(problem: Problem, recorded: Sequence[Observable]) -> int:
-    """Bytes of what a call keeps: starts, final weights, what is recorded, and what is noted of each trajectory."""
-    n, dtype = problem.n, problem.start.dtype
-    weights = problem.start.nbytes * (1 if n == 1 else 2)  # final weights of one are those of the engine
-    records = n * sum(
-        math.prod(row.shape(problem.network, problem.loss, len(problem.times))) * row.precision(dtype).itemsize
-        for row in recorded
-    )
-    # tolerance, end, counts, enlargements, widths; status and certificate
-    notes = n * (8 * (6 + len(problem.network.widths)) + 2) + _modes_bytes(problem.loss)
-    options = problem.options
-    histories = n * (8 * options.max_steps + sys.getsizeof(np.empty(0)) + 8) if options.history else 0
-    return weights + records + notes + histories
-
-
-def _modes_bytes(loss: Loss) -> int:
-    """Bytes of the modes of all targets, which the loss keeps."""
-    return 8 * math.prod(loss.batch_shape) * min(loss.shape) * (sum(loss.shape) + 1)
 
 
 def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: int | None) -> Trajectories:
@@ -283,29 +236,4 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
         threads=arguments.threads(threads),
     )  # fmt: skip
 
-    def joined(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
-        values = before.copy()
-        values[go_on] = after
-        return values
-
-    recorded = {}
-    for name, before in old._recorded.items():
-        if not OBSERVABLES[name].timed:  # an event that has happened happens no more
-            recorded[name] = np.where(np.isnan(before), joined(before, new._recorded[name]), before)
-            continue
-        after = np.full((len(old._status), len(times), *before.shape[2:]), np.nan, before.dtype)
-        after[go_on] = new._recorded[name]
-        recorded[name] = np.concatenate([before, after], axis=1)
-    steps = old._steps
-    if steps is not None and new._steps is not None:
-        further = iter(new._steps)
-        steps = tuple(np.concatenate([s, next(further)]) if go else s for s, go in zip(steps, go_on, strict=True))
-    counts = old._counts.copy()
-    counts[go_on] += new._counts
-    return dataclasses.replace(
-        old, span=(t_0, t_end), t=np.concatenate([old.t, times]), _recorded=recorded,
-        _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
-        _status=joined(old._status, new._status), _counts=counts, _steps=steps,
-        _certified=old._certified | joined(old._certified, new._certified),
-        _widths=joined(old._widths, new._widths), _enlargements=joined(old._enlargements, new._enlargements),
-    )  # fmt: skip
+    return join(old, new, go_on, t=np.concatenate([old.t, times]))

@@ -41,13 +41,12 @@ _FLOAT = np.dtype(np.float64)
 
 @dataclass(frozen=True)
 class Context:
-    """The flow of the trajectories that records belong to."""
+    """The flow, or the descent, of the trajectories that records belong to."""
 
     network: Network
     loss: Loss
-    elapsed: NDArray[np.float64]  # (n_t,) times, signed, since the start whose balance is conserved
+    kept: NDArray[np.float64]  # (n or 1, n_t): what weight decay leaves of a balance matrix since a start
     origin: Array  # (n, parameters) weights at that start
-    weight_decay: float
     layer_rates: tuple[float, ...] | None
 
     @cached_property
@@ -173,9 +172,8 @@ def _imbalance(records: Array, context: Context, times: slice) -> Array:
 
 
 def _drift(records: Array, context: Context, times: slice) -> Array:
-    """max_i ||C_i(t) - e^(-2 mu (t - t_0)) C_i(t_0)||_F: what the integrator lost of what the flow conserves."""
-    elapsed = context.elapsed[times]
-    shrink = np.exp(-2 * context.weight_decay * elapsed).astype(records.dtype)[:, None, None]
+    """max_i ||C_i(t) - kept C_i(t_0)||_F: what the integrator lost of what the flow conserves."""
+    shrink = context.kept[:, times].astype(records.dtype)[..., None, None]
     worst = np.where(np.isnan(records[..., 0]), np.nan, np.zeros((), records.dtype))
     now = balance(context.network.unpack(records), context.layer_rates)
     for C, C_0 in zip(now, context.conserved, strict=True):

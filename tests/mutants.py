@@ -376,7 +376,7 @@ MUTANTS = (
         ("test_flow.py::test_the_drift_of_an_extended_flow_is_that_since_its_first_start[dense]",),
     ),
     Mutant(
-        "extension-learns-again", "gradient_flow.py",
+        "extension-learns-again", "results/joining.py",
         "np.where(np.isnan(before), joined(before, new._recorded[name]), before)",
         "joined(before, new._recorded[name])", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
     ),
@@ -439,14 +439,13 @@ MUTANTS = (
         ("test_slices.py::test_batches_of_weights_directions_and_targets_broadcast",),
     ),
     Mutant(
-        "masked-map-with-the-mask-twice", "products/maps.py", "return slope, slope * error * 0.5, p\n\n\ndef _measured",
-        "return slope * p, slope * error * 0.5, p\n\n\ndef _measured",
+        "square-with-its-weight-twice", "products/maps.py", "return slope, slope * error * 0.5, p",
+        "return slope * p, slope * error * 0.5, p",
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
     Mutant(
-        "measured-value-twice", "products/maps.py", "return slope, slope * error * 0.5, p\n\n\ndef _power",
-        "return slope, slope * error, p\n\n\ndef _power",
-        ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
+        "square-value-twice", "products/maps.py", "return slope, slope * error * 0.5, p",
+        "return slope, slope * error, p", ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
     Mutant(
         "unseen-entries-multiplied", "losses/completion.py", "        target[~seen] = 0.0", "        pass",
@@ -512,7 +511,7 @@ MUTANTS = (
         ("test_field.py::test_balance_is_conserved_to_first_order",),
     ),
     Mutant(
-        "drift-decays-once", "observables.py", "np.exp(-2 * context.weight_decay", "np.exp(-context.weight_decay",
+        "drift-decays-once", "gradient_flow.py", "np.exp(-2 * options.weight_decay", "np.exp(-options.weight_decay",
         ("test_flow.py::test_decay_and_rates",),
     ),
     # ---- theory

@@ -130,7 +130,7 @@ def test_only_what_says_so_needs_modes(row: Observable) -> None:
     origin = np.random.default_rng(0).standard_normal((N, network.n_parameters))
     records = np.ones((N, N_TIMES, RAW[row.raw](network, loss)))
     out = np.full((N, *row.shape(network, loss, N_TIMES)), np.nan)
-    context = Context(network, loss, TIMES, origin, 0.0, None)
+    context = Context(network, loss, np.ones((1, len(TIMES))), origin, None)
     derive(records, {row.raw: slice(None)}, context, slice(0, N), {row.name: out})
     assert np.isfinite(out).all()
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdln.integrate.chebyshev import Stabilized
+from fastdln.integrate.descent import Descent
 from fastdln.integrate.methods import Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss, QuadraticForm, quadratic_of
@@ -23,7 +23,10 @@ LINE = 64  # bytes of a cache line
 
 @dataclass(frozen=True)
 class Options:
-    """How a flow was integrated: all that is needed to go on in the same way."""
+    """How a flow or a descent was integrated: with `Course`, all that is needed to go on in the same way.
+
+    A descent takes steps of length 1, without tolerances; its momenta and decays are those of its course.
+    """
 
     method: Method
     rtol: float
@@ -40,8 +43,33 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Course:
+    """What the trajectories of a descent have of their own, and how far they have come."""
+
+    done: int  # updates
+    every: int  # updates from record to record
+    record_from: int  # update of the first record
+    rate: NDArray[np.float64]  # (n,), that the factors of the schedule multiply
+    momentum: NDArray[np.float64]  # (n,)
+    decay: NDArray[np.float64]  # (n,)
+    bound: NDArray[np.float64]  # (n,)
+    stream: NDArray[np.int64]  # (n,), their numbers in the draws of batches
+    velocity: NDArray[Any]  # (n, parameters), or (n, 0) where none has momentum
+
+    def __getitem__(self, rows: Any) -> Course:
+        """Select trajectories."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in PER_TRAJECTORY})
+
+
+PER_TRAJECTORY = ("rate", "momentum", "decay", "bound", "stream", "velocity")
+
+
+@dataclass(frozen=True)
 class Problem:
-    """Flows of n networks over one span; time is counted from its start, forwards, as s = |t - t_0|."""
+    """Flows of n networks over one span; time is counted from its start, forwards, as s = |t - t_0|.
+
+    Or descents: then time counts updates.
+    """
 
     network: Network
     loss: Loss
@@ -57,6 +85,7 @@ class Problem:
     layer_sizes: tuple[int, ...]  # entries of the layers that are certified: of the wide ones where these are narrow
     threads: int = 1
     overwrite: bool = False  # final weights are written where the starts lie
+    course: Course | None = None  # of a descent
 
     def with_options(self, **changes: Any) -> Problem:
         """The same with other options."""
@@ -65,9 +94,14 @@ class Problem:
     @property
     def tableau(self) -> Tableau:
         """The method, for an engine that has explicit ones only."""
-        if isinstance(self.options.method, Stabilized):
+        if not isinstance(self.options.method, Tableau):
             raise TypeError(f"method {self.options.method.name!r} is not an explicit one")
         return self.options.method
+
+    @property
+    def descent(self) -> Descent | None:
+        """The method, where it is a descent."""
+        return self.options.method if isinstance(self.options.method, Descent) else None
 
     @property
     def quadratic(self) -> QuadraticForm:
@@ -123,6 +157,8 @@ class Results:
         How often these were enlarged on the way.
     history : ndarray, shape (n, max_steps) or (n, 0)
         Times of accepted steps; as many as were accepted are written.
+    velocity : ndarray, shape (n, parameters) or (n, 0)
+        Of descents with momentum.
     """
 
     rows: slice | NDArray[np.intp]
@@ -136,12 +172,15 @@ class Results:
     widths: NDArray[np.int64]
     enlargements: NDArray[np.int64]
     history: NDArray[np.float64]
+    velocity: NDArray[Any]
 
     def __init__(self, problem: Problem, rows: slice) -> None:
         self.rows = rows
         for name, (shape, dtype, value) in results_layout(problem, rows.stop - rows.start).items():
             setattr(self, name, _empty(shape, np.dtype(dtype)) if value is None else np.full(shape, value, dtype))
         self.widths[:] = problem.network.widths
+        if problem.course is not None:
+            self.velocity[:] = problem.course.velocity[rows]
         if problem.overwrite:
             self.final = problem.start[rows]
 
@@ -162,6 +201,7 @@ def results_layout(problem: Problem, n: int) -> dict[str, tuple[tuple[int, ...],
         "certified": ((n,), np.int64, 0),
         "widths": ((n, network.depth + 1), np.int64, 0),
         "enlargements": ((n,), np.int64, 0),
+        "velocity": ((n, 0 if problem.course is None else problem.course.velocity.shape[1]), dtype, None),
         "history": ((n, options.max_steps if options.history else 0), np.float64, None),
     }
 

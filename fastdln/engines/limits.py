@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
+from fastdln.integrate.descent import Descent
 from fastdln.integrate.methods import gains, growth_limits
 from fastdln.losses import modes_of
 
@@ -51,7 +52,9 @@ def growth_caps(problem: Problem) -> tuple[float, float]:
     """The largest steps times the rate of hidden growth with learning rates of 1, or 0; the second for RKC2."""
     if not hides_growth(problem):
         return 0.0, 0.0
-    first, second = growth_limits(problem.options.method, problem.options.rtol)
+    method = problem.options.method
+    assert not isinstance(method, Descent)  # its steps are fixed
+    first, second = growth_limits(method, problem.options.rtol)
     fastest = max(problem.options.layer_rates or (1.0,))
     return first / fastest, second / fastest
 

@@ -9,7 +9,7 @@ import math
 
 from fastdln.integrate.status import Status
 
-FINISHED, STOPPED, MAX_STEPS, NONFINITE, STEP_TOO_SMALL = map(int, Status)
+FINISHED, STOPPED, MAX_STEPS, NONFINITE, STEP_TOO_SMALL, DIVERGED = map(int, Status)
 SMALLEST = 2.0**-51  # a step below this part of the time is lost in its rounding
 LARGEST = 1e300  # the largest norm with which a trajectory begins
 # Slopes are scaled by a power of two while they are squared for the first step: they may be far above their tolerance.

@@ -18,6 +18,8 @@ class Status(IntEnum):
     """State or slope overflowed, or the start was not finite; the last finite state is kept."""
     STEP_TOO_SMALL = 4
     """The step fell below the rounding of the time: the solution may blow up there, or rtol is too tight."""
+    DIVERGED = 5
+    """An update of a descent led to an entry that is not finite or above ``bound``; the state before it is kept."""
 
 
 # What to change where a trajectory failed.
@@ -25,4 +27,5 @@ ADVICE = {
     Status.MAX_STEPS: 'raise max_steps, loosen rtol, shorten the span, or take method="auto" if the problem is stiff',
     Status.NONFINITE: "start from smaller, finite weights; a backward flow may blow up",
     Status.STEP_TOO_SMALL: "end the span before t_final, where the solution may blow up, or loosen rtol",
+    Status.DIVERGED: "take a smaller learning rate, see theory.rates.step_limit, or smaller weights at the start",
 }

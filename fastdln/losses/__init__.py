@@ -1,6 +1,6 @@
 """Losses of the product W = W_h ... W_1: see `fastdln.losses.base` for what they have in common."""
 
-from fastdln.losses.base import Loss, check_loss, modes_of, quadratic_of
+from fastdln.losses.base import Loss, check_loss, modes_of, quadratic_of, sampled_of
 from fastdln.losses.completion import Masked, Sensing
 from fastdln.losses.custom import Custom
 from fastdln.losses.form import Modes, QuadraticForm
@@ -28,6 +28,7 @@ __all__ = [
     "check_loss",
     "modes_of",
     "quadratic_of",
+    "sampled_of",
 ]
 
 _ALL: tuple[type[Loss], ...] = (

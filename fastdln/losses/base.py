@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdln.losses.form import Form, Index, Mapped, Modes, Parts, QuadraticForm
 
-__all__ = ["Loss", "check_loss", "modes_of", "quadratic_of"]
+__all__ = ["Loss", "check_loss", "modes_of", "quadratic_of", "sampled_of"]
 
 
 class Loss(ABC):
@@ -96,6 +96,16 @@ class Loss(ABC):
     def mapped(self) -> Mapped | None:
         """The map from the outputs to -dL/dW that the loss has; None for a quadratic one."""
         return None
+
+    @property
+    def sampled(self) -> Mapped | None:
+        """The samples of which the loss is the mean, and the map of their outputs; None where it has none."""
+        return None
+
+    @property
+    def n_samples(self) -> int:
+        """The number of samples; 0 where the loss has none."""
+        return 0 if self.sampled is None or self.sampled.inputs is None else self.sampled.inputs.shape[1]
 
     @property
     def quadratic(self) -> QuadraticForm | None:
@@ -280,3 +290,31 @@ def modes_of(loss: Loss, what: str) -> Modes:
     if loss.modes is None:
         raise ValueError(f"{what} needs a loss whose target has modes, as Quadratic and Regression do, not {loss!r}")
     return loss.modes
+
+
+def sampled_of(loss: Loss, what: str) -> Mapped:
+    """Return the samples of a loss.
+
+    Parameters
+    ----------
+    loss : Loss
+        The loss.
+    what : str
+        What needs them, as the subject of a sentence.
+
+    Returns
+    -------
+    Mapped
+        The samples, and the map of their outputs.
+
+    Raises
+    ------
+    ValueError
+        If the loss has none.
+    """
+    if loss.sampled is None:
+        raise ValueError(
+            f"{what} needs a loss that holds its samples, as Regression, Logistic, Exponential and "
+            f"SoftmaxCrossEntropy made from data do, not {loss!r}"
+        )
+    return loss.sampled

@@ -60,6 +60,11 @@ class _Sampled(Loss):
         """The map from the outputs to what -dL/dW is the product of with X'."""
         return Mapped(self.MAP, self._marks(), 1.0 / self.n_samples, self._parts.X)
 
+    @property
+    def sampled(self) -> Mapped:
+        """The samples, and the map of their outputs."""
+        return self.mapped
+
     def _value(self, W: NDArray[Any]) -> Any:
         return self._sum(W @ self._parts.X) / self.n_samples
 

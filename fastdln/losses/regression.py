@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastdln.linalg import reproducible
+from fastdln.linalg import Floats, reproducible
 from fastdln.losses.data import decompose_inputs, samples
-from fastdln.losses.form import QuadraticForm
+from fastdln.losses.form import Mapped, Parts, QuadraticForm
 from fastdln.losses.quadratic import QuadraticLoss
 
-__all__ = ["Regression"]
+__all__ = ["Regression", "Samples"]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(Parts):
+    """The data of a regression, which its value and derivatives do without."""
+
+    X: Floats
+    Y: Floats
 
 
 class Regression(QuadraticLoss):
@@ -40,6 +50,8 @@ class Regression(QuadraticLoss):
 
     ARRAYS = ("target", "cross", "whitened", "input_gram", "input_root")
 
+    _samples: Samples | None = None
+
     @reproducible
     def __init__(self, X: ArrayLike, Y: ArrayLike) -> None:
         X, Y = samples(X, Y, center=False)
@@ -62,3 +74,35 @@ class Regression(QuadraticLoss):
             data_rank=len(S),
         )
         super().__init__(form)
+        self._samples = Samples(X, Y)
+
+    @property
+    def samples(self) -> Samples | None:
+        """The data; None where the loss was loaded from a file without them."""
+        return self._samples
+
+    @property
+    def sampled(self) -> Mapped | None:
+        """The samples, and the map of their outputs; None where the loss was loaded from a file without them."""
+        if self._samples is None:
+            return None
+        return Mapped("square", self._samples.Y, 1.0 / self._samples.X.shape[1], self._samples.X)
+
+    def with_samples(self, X: ArrayLike, Y: ArrayLike) -> Regression:
+        """Return the same loss with its data.
+
+        Parameters
+        ----------
+        X : array_like, shape (d_0, m)
+            Inputs, one sample a column.
+        Y : array_like, shape (d_h, m)
+            Outputs, one sample a column.
+
+        Returns
+        -------
+        Regression
+            A loss that holds them.
+        """
+        loss = self.of_parts(self._parts)
+        loss._samples = Samples(*samples(X, Y, center=False))
+        return loss

@@ -45,7 +45,12 @@ def dataset(sol: Trajectories, flags: dict[str, int]) -> Any:
     for i, W in enumerate(sol.final, start=1):
         variables[f"final_W{i}"] = ((*lead, f"layer{i}", f"layer{i - 1}"), W)
     variables["status"][2].update(flag_values=list(flags.values()), flag_meanings=" ".join(flags))
-    coordinates = {"time": ("time", sol.t, {"long_name": TIME_UNITS})}
+    coordinates: dict[str, Any] = {
+        "time": ("time", sol.t if sol.steps is None else sol.steps, {"long_name": TIME_UNITS})
+    }
+    if sol.steps is not None:
+        coordinates["time"][2]["long_name"] = "updates done"
+        coordinates["t"] = (("trajectory", "time") if sol.varied else ("time",), sol.t, {"long_name": TIME_UNITS})
     attributes: dict[str, Any] = {
         "widths": list(sol.network.widths),
         "method": sol.options.method.name,

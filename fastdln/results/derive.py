@@ -40,9 +40,10 @@ def derived_bytes(record: Iterable[str], problem: Problem) -> int:
 
 def _derive(row: Observable, records: Array, context: Context, rows: Rows, out: Array) -> None:
     record_bytes = row.working(context.network) * records.itemsize
-    for own, moments in blocks(len(records), len(context.elapsed), record_bytes):
+    for own, moments in blocks(len(records), context.kept.shape[1], record_bytes):
         place = _within(rows, own)
-        part = replace(context, origin=context.origin[place])
+        kept = context.kept if len(context.kept) == 1 else context.kept[place]
+        part = replace(context, origin=context.origin[place], kept=kept)
         for times in moments:
             out[place, times] = row.derive(records[own, times], part, times)
 

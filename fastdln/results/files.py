@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdln import arguments
-from fastdln.engines.base import Options
+from fastdln.engines.base import Course, Options
 from fastdln.integrate.chebyshev import STABILIZED
+from fastdln.integrate.descent import Descent
 from fastdln.integrate.methods import Method
 from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
-from fastdln.losses import KINDS, Custom, Loss
+from fastdln.losses import KINDS, Custom, Loss, Regression
 from fastdln.network import Network, check_layer_rates
 from fastdln.observables import OBSERVABLES
-from fastdln.results import archive
+from fastdln.results import archive, courses
 from fastdln.results.trajectories import PER_TRAJECTORY, Trajectories
 
 __all__ = ["load", "save"]
@@ -48,6 +49,13 @@ def save(sol: Trajectories, path: str | PathLike[str]) -> None:
     }
     optional = {f"loss/{name}": parts[name] for name in loss.ARRAYS}
     optional |= {_place(name): values for name, values in sol._recorded.items()}
+    method = sol.options.method
+    if isinstance(method, Descent):
+        assert sol._course is not None
+        header[courses.NAME], course = courses.written(method, sol._course)
+        optional |= course | {"updates": sol._updates}
+        if method.samples and isinstance(loss, Regression) and loss.samples is not None:
+            optional |= {_sample(name): values for name, values in loss.samples.values().items()}
     optional["steps"] = None if sol._steps is None else np.concatenate([np.empty(0), *sol._steps])
     arrays = {"t": sol.t} | {name: getattr(sol, f"_{name}") for name in PER_TRAJECTORY}
     archive.write(path, header, arrays | {name: x for name, x in optional.items() if x is not None})
@@ -145,12 +153,20 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays, own: Custom | None) -
         raise ValueError(f"the array 'final' has dtype {dtype}; expected float32 or float64")
     loss = _loss(_entry(header, "loss"), arrays, network, n, own)
     span = arguments.span(_entry(header, "span"))
-    options = _options(_entry(header, "options"), network)
+    method, course = None, None
+    if courses.NAME in header:
+        method, course = courses.read(header[courses.NAME], arrays, loss, n, network.n_parameters, dtype)
+    options = _options(_entry(header, "options"), network, method)
     arguments.check_options(options, loss, span[0] < span[1], dtype)
 
-    times = arguments.times(arrays.take("t", np.float64, *arrays.shape("t")), *span)
+    times = arrays.take_numbers("t", np.float64, *arrays.shape("t"))
+    updates = None
+    if course is None:
+        times = arguments.times(times, *span)
+    else:
+        updates = _updates(arrays, course, times, n)
     recorded = {
-        name: arrays.take(_place(name), row.precision(dtype), n, *row.shape(network, loss, len(times)))
+        name: arrays.take(_place(name), row.precision(dtype), n, *row.shape(network, loss, times.shape[-1]))
         for name, row in OBSERVABLES.items()
         if name in options.record
     }
@@ -175,7 +191,7 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays, own: Custom | None) -
         _origin=arrays.take("origin", dtype, n, network.n_parameters),
         _certified=arrays.take("certified", np.bool_, n),
         _widths=widths, _enlargements=enlargements,
-        _steps=_steps(arrays, counts[:, 1]) if options.history else None,
+        _steps=_steps(arrays, counts[:, 1]) if options.history else None, _updates=updates, _course=course,
     )  # fmt: skip
     arrays.refuse_others()
     return sol
@@ -184,6 +200,21 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays, own: Custom | None) -
 def _place(name: str) -> str:
     """The name in a file of what was recorded of an observable."""
     return f"recorded/{name}" if OBSERVABLES[name].timed else name
+
+
+def _sample(name: str) -> str:
+    """The name in a file of data that a regression keeps."""
+    return f"loss/samples/{name}"
+
+
+def _updates(arrays: _Arrays, course: Course, times: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+    """The numbers of the updates that were recorded, of which ``times`` are the times."""
+    updates = arrays.take_numbers("updates", np.int64, *arrays.shape("updates"), least=0)
+    if updates.ndim != 1 or (np.diff(updates) <= 0).any() or (updates > course.done).any():
+        raise ValueError(f"the array 'updates' must be increasing, up to {course.done}")
+    if times.shape not in ((len(updates),), (n, len(updates))):
+        raise ValueError(f"the array 't' has shape {times.shape}, which does not fit {len(updates)} updates")
+    return updates
 
 
 def _steps(arrays: _Arrays, accepted: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
@@ -219,6 +250,11 @@ def _loss(header: Any, arrays: _Arrays, network: Network, n: int, own: Custom | 
         dtype = np.int64 if name == "labels" else np.float64
         values[name] = arrays.take_numbers(f"loss/{name}", dtype, *expected)
     loss = kind.of_values(**values)
+    if isinstance(loss, Regression) and _sample("X") in arrays:
+        m = arrays.shape(_sample("X"))[-1]
+        widths = {"X": network.widths[0], "Y": network.widths[-1]}
+        X, Y = (arrays.take_numbers(_sample(name), np.float64, d, m) for name, d in widths.items())
+        loss = loss.with_samples(X, Y)
     loss.check_product((network.widths[-1], network.widths[0]))
     return loss
 
@@ -230,10 +266,11 @@ def _kind(header: Any, arrays: _Arrays) -> type[Loss]:
     return KINDS[arguments.one_of("the class of the loss", header["class"], KINDS)]
 
 
-def _options(header: Any, network: Network) -> Options:
+def _options(header: Any, network: Network, descent: Descent | None) -> Options:
+    positive = arguments.positive if descent is None else arguments.not_negative  # a descent has no tolerance
     checks: dict[str, Callable[[Any], Any]] = {
-        "method": _read,
-        "rtol": lambda rtol: arguments.positive("rtol", rtol),
+        "method": _read if descent is None else lambda name: descent,
+        "rtol": lambda rtol: positive("rtol", rtol),
         "max_steps": lambda steps: arguments.count("max_steps", steps),
         "record": arguments.record,
         "stop_gradient": _or_none(lambda norm: arguments.not_negative("stop_gradient", norm)),
@@ -255,8 +292,8 @@ def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _written(method: Method) -> str | dict[str, Any]:
-    """A stabilized method by its name, an explicit one, which may be the user's, by its coefficients."""
-    if not method.explicit:
+    """A method by its name, but an explicit one of a flow, which may be the user's, by its coefficients."""
+    if not isinstance(method, Tableau):
         return method.name
     return {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.init}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln.engines.base import Options
+from fastdln.engines.base import Course, Options
 from fastdln.integrate.status import ADVICE, Status
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
@@ -51,7 +51,7 @@ class Recorded(property, Generic[Value]):
 @documented
 @dataclass(frozen=True, eq=False, repr=False)
 class Trajectories:
-    """The trajectories of a flow.
+    """The trajectories of a flow, or of a descent.
 
     An observable that was not recorded is None; one that was is NaN after the end of its trajectory.  For a single
     network the arrays have no trajectory axis.
@@ -65,9 +65,11 @@ class Trajectories:
     options : Options
         How it was integrated.
     span : (float, float)
-        Start and end.
+        Start and end; in a descent as numbers of updates.
     t : ndarray, shape (n_t,)
-        Times of the records.
+        Times of the records; of a descent with rates or momenta per trajectory of shape (n, n_t).
+    steps : ndarray, shape (n_t,)
+        Updates done at the records; None in a flow.
     single : bool
         Whether this is one network without a trajectory axis.
     start, final : tuple of ndarrays, shape (n, d_i, d_{i-1})
@@ -114,6 +116,8 @@ class Trajectories:
     _widths: NDArray[np.int64]
     _enlargements: NDArray[np.int64]
     _steps: tuple[NDArray[np.float64], ...] | None
+    _updates: NDArray[np.int64] | None = None
+    _course: Course | None = None
 
     # ---- what was recorded
     def _each(self, values: NDArray[Any] | None) -> Any:
@@ -128,6 +132,16 @@ class Trajectories:
     drift = Recorded[Any]()
     learning_times = Recorded[Any]()
     weights = Recorded[Weights | None]()
+
+    @property
+    def steps(self) -> NDArray[np.int64] | None:
+        """Updates done at the records, shape (n_t,); None in a flow."""
+        return self._updates
+
+    @property
+    def varied(self) -> bool:
+        """Whether trajectories have times of their own."""
+        return self.t.ndim == 2
 
     @property
     def final(self) -> Weights:
@@ -256,19 +270,22 @@ class Trajectories:
             loss_function=targets[index if single else rows] if targets.batch_shape else targets,
             _recorded={name: values[rows] for name, values in self._recorded.items()},
             _steps=None if self._steps is None else tuple(self._steps[k] for k in rows),
+            t=self.t[index if single else rows] if self.varied else self.t,
+            _course=None if self._course is None else self._course[rows],
             single=single,
             **{f"_{name}": getattr(self, f"_{name}")[rows] for name in PER_TRAJECTORY},
         )
 
     def extend(self, t_end: float, t_eval: ArrayLike | None = None, threads: int | None = None) -> Trajectories:
-        """Go on to a later end of the span, in the way the flow was computed.
+        """Go on to a later end of the span, in the way the flow or the descent was computed.
 
         Parameters
         ----------
         t_end : float
-            The new end, beyond the present one.
+            The new end, beyond the present one.  Of a descent: how many more updates to take; they are recorded as
+            those before, and are those of one run.
         t_eval : array_like, optional
-            Further times to record at; by default the new end.
+            Further times to record at; by default the new end.  Not for a descent.
         threads : int, optional
             As in `flow`.
 
@@ -283,6 +300,12 @@ class Trajectories:
         ValueError
             If ``t_end`` or ``t_eval`` does not lie beyond the present end.
         """
+        if self._course is not None:
+            from fastdln import descent
+
+            if t_eval is not None:
+                raise ValueError("t_eval is for flows: a descent is recorded as it was before")
+            return descent.extend(self, t_end, threads)
         from fastdln.gradient_flow import extend
 
         return extend(self, t_end, t_eval, threads)
@@ -324,7 +347,8 @@ class Trajectories:
 
     def __repr__(self) -> str:
         count = "one" if self.single else len(self)
-        span = f"t = {self.span[0]:g} to {self.span[1]:g}, {len(self.t)} times"
+        what, times = ("t =", len(self.t)) if self._updates is None else ("updates", len(self._updates))
+        span = f"{what} {self.span[0]:g} to {self.span[1]:g}, {times} times"
         recorded = ", ".join(self.options.record) or "nothing"
         return f"<Trajectories: {count} of {self.network}, {span}; recorded {recorded}; {self.message}>"
 

@@ -248,8 +248,8 @@ def test_what_needs_a_quadratic_loss_is_refused(options, message):
 def test_auto_takes_the_engine_of_a_quadratic_loss_that_is_not_reduced(widths, engine, monkeypatch):
     loss = dln.Huber(np.zeros((widths[-1], widths[0])), 1.0)
     chosen = []
-    monkeypatch.setattr("fastdln.gradient_flow.choose", lambda problem: chosen.append(choose(problem)) or chosen[0])
+    monkeypatch.setattr("fastdln.integration.choose", lambda problem: chosen.append(choose(problem)) or chosen[0])
     monkeypatch.setattr(engine, "run", lambda *args: iter(()))
-    monkeypatch.setattr("fastdln.gradient_flow.require_memory", lambda *args: None)
+    monkeypatch.setattr("fastdln.integration.require_memory", lambda *args: None)
     dln.flow(tuple(np.zeros((b, a)) for a, b in pairwise(widths)), loss, (0.0, 1.0))
     assert isinstance(chosen[0], engine)

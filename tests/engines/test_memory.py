@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastdln as dln
-from fastdln import arguments, gradient_flow
+from fastdln import arguments, integration
 from fastdln.engines import memory as room
 from fastdln.engines.base import Options
 from fastdln.engines.choose import ENGINES
@@ -33,7 +33,7 @@ def problem(widths, n, dtype=float, targets=False):
 def estimate_and_peak(monkeypatch, widths, n, n_times, record, dtype=float, targets=False, **options):
     """Bytes that a flow says it takes, and those that NumPy held at most meanwhile."""
     said = []
-    monkeypatch.setattr(gradient_flow, "require_memory", lambda n_bytes, what: said.append(n_bytes))
+    monkeypatch.setattr(integration, "require_memory", lambda n_bytes, what: said.append(n_bytes))
     options = {"record": record, "threads": 1, "max_steps": 10} | options
     dln.flow(*problem(widths, 2, dtype, targets), (0.0, 0.02), **options)  # compiles
     w0, loss = problem(widths, n, dtype, targets)
@@ -120,9 +120,9 @@ def test_the_peak_that_the_system_sees():
     """Memory that is not NumPy's, of LAPACK and of the kernels, is no large part of it."""
     code = """
 import numpy as np, fastdln as dln
-from fastdln import gradient_flow
+from fastdln import integration
 said = []
-gradient_flow.require_memory = lambda n_bytes, what: said.append(n_bytes)
+integration.require_memory = lambda n_bytes, what: said.append(n_bytes)
 
 def read(name):
     with open("/proc/self/status") as lines:

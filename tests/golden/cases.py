@@ -196,6 +196,23 @@ class Case:
         return sol if self.then is None else sol.extend(self.then)
 
 
+@dataclass(frozen=True)
+class Descent(Case):
+    """Descents from such starts."""
+
+    steps: int = 40
+    rate: Any = 0.0625
+
+    def run(self) -> dln.Trajectories:
+        """Take the steps."""
+        w0 = [W.astype(self.dtype) for W in self.start(self.widths, self.n, self.exponent)]
+        sol = dln.descend(
+            w0, self.loss(self.widths, self.n), self.rate, self.steps, record=self.record, engine=self.engine,
+            **({"record_every": 9} | self.options),
+        )  # fmt: skip
+        return sol if self.then is None else sol.extend(self.then)
+
+
 HEUN = dln.Tableau("heun", order=2, a=[[], [1]], b=[1 / 2, 1 / 2])
 BOGACKI = dln.Tableau(
     "no end slope", order=2, a=[[], [1 / 2], [-1, 2]], b=[1 / 6, 2 / 3, 1 / 6], errors=[[1 / 6, -1 / 3, 1 / 6]]
@@ -324,6 +341,32 @@ EXACT: dict[str, Case] = {
     "many stiff": Case(SMALL, "lanes", "rock", n=4100, span=(0.0, 1.0), times=(1.0,), options={"rtol": 1e-3}),
     "chosen for few entries": Case(SQUARE, "auto", start=single),
     "chosen for many stages": Case((8, 8, 8, 8, 8), "auto", "rock"),
+    # ---- descents
+    **{f"descent {engine}": Descent((5, 7, 3, 6), engine) for engine in ENGINES},
+    **{
+        f"descent {way} {engine}": Descent(SQUARE, engine, options={"momentum": 0.75, "weight_decay": 0.125} | options)
+        for way, options in (
+            ("heavy ball", {}), ("nesterov", {"nesterov": True}), ("rates", {"layer_rates": (0.5, 2.0, 1.0)})
+        )
+        for engine in ENGINES
+    },
+    **{
+        f"descent {loss.__name__} {engine}": Descent((5, 4, 6, 3), engine, loss=loss, record=PLAIN, options=options)
+        for loss, options in (
+            (huber, {}), (regression, {"batch_size": 3, "rng": 1}),
+            (softmax, {"batch_size": 4, "rng": 2, "momentum": 0.5}),
+        )
+        for engine in ENGINES
+    },
+    "descent of its own": Descent(
+        SQUARE, "lanes", rate=dln.schedules.cosine([0.03125, 0.0625, 0.125], 40, warmup=5),
+        options={"momentum": [0.0, 0.5, 0.75], "weight_decay": [0.25, 0.0, 0.125]},
+    ),
+    "descent single precision": Descent(SQUARE, "lanes", dtype=np.float32, options={"momentum": 0.5}),
+    "descent diverges": Descent(SQUARE, "lanes", rate=[0.5, 1.0, 2.0], exponent=1, start=single),
+    "descent stops": Descent(SQUARE, "dense", options={"stop": dln.Stop(loss=0.5)}),
+    "descent extended": Descent(SQUARE, "lanes", then=21, options={"momentum": 0.5}),
+    "many descents": Descent(SMALL, "lanes", n=4100, options={"momentum": 0.5}),
 }  # fmt: skip
 
 

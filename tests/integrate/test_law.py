@@ -25,7 +25,7 @@ COUNTS = (0, 1, 7, 800)
 
 
 def test_numbers_of_statuses_never_change():
-    numbers = {"FINISHED": 0, "STOPPED": 1, "MAX_STEPS": 2, "NONFINITE": 3, "STEP_TOO_SMALL": 4}
+    numbers = {"FINISHED": 0, "STOPPED": 1, "MAX_STEPS": 2, "NONFINITE": 3, "STEP_TOO_SMALL": 4, "DIVERGED": 5}
     assert {status.name: int(status) for status in dln.Status} == numbers
 
 

@@ -20,6 +20,7 @@ from fastdln.kernels.lockstep import control, learning, padding, records
 from fastdln.kernels.lockstep import workspace as told
 from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.compile import address_of, routine
+from fastdln.kernels.products import update
 
 PAGE = 4096
 # States follow each other at a distance of 448 bytes modulo a page: at a multiple of the page all the vectors of a
@@ -114,14 +115,25 @@ class Arena:
         self.tell("at", {name: places[name] for name in told.AT.names})
         self.tell("layer", recipe.layer)
         self._called = recipe.scripted.called() if recipe.scripted else np.zeros(0, np.int64)
-        bases = [0, 0, places["scratch"], places["buffer"], 0, 0, _address(self._called)]
-        self.tell("products", recipe.products | {"bases": np.array(bases, np.int64)})
+        behind = [places["buffer"], *[0] * 4, _address(self._called)]
+        bases = np.array([0, 0, places["scratch"], *behind], np.int64)
+        self.tell("products", recipe.products | {"bases": bases})
         self.tell(
             "growth",
             recipe.growth | {"norms": _norms(plan, places["scratch"]), "every": attempts_between(problem, plan.hidden)},
         )
         self.tell("records", recipe.records)
         self.tell("limits", recipe.limits)
+        lanes = plan.executor.lanes
+        self.tell(
+            "descent",
+            recipe.descent.fields
+            | {
+                "bases": np.array([0, 0, places["sampled" if plan.batches else "scratch"], *behind], np.int64),
+                "orders": np.zeros((lanes, recipe.descent.fields["all_samples"]), np.int64),
+                "scratch": places["sampled"],
+            },
+        )
         self.tell(
             "method",
             layout.method
@@ -150,20 +162,21 @@ class Arena:
     def _tell_routines(self, recipe: Recipe, problem: Problem, layout: MethodLayout) -> None:
         dtype = recipe.plan.dtype
         execute = int(self.workspace["execute"][0])
-        none = ("open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
+        none = ("begin", "open", "weigh", "within", "stages", "all_stages", "search", "certify", "certificate")
         addresses = dict.fromkeys(none, 0)
         addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
         addresses["value"] = int(self.workspace["square_distance"][0])
+        addresses["execute_update"] = recipe.descent.execute
         if recipe.scripted:
             addresses |= recipe.scripted.routines()
-        self._code = straight_code(recipe.plan, layout)
+        self._code = straight_code(recipe.plan, layout, recipe.descent.straight)
         if self._code:
             addresses |= self._code.addresses
         addresses |= {name: routine(function, dtype) for name, function in layout.routines.items()}
         addresses["record"] = routine(records.record, dtype)
         addresses["padding"] = routine(padding.check, dtype) if debugging() else 0
         if problem.learning:
-            addresses["search"] = address_of(learning.search, learning.SEARCH_ARGUMENTS)
+            addresses["search"] = address_of(layout.search, learning.SEARCH_ARGUMENTS)
         self._certificate = certificate(recipe.plan, problem)
         if self._certificate:
             addresses["certify"] = self._certificate.routine
@@ -210,6 +223,8 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
         "probe": stride if "gradient" in problem.raw else 0,
         "scratch": plan.hidden.n_scratch,
         "buffer": plan.buffer,
+        "sampled": plan.batches.n_scratch if plan.batches else 0,
+        "rates": update.RATES + problem.network.depth if problem.descent else 0,
         **dict.fromkeys(("step", "theta", "mask", "distance"), 1),
         "tolerance": 2,
         "factors": layout.factors,
@@ -227,7 +242,8 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
 def bytes_of(plan: Plan, layout: MethodLayout) -> int:
     """Bytes of the memory of a thread."""
     lanes, modes = plan.executor.lanes, plan.problem.watched
-    tables = 8 * lanes * (layout.control_rows + 1 + modes + learning.TABLE)
+    samples = plan.problem.loss.n_samples if plan.batches else 0
+    tables = 8 * lanes * (layout.control_rows + 1 + modes + learning.TABLE + samples)
     return sum(blocks(plan, layout).values()) * plan.entry + PAGE + tables + called_bytes(plan.problem)
 
 

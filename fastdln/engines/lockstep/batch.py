@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +13,11 @@ from fastdln.engines.base import Problem
 from fastdln.engines.lockstep.arena import Arena, bytes_of
 from fastdln.engines.lockstep.chunk import Chunk
 from fastdln.engines.lockstep.executors import Executor
-from fastdln.engines.lockstep.methods import MethodLayout, lay_out
-from fastdln.engines.lockstep.recipe import Plan, Recipe, plan, recipe
+from fastdln.engines.lockstep.methods import MethodLayout, descending, lay_out
+from fastdln.engines.lockstep.recipe import Plan, Recipe, plan, recipe, shared_bytes
 from fastdln.engines.memory import results_bytes
 from fastdln.integrate.chebyshev import Stabilized
+from fastdln.integrate.descent import Descent
 from fastdln.kernels.lockstep.loop import integrate
 from fastdln.kernels.lockstep.queue import SAVED
 from fastdln.kernels.lockstep.workspace import BROKEN, CANCEL, DONE, FAILURES
@@ -42,7 +42,7 @@ class Batch:
         working = sum(bytes_of(planned, _layout(planned, part, methods)) for part in methods)
         threads = min(problem.threads, -(-problem.n // lanes))
         # target_row, queue, saved
-        return results_bytes(problem, n) + 8 * n * (2 + saved) + threads * working + _constants_bytes(planned)
+        return results_bytes(problem, n) + 8 * n * (2 + saved) + threads * working + shared_bytes(planned)
 
     def run(self, problem: Problem, progress: Report | None = None) -> Iterator[Chunk]:
         """Integrate the batch chunk by chunk; yields each with its results.
@@ -88,17 +88,12 @@ def _methods(problem: Problem) -> list[Problem]:
     return [problem]
 
 
-def _constants_bytes(planned: Plan) -> int:
-    """Bytes of the constants of the loss, with a product of the targets on the way to them."""
-    loss = planned.problem.loss
-    whole = 8 * loss.shape[0] * planned.problem.watched
-    return math.prod(loss.batch_shape) * (planned.program.n_constants * planned.dtype.itemsize + whole)
-
-
 def _layout(planned: Plan, part: Problem, methods: list[Problem]) -> MethodLayout:
     """The method of one of the problems, which leaves stiff trajectories to the one after it."""
     options = part.options
     leaves = part is not methods[-1]
+    if isinstance(options.method, Descent):
+        return descending(options.method)
     return lay_out(options.method, options.rtol, planned.dtype, options.step is None, leaves)
 
 

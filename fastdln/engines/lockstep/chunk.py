@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdln.engines.base import Results
+from fastdln.engines.base import PER_TRAJECTORY, Results
 from fastdln.engines.lockstep.arena import Arena
 from fastdln.engines.lockstep.recipe import Recipe
 from fastdln.kernels.lockstep.queue import SAVED
-from fastdln.kernels.lockstep.workspace import HANDED_OVER
+from fastdln.kernels.lockstep.workspace import COURSE, HANDED_OVER
 
 
 class Chunk(Results):
@@ -52,5 +52,15 @@ class Chunk(Results):
                 "most_steps": problem.options.max_steps,
                 "saved": self.saved,
                 "resumed": self._resumed,
+            },
+        )
+        course = problem.course
+        arena.tell(
+            "course",
+            dict.fromkeys(COURSE.names, 0)
+            if course is None
+            else {
+                **{name: getattr(course, name)[rows] for name in PER_TRAJECTORY},
+                "last_velocity": self.velocity,
             },
         )

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.assemble import Code
 from fastdln.kernels.machine.foreign import Foreign
 from fastdln.kernels.products import maps
@@ -51,17 +50,15 @@ def called_bytes(problem: Problem) -> int:
 
 
 def scripted(
-    problem: Problem, programs: dict[str, tuple[Product | Map, ...]], encode: Encode, entry: int
-) -> Scripted | None:
-    """The scripts of the programs that have maps, for a loss that has one."""
-    mapped, dtype = problem.loss.mapped, problem.start.dtype
-    if mapped is None:
-        return None
+    mapped: Mapped, programs: dict[str, tuple[Product | Map, ...]], encode: Encode, entry: int, dtype: np.dtype[Any],
+    execute: int,
+) -> Scripted:  # fmt: skip
+    """The scripts of the programs that have maps; products are executed by what lies at an address."""
     lanes = entry // dtype.itemsize
-    code, execute = maps.compiled(mapped.name, 8 * dtype.itemsize, lanes), library(dtype, lanes)["execute"]
+    code = maps.compiled(mapped.name, 8 * dtype.itemsize, lanes)
     having = {name: some for name, some in programs.items() if any(isinstance(p, Map) for p in some)}
     scripts = {name: maps.script(some, encode, entry, execute, code) for name, some in having.items()}
-    return Scripted(scripts, code, mapped.foreign, math.prod(problem.loss.shape))
+    return Scripted(scripts, code, mapped.foreign, math.prod(mapped.target.shape[-2:]))
 
 
 def constants(mapped: Mapped, problem: Problem, products: Program) -> NDArray[Any]:

@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from fastdln.engines.lockstep.schedule import schedule
 from fastdln.integrate.chebyshev import Stabilized
 from fastdln.integrate.chebyshev.tables import tables
+from fastdln.integrate.descent import Descent
+from fastdln.integrate.law import DIVERGED, NONFINITE
 from fastdln.integrate.methods import Method
 from fastdln.integrate.output import outputs, tried
-from fastdln.kernels.lockstep import explicit, stiffness
+from fastdln.integrate.tableau import Tableau
+from fastdln.kernels.lockstep import descent, explicit, learning, stiffness
 from fastdln.kernels.lockstep.chebyshev import method as chebyshev
 from fastdln.kernels.lockstep.chebyshev import table
-from fastdln.kernels.lockstep.workspace import CHEBYSHEV
+from fastdln.kernels.lockstep.workspace import CHEBYSHEV, METHOD, OUTPUT
 
+ARENAS = ("slopes", "scale", "defect", "shown", "mix", "second_growth_cap")  # fields that the arena tells
 STABILIZED_STATES = ("previous", "previous_slope", "keep_a", "keep_b", "power", "general", "within")
 
 Fields = dict[str, Any]  # numbers, and arrays whose addresses are told
@@ -41,18 +45,23 @@ class MethodLayout:
     other_dense: NDArray[Any]
     terms_first: int = 0  # continuous output combines the slopes, or what is tabulated from this number on
     mixed: int = 0  # addresses that the routines tabulate themselves
+    search: Callable[..., None] = learning.search
     straight: tuple[tuple[int, tuple[int, ...], int], ...] = ()  # rows of the schedule, for straight-line code
 
 
 def vectors(method: Method) -> int:
     """Vectors of the size of a state that a method needs beside the four of every method."""
+    if isinstance(method, Descent):
+        return 1 + method.moves
     if isinstance(method, Stabilized):
         return table.SLOPES_KEPT + len(STABILIZED_STATES)
     return len(method.rows) + (len(outputs(method)) > 1)
 
 
 @functools.lru_cache(maxsize=64)
-def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool, leaves: bool) -> MethodLayout:
+def lay_out(
+    method: Tableau | Stabilized, rtol: float, dtype: np.dtype[Any], adaptive: bool, leaves: bool
+) -> MethodLayout:
     """Lay out a method for the loop, with ``adaptive`` or fixed steps; ``leaves``: another one goes on where it is
     stiff."""
     if isinstance(method, Stabilized):
@@ -87,6 +96,7 @@ def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool, l
             "error_index": plan.error_index,
             "error_weight": plan.error_weight,
             "sequence": plan.sequence,
+            "failure": NONFINITE,
         },
         output={
             "extra": len(method.extra),
@@ -108,6 +118,30 @@ def lay_out(method: Method, rtol: float, dtype: np.dtype[Any], adaptive: bool, l
             (int(kind), tuple(map(int, plan.slopes[first : first + terms])), int(weight))
             for kind, terms, first, weight in plan.stages[1 : method.stages]
         ),
+    )
+
+
+def descending(method: Descent) -> MethodLayout:
+    """Lay out a descent for the loop."""
+    nothing = dict.fromkeys((*METHOD.names, *OUTPUT.names), 0)
+    return MethodLayout(
+        routines={
+            "begin": descent.begin,
+            "attempt": descent.attempt,
+            "dense": descent.dense,
+            "advance": descent.advance,
+        },
+        slopes=1,
+        states=("velocity",) if method.moves else (),
+        factors=1,
+        control_rows=descent.ROWS,
+        method={name: nothing[name] for name in METHOD.names if name not in ARENAS}
+        | {"slopes_per_step": 1, "estimates": 1, "failure": DIVERGED},
+        output={name: nothing[name] for name in OUTPUT.names if name != "table"},
+        chebyshev=dict.fromkeys((name for name in CHEBYSHEV.names if name not in ARENAS), 0),
+        dense=np.zeros((0, 0)),
+        other_dense=np.zeros(0),
+        search=descent.search,
     )
 
 
@@ -135,6 +169,7 @@ def _stabilized(method: Stabilized, rtol: float, dtype: np.dtype[Any]) -> Method
             "estimates": 1,
             "error_weight": 0,
             "sequence": np.arange(table.VECTOR + 1, dtype=np.int64),
+            "failure": NONFINITE,
         },
         output={
             "extra": 0,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import goals, growth_caps, least_losses, numbers, timing
+from fastdln.engines.lockstep.descents import Told, batches, data_bytes, told
 from fastdln.engines.lockstep.executors import Executor
 from fastdln.engines.lockstep.hidden import hidden_growth, look_sizes
 from fastdln.engines.lockstep.mapped import Scripted, constants, scripted
@@ -18,6 +19,7 @@ from fastdln.engines.lockstep.methods import Fields, MethodLayout
 from fastdln.kernels.lockstep import straight
 from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
+from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.assemble import Code
 from fastdln.kernels.products.maps import Script
 from fastdln.kernels.products.program import program
@@ -37,6 +39,7 @@ class Plan:
     executor: Executor
     program: Program
     hidden: Growth
+    batches: Program | None = None  # of the updates of a descent, where these are for batches of samples
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -63,7 +66,8 @@ class Plan:
     def programs(self) -> dict[str, tuple[Product | Map, ...]]:
         """The products by what they are for, with the maps among them."""
         plan = self.program
-        observe = plan.observe + (plan.project if "strengths" in self.problem.raw else ())
+        awaited = self.problem.descent is not None and self.problem.learning
+        observe = plan.observe + (plan.project if awaited or "strengths" in self.problem.raw else ())
         return {
             "rhs": plan.rhs, "observe": observe, "watch": plan.watch, "follow": plan.follow,
             "growth": self.hidden.products,
@@ -72,12 +76,15 @@ class Plan:
     @property
     def buffer(self) -> int:
         """Entries of the buffer that products are copied through."""
-        products = (p for program in self.programs.values() for p in program if isinstance(p, Product))
+        programs = [*self.programs.values(), () if self.batches is None else self.batches.rhs]
+        products = (p for program in programs for p in program if isinstance(p, Product))
         return self.executor.buffer(tuple(products), self.entry)
 
     @property
     def has_rates(self) -> bool:
-        """Whether learning rates or weight decay are not the plain ones."""
+        """Whether rates or decay make a slope another one than the gradient; descents apply theirs themselves."""
+        if self.problem.descent is not None:
+            return False
         return self.problem.options.layer_rates is not None or self.problem.options.weight_decay != 0
 
 
@@ -85,7 +92,7 @@ def plan(problem: Problem, executor: Executor) -> Plan:
     """Plan the products of a problem."""
     unit = executor.unit(problem.start.dtype)
     products = program(problem.network.widths, **problem.loss.form._asdict(), modes=problem.watched, unit=unit)
-    return Plan(problem, executor, products, hidden_growth(problem, products, unit))
+    return Plan(problem, executor, products, hidden_growth(problem, products, unit), batches(problem, unit))
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ class Recipe:
     growth: Fields
     records: Fields
     limits: dict[str, bool]
+    descent: Told
     timing: float
     constants: NDArray[Any]  # (targets, n_constants), see `program`
     goals: NDArray[Any]  # (targets, modes), thresholds of the strengths
@@ -111,7 +119,11 @@ def recipe(planned: Plan) -> Recipe:
     options = problem.options
     sizes = np.array([rows * columns for rows, columns in network.shapes], np.int64)
     least = least_losses(problem)
-    made = scripted(problem, planned.programs, planned.executor.encode, planned.entry)
+    made = None
+    if problem.loss.mapped is not None:
+        encode = planned.executor.encode
+        execute = library(planned.dtype, planned.executor.lanes)["execute"]
+        made = scripted(problem.loss.mapped, planned.programs, encode, planned.entry, planned.dtype, execute)
     return Recipe(
         plan=planned,
         scripted=made,
@@ -130,6 +142,7 @@ def recipe(planned: Plan) -> Recipe:
             "stop_on_gradient": options.stop_gradient is not None,
             "history": options.history,
         },
+        descent=told(problem, planned.batches or planned.program, planned.executor, planned.entry),
         timing=timing(problem),
         constants=_constants(problem, planned.program),
         goals=goals(problem),
@@ -143,7 +156,7 @@ def parameters(problem: Problem) -> tuple[dict[str, float], float]:
     return numbers(problem), second / first if first else 1.0
 
 
-def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
+def straight_code(planned: Plan, layout: MethodLayout, updating: straight.Updating | None) -> Code | None:
     """Straight-line code, where it is worth its compilation."""
     problem, products = planned.problem, planned.program
     if planned.executor.lanes == 1 or products.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
@@ -154,8 +167,16 @@ def straight_code(planned: Plan, layout: MethodLayout) -> Code | None:
     programs = planned.programs
     return straight.compiled(
         programs["rhs"], programs["observe"], programs["growth"], stages, 8 * planned.dtype.itemsize,
-        planned.executor.lanes, products.map,
+        planned.executor.lanes, products.map, updating,
     )  # fmt: skip
+
+
+def shared_bytes(planned: Plan) -> int:
+    """Bytes of what all threads share: constants, with a product of the targets on the way to them; data of batches."""
+    loss = planned.problem.loss
+    whole = 8 * loss.shape[0] * planned.problem.watched
+    constants = math.prod(loss.batch_shape) * (planned.program.n_constants * planned.dtype.itemsize + whole)
+    return constants + data_bytes(planned.problem)
 
 
 def _products(planned: Plan, scripts: dict[str, Script]) -> Fields:

@@ -3,6 +3,8 @@
 A method is a few routines that the loop calls by their addresses, each with the lanes, or the number, that it is for
 (`fastdln.engines.lockstep.methods` says which method has which):
 
+begin(new)         begins trajectories in these lanes where a method has no first slope and step: ``finished`` and
+                   ``learned`` are told; without, `fastdln.kernels.lockstep.begin` does;
 open(new)          prepares lanes where trajectories have begun, if there is anything to prepare;
 attempt(opened)    tries a step and judges it: ``rejected``, ``due``, ``finished`` are told;
 weigh(finished)    tells the ``stiff`` lanes that another method is to go on with, if there is one;
@@ -52,7 +54,11 @@ def refill(w, arena, ctl, shared, empty, opened):
         new, change = fill_lanes(w, arena, ctl, shared, empty)
         if new == 0:
             break
-        finished, opened = begin(w, arena, ctl, new, opened + change)
+        if w.routines.begin:
+            invoke(w.routines.begin, w.workspace, w.arena, new)
+            finished, opened = w.told.finished, opened + change - w.told.learned
+        else:
+            finished, opened = begin(w, arena, ctl, new, opened + change)
         if w.routines.certify and not w.batch.resumed:
             finished |= certify(w, arena, ctl, new & ~finished)
         if w.routines.open:
@@ -101,8 +107,10 @@ def integrate(workspace, memory, control, shared):
             settled = certify(w, arena, ctl, ~(finished | rejected))
             finished |= settled
             stiff &= ~settled
-        output_at_rest(w, arena, ctl, finished)
         if finished | stiff:
+            output_at_rest(w, arena, ctl, finished)
             opened -= release(w, arena, ctl, shared, finished, stiff)
         empty |= finished | stiff
-        phase = 0 if empty == every_lane else (phase + 1) % w.growth.every
+        phase += 1
+        if phase == w.growth.every or empty == every_lane:
+            phase = 0

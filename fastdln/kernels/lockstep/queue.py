@@ -114,6 +114,8 @@ def unload(w, arena, ctl, shared, l, over):
         status = verdict(
             ctl[STOPPED, l] > 0.0, ctl[REACHED, l], w.end, ctl[NEXT_STEP, l], ctl[FAILED, l] > 0.0, w.fixed_step > 0.0
         )
+        if status == law.NONFINITE:
+            status = w.method.failure
         poke(batch.status, q, status)
         poke_real(batch.reached, q, ctl[REACHED, l])
         poke(batch.counts, 3 * q + COUNT_RHS, slopes)

@@ -19,7 +19,15 @@ from fastdln.kernels.machine.assemble import Code, assemble, function, new_modul
 from fastdln.kernels.machine.emit import I64, VOID, Emit, const
 from fastdln.kernels.products import maps
 from fastdln.kernels.products.rows import DERIVATIVE, NT, STATE, TN, Map, Product
-from fastdln.kernels.products.tiles import CLOSED, Closing, Lengths, regions, tile
+from fastdln.kernels.products.tiles import CLOSED, Closing, Lengths, Update, regions, tile, update_of
+
+
+class Updating(NamedTuple):
+    """The program of an update of a descent, its kind (`update`), or None where it writes slopes, and its map."""
+
+    program: tuple[Product | Map, ...]
+    kind: int | None
+    map: str | None
 
 
 class Stages(NamedTuple):
@@ -38,6 +46,7 @@ def compiled(
     bits: int,
     lanes: int,
     map: str | None = None,
+    updating: Updating | None = None,
 ) -> Code:
     """Compile the programs as ``void f(bases, rows, count)``, like `tiles.interpret`, and the stages of a method.
 
@@ -45,11 +54,19 @@ def compiled(
     """
     module = new_module("fastdln_straight")
     called = None if map is None else maps.compiled(map, bits, lanes)
+    others = None
     rows: list[NDArray[np.int64]] = []
     names = ["execute_rhs", "execute_observe", "execute_growth"]
     for name, products in zip(names, (rhs, observe, growth), strict=True):
         e = function(module, name, 3, bits, lanes)
         _products(e, e.fn.args[0], products, called, rows)
+        e.b.ret_void()
+    if updating is not None:
+        names.append("execute_update")
+        others = None if updating.map is None else maps.compiled(updating.map, bits, lanes)
+        e = function(module, "execute_update", 3, bits, lanes)
+        update = None if updating.kind is None else update_of(e, e.pointer(e.fn.args[0]), updating.kind)
+        _products(e, e.fn.args[0], updating.program, others, rows, update)
         e.b.ret_void()
     if stages is not None:
         names.append("all_stages")
@@ -57,13 +74,21 @@ def compiled(
         _stages(e, module.get_global("execute_rhs"), stages)
         e.b.ret_void()
     code = assemble(module, names)
-    return code._replace(kept=(code.kept, called, rows))
+    return code._replace(kept=(code.kept, called, others, rows))
 
 
 def _products(
-    e: Emit, bases: ir.Value, products: tuple[Product | Map, ...], called: Code | None, rows: list[NDArray[np.int64]]
+    e: Emit,
+    bases: ir.Value,
+    products: tuple[Product | Map, ...],
+    called: Code | None,
+    rows: list[NDArray[np.int64]],
+    update: Update | None = None,
 ) -> None:
-    """All tiles of a program, one after the other; the rows of maps, which must be kept, are added to ``rows``."""
+    """All tiles of a program, one after the other; the rows of maps, which must be kept, are added to ``rows``.
+
+    With an ``update``, what is written for the derivative is a state.
+    """
     table = e.pointer(bases)
     base = [e.pointer(e.load_int(table, i)) for i in range(3)]
     closed, factor = e.load_int(table, CLOSED), e.pointer(e.load_int(table, CLOSED + 1))
@@ -78,7 +103,8 @@ def _products(
             e.b.call(e.b.inttoptr(const(called.addresses[maps.entry(p)]), kind), arguments)
             continue
         lengths = Lengths(p.k, *(const(x.row * e.entry_bytes) for x in (p.a, p.b, p.c)))
-        closing = Closing(some, distance, factor) if p.c.base == DERIVATIVE else None
+        closing = Closing(some, distance, factor) if p.c.base == DERIVATIVE and update is None else None
+        advance = update if p.c.base == DERIVATIVE else None
         d = p.d or p.c
         for first_row, first_column, m, n, down, across in regions(p.m, p.n, p.k):
             for i in range(first_row, first_row + m * down, m):
@@ -90,7 +116,7 @@ def _products(
                         (d, i * d.row + j),
                     )
                     operands = tuple(e.at(base[x.base], (x.offset + o) * e.entry_bytes) for x, o in spots)
-                    tile(e, p.form, m, n, lengths, operands, p.d is not None, closing=closing)
+                    tile(e, p.form, m, n, lengths, operands, p.d is not None, closing=closing, update=advance)
                     # or loads of later tiles are moved up, and registers spilled
                     e.b.asm(ir.FunctionType(VOID, []), "", "~{memory}", [], True)
 

@@ -64,6 +64,9 @@ AT = Group(
     "power",  # vector of the power iteration, and a general one to begin with
     "general",
     "distance",  # of a power iteration, one entry
+    # descents only
+    "velocity",
+    "rates",  # numbers of the update, and factors of the gradient in the layers, one entry each: see `updates`
 )
 
 # ---- written by the recipe: the layers, and the products as programs
@@ -147,6 +150,7 @@ METHOD = Group(
     "scale",  # table of addresses that an error is scaled by: y, z, tolerances
     "defect",  # table of addresses of what a defect is made of
     "shown",  # layer at which stiffness is looked for
+    "failure",  # status of a trajectory whose last attempt failed
 )
 OUTPUT = Group(
     "extra",  # further stages that continuous output needs
@@ -168,6 +172,48 @@ CHEBYSHEV = Group(
     "mix",  # table of addresses of what is combined
     "one",  # the number 1
     reals=("second_growth_cap",),  # growth_cap for RKC2, relative to the other one
+)
+
+# ---- written by the arena and, but for its method, by the problem
+DESCENT = Group(
+    "bases",  # table int of an update: see `fastdln.kernels.products.tiles`
+    "program",  # of an update, and its rows
+    "rows",
+    "fused",  # whether that writes states instead of slopes
+    "known",  # whether slopes are there from the look at the states, which a stop condition takes
+    "kind",  # of updates, see `fastdln.kernels.products.update`
+    "layer_rates",  # table (h,) f64
+    "factors",  # table f64 of the schedule, and how many
+    "n_factors",
+    "after",  # what follows them
+    "first",  # updates done before
+    "samples",  # of a batch, or 0, and of the data
+    "all_samples",
+    "data",  # (all samples, d_0 + d_h): inputs and labels
+    "zeros",  # as many numbers as a sample has
+    "orders",  # table (lanes, all samples) int
+    "scratch",  # of the program, and where it expects inputs, labels and the parameter: in entries
+    "inputs",
+    "labels",
+    "parameter",
+    "columns",  # of inputs and labels, with the padding
+    "key_0",
+    "key_1",
+    "look_ahead",  # addresses of the vector kernels
+    "add_gradient",
+    "doubt",
+    "exceed",
+    "end_update",
+    "put_column",
+)
+COURSE = Group(  # written by the chunk
+    "rate",  # (n,) f64: what trajectories have of their own
+    "momentum",
+    "decay",
+    "bound",
+    "stream",  # (n,) int: their numbers in the draws of batches
+    "velocity",  # (n, parameters) at the start, and at the end
+    "last_velocity",
 )
 
 # ---- written by the search for learning times, in part by the arena
@@ -219,6 +265,7 @@ TOLD = Group(
     "rkc",
     "stiff",  # lanes that another method is to go on with
     "settled",  # whether a certificate ends the trajectory that was checked
+    "beyond",  # lanes with an entry beyond its bound
     "broken",  # whether padding is not zero any more
     reals=("tighter",),  # what a check of the certified finish scales the tolerance by
 )
@@ -229,8 +276,10 @@ ROUTINES = Group(
     "execute_observe",
     "value",  # 2 (L - floor) from what that leaves: the square distance from the target, or the result of a map
     "execute_growth",
+    "execute_update",
     "all_stages",  # straight-line code of all stages, or 0
     # the method, see `loop`
+    "begin",  # or 0
     "open",  # or 0
     "attempt",
     "weigh",  # or 0
@@ -268,7 +317,8 @@ SHAPE = Group(
 
 GROUPS = {
     "at": AT, "layer": LAYER, "products": PRODUCTS, "growth": GROWTH, "records": RECORDS, "limits": LIMITS,
-    "method": METHOD, "output": OUTPUT, "chebyshev": CHEBYSHEV, "learning": LEARNING, "batch": BATCH, "told": TOLD,
+    "method": METHOD, "output": OUTPUT, "chebyshev": CHEBYSHEV, "descent": DESCENT,
+    "course": COURSE, "learning": LEARNING, "batch": BATCH, "told": TOLD,
     "routines": ROUTINES,
 }  # fmt: skip
 WORKSPACE = np.dtype(
@@ -296,7 +346,9 @@ def write(workspace: NDArray[Any], name: str, values: Mapping[str, float]) -> No
 
 
 # where kernels write in the group `TOLD`, in bytes
-VERDICT, WITHIN_BITS, NEAR_BITS = (8 * TOLD.names.index(name) for name in ("rejected", "within", "near"))
+VERDICT, WITHIN_BITS, NEAR_BITS, BEYOND_BITS = (
+    8 * TOLD.names.index(name) for name in ("rejected", "within", "near", "beyond")
+)
 
 BY_RESIDUAL, BY_LOSS = 1, 2
 

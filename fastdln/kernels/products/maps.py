@@ -28,7 +28,6 @@ from fastdln.kernels.machine.elementary import absolute, exp, log, log1p, power,
 from fastdln.kernels.machine.emit import F64, I64, VOID, Emit, Vec, const
 from fastdln.kernels.machine.foreign import call_foreign
 from fastdln.kernels.products.rows import CUSTOM, MASKED, MEASURED, Map, Operand, Product
-from fastdln.kernels.products.tiles import CLOSED
 
 # columns of a row: base and offset in bytes of result, outputs, what they are compared with, and parameter; then the
 # rows, their length in entries, and all entries with the padding; then base and offset of a change and of its image
@@ -41,13 +40,7 @@ FUNCTIONS = MAP, VALUE, DERIVATIVES = "map", "value", "derivatives"
 # ---- entrywise maps: E = -phi', the value phi and the curvature phi'' of vectors z, y and p, a number or one per entry
 
 
-def _masked(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
-    error = y - z
-    slope = error * p
-    return slope, slope * error * 0.5, p
-
-
-def _measured(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
+def _square(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
     error = y - z
     slope = error * p
     return slope, slope * error * 0.5, p
@@ -90,16 +83,16 @@ def _exponential(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec, Vec]:
 
 
 ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec, Vec]]] = {
-    MASKED: _masked,
-    MEASURED: _measured,
+    **dict.fromkeys((MASKED, MEASURED, "square"), _square),
     "power": _power,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
+    "square": _square,
     "logistic": _logistic,
     "exponential": _exponential,
 }
 COLUMNWISE = ("softmax",)
-FOREIGN = CLOSED + 2  # in the table of bases: the address of a record of what `CUSTOM` calls, and its fields
+FOREIGN = 8  # in the table of bases, after those of `tiles`: the address of a record of what `CUSTOM` calls; its fields
 VALUE_AT, GRAD_AT, SOURCE, FILLED, FURTHER = range(5)
 
 

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from fastdln.kernels.machine.emit import I64, Emit, const
 from fastdln.kernels.products.rows import DERIVATIVE, NN, NT, TN, Product
+from fastdln.kernels.products.update import SQUARES, read_rates, updated
 
 # columns of a row; strides and offsets in bytes, S* choose the base an operand lies at
 (KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, USE_D, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
 COLUMNS = 20
 
 CLOSED = 4  # in the table of bases, behind the buffer of `gemm`
+UPDATED, VELOCITY, LANE_RATES, FACTOR = range(4, 8)  # there, in updates
+N_BASES = 8
 
 REGISTERS = 16  # of AVX2; with more of them larger tiles were no faster
 TILES = [(m, n) for m in range(1, 5) for n in range(1, 5) if m * n + min(m, n) + 1 <= REGISTERS]
@@ -98,6 +101,20 @@ class Closing(NamedTuple):
     factor: ir.Value
 
 
+class Update(NamedTuple):
+    """What is written where C would be, where it is ``wanted``: the state that follows from another one by C.
+
+    That one lies so many bytes behind C, and so does the velocity.  The squares of what is written are summed up.
+    """
+
+    kind: int
+    wanted: ir.Value | bool
+    state: ir.Value
+    velocity: ir.Value
+    rates: ir.Value
+    factor: ir.Value
+
+
 class Lengths(NamedTuple):
     """What is summed over (a number, and the sum is written out, or a value), and the bytes between rows of A, B, C."""
 
@@ -117,10 +134,12 @@ def tile(
     given: ir.Value | bool,
     sums: bool = False,
     closing: Closing | None = None,
+    update: Update | None = None,
 ) -> None:
     """C = op(A) op(B) for one tile; the operands point at its first entries of A, B, C, D.
 
-    Where D is ``given``, C = D - A B (of the form NN only); with ``sums``, D + op(A) op(B).
+    Where D is ``given``, C = D - A B (of the form NN only); with ``sums``, D + op(A) op(B).  C itself is not written
+    where an update is.
     """
     a, b, c, d = operands
     one = const(e.entry_bytes)
@@ -157,26 +176,61 @@ def tile(
             e.store(e.fma(x, factor, e.load(to, o)), to, o)
         return total
 
+    def advance(total: list[ir.Value]) -> list[ir.Value]:
+        assert update is not None
+        numbers = read_rates(e, update.kind, update.rates, update.factor)
+        state, velocity = e.at(c, update.state), e.at(c, update.velocity)
+        sums = [e.zero(e.entry_type)] * 2
+        out = []
+        for i, (o, x) in enumerate(zip(spots, total, strict=True)):
+            w, v = updated(e, numbers, x, e.load(state, o), e.load(velocity, o) if numbers.moves else None)
+            if v is not None:
+                e.store(v, velocity, o)
+            sums[i % 2] = e.fma(w, w, sums[i % 2])
+            out.append(w)
+        squares = e.at(update.rates, SQUARES * e.entry_bytes)
+        e.store(e.b.fadd(e.load(squares), e.b.fadd(*sums)), squares)
+        return out
+
     total = [e.zero(e.entry_type)] * (m * n)
     if sums:
         total = e.where_so(given, total, load)
     _, _, *total = e.repeat(lengths.k, [a, b, *total], accumulate)
     if form == NN and not sums:
         total = e.where_so(given, total, subtract)
+    if update is not None:
+        total = e.where_so(update.wanted, total, advance)
     for o, x in zip(spots, total, strict=True):
         e.store(x, c, o)
     if closing is not None:
         e.where_so(closing.wanted, total, close)
 
 
-def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: bool = False) -> None:
+def update_of(e: Emit, table: ir.Value, kind: int) -> Update:
+    """What the table of the bases tells of an update."""
+    derivative, state, velocity, rates, factor = (
+        e.load_int(table, i) for i in (DERIVATIVE, UPDATED, VELOCITY, LANE_RATES, FACTOR)
+    )
+    return Update(
+        kind, True, e.b.sub(state, derivative), e.b.sub(velocity, derivative), e.pointer(rates), e.pointer(factor)
+    )
+
+
+def interpret(
+    e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: bool = False, updates: int | None = None
+) -> None:
     """Execute ``count`` rows; ``bases`` holds addresses of state, derivative, scratch; D has rows as long as C's.
 
     ``sums``: products are added to D, in all forms, instead of subtracted from it.  Without, the table goes on with the
     address of a state, or 0, to which the derivative is added while it is in registers, and of its factor (`CLOSED`).
+
+    ``updates``: a kind of them (`update`).  What is written for the derivative is the state that follows from another
+    one by it, and the table goes on with that state, its velocity, the numbers of the lanes, and the layers' factor.
     """
     table = e.pointer(bases)
-    if not sums:
+    plain = not sums and updates is None
+    update = None if updates is None else update_of(e, table, updates)
+    if plain:
         closed, factor = e.load_int(table, CLOSED), e.pointer(e.load_int(table, CLOSED + 1))
         distance = e.b.sub(closed, e.load_int(table, DERIVATIVE))
         some = e.b.icmp_signed("!=", closed, const(0))
@@ -192,7 +246,9 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: b
         lengths = Lengths(field[K], field[LA], field[LB], field[LC])
         given = e.b.icmp_signed("!=", field[USE_D], const(0))
         closing = None
-        if not sums:
+        if update is not None:
+            update = update._replace(wanted=e.b.icmp_signed("==", field[SC], const(DERIVATIVE)))
+        if plain:
             wanted = e.b.and_(some, e.b.icmp_signed("==", field[SC], const(DERIVATIVE)))
             closing = Closing(wanted, distance, factor)
         for kind in e.cases(field[KIND], range(3 * len(TILES))):
@@ -203,7 +259,7 @@ def interpret(e: Emit, bases: ir.Value, rows: ir.Value, count: ir.Value, sums: b
                 across = {x: cgutils.alloca_once_value(e.b, p) for x, p in first}
                 with e.each(field[NJ]):
                     xb, xc, xd = (e.b.load(across[x]) for x in "bcd")
-                    tile(e, form, m, n, lengths, (e.b.load(down["a"]), xb, xc, xd), given, sums, closing)
+                    tile(e, form, m, n, lengths, (e.b.load(down["a"]), xb, xc, xd), given, sums, closing, update)
                     for x, p, step in (("b", xb, STEP_B), ("c", xc, STEP_CJ), ("d", xd, STEP_CJ)):
                         e.b.store(e.at(p, field[step]), across[x])
                 for x, step in (("a", STEP_A), ("c", STEP_CI), ("d", STEP_CI)):

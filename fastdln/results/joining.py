@@ -1,0 +1,47 @@
+"""Trajectories joined with what they went on to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdln.observables import OBSERVABLES
+from fastdln.results.trajectories import Trajectories
+
+__all__ = ["join"]
+
+
+def join(old: Trajectories, new: Trajectories, go_on: NDArray[np.bool_], **others: Any) -> Trajectories:
+    """Join old trajectories with the new parts of those that ``go_on``; ``others`` are further fields."""
+
+    def joined(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+        values = before.copy()
+        values[go_on] = after
+        return values
+
+    recorded = {}
+    for name, before in old._recorded.items():
+        if not OBSERVABLES[name].timed:  # an event that has happened happens no more
+            recorded[name] = np.where(np.isnan(before), joined(before, new._recorded[name]), before)
+            continue
+        times = new._recorded[name].shape[1]
+        after = np.full((len(old._status), times, *before.shape[2:]), np.nan, before.dtype)
+        after[go_on] = new._recorded[name]
+        recorded[name] = np.concatenate([before, after], axis=1)
+    steps = old._steps
+    if steps is not None and new._steps is not None:
+        further = iter(new._steps)
+        steps = tuple(np.concatenate([s, next(further)]) if go else s for s, go in zip(steps, go_on, strict=True))
+    counts = old._counts.copy()
+    counts[go_on] += new._counts
+    return dataclasses.replace(
+        old, span=(old.span[0], new.span[1]), _recorded=recorded,
+        _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
+        _status=joined(old._status, new._status), _counts=counts, _steps=steps,
+        _certified=old._certified | joined(old._certified, new._certified),
+        _widths=joined(old._widths, new._widths), _enlargements=joined(old._enlargements, new._enlargements),
+        **others,
+    )  # fmt: skip
