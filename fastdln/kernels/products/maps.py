@@ -37,13 +37,7 @@ STEP = 3  # columns of a script: a function, its rows, and how many
 # ---- entrywise maps: (E, its share of the value) of vectors z, y and the parameter p, of the loss or of each entry
 
 
-def _masked(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
-    error = y - z
-    slope = error * p
-    return slope, slope * error * 0.5
-
-
-def _measured(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
+def _square(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
     error = y - z
     slope = error * p
     return slope, slope * error * 0.5
@@ -84,8 +78,7 @@ def _exponential(z: Vec, y: Vec, p: Vec) -> tuple[Vec, Vec]:
 
 
 ENTRYWISE: dict[str, Callable[[Vec, Vec, Vec], tuple[Vec, Vec]]] = {
-    MASKED: _masked,
-    MEASURED: _measured,
+    **dict.fromkeys((MASKED, MEASURED), _square),
     "power": _power,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
