@@ -127,6 +127,7 @@ def descend(
     """
     network, weights = check_weights(w0)
     start, single = arguments.starts(network, weights, loss)
+    arguments.tried(network, start, loss)
     schedule = rates(learning_rate)
     steps = arguments.count("steps", steps)
     schedule.check(steps)
