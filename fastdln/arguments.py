@@ -16,7 +16,7 @@ from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Loss, Quadratic, check_loss
 from fastdln.network import Network
-from fastdln.observables import OBSERVABLES
+from fastdln.observables import NEEDS, OBSERVABLES
 from fastdln.resources import cores
 
 __all__ = [
@@ -158,8 +158,9 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
     elif not method.adaptive and options.step is None:
         raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
     for name in options.record:
-        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
-            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
+        for need in OBSERVABLES[name].needs:
+            if not NEEDS[need].has(loss):
+                raise ValueError(f"{name!r} cannot be recorded: {loss!r} {NEEDS[need].lack}")
     if options.certify:
         _check_certify(options, loss, forward)
     if options.rtol < 4 * np.finfo(dtype).eps:

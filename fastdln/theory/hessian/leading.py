@@ -20,7 +20,7 @@ from fastdln.resources import cores, require_memory
 from fastdln.theory import compiled
 from fastdln.theory.hessian.products import Point
 
-__all__ = ["leading", "top"]
+__all__ = ["leading", "numbers", "top"]
 
 Multiply = Callable[[Floats], Floats]  # vectors (n, N), one for each network, by its Hessian
 
@@ -192,7 +192,8 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
                 enough = np.maximum(tol * np.abs(best), np.sqrt(SHARE * tol * np.abs(best) * gap))
                 done = (missing <= np.maximum(enough, ROUNDING * norm)).all(axis=1)
             values[left[done]] = best[done]
-            vectors[left[done]] = mix[done].swapaxes(1, 2) @ known[left[done]]
+            for i in np.flatnonzero(done):  # one by one, as a copy of their spaces would be large
+                vectors[left[i]] = mix[i].T @ known[left[i]]
             open_[left[done]] = False
             if not open_.any():
                 return values, vectors
@@ -205,6 +206,24 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
         scale = np.abs(small[:, :size, :size]).max(axis=(1, 2))
         fresh = _orthonormal(rest, space[:, :size], ROUNDING * scale, size)
     raise RuntimeError(f"the {k} largest eigenvalues were not found to {tol} in {MOST_RESTARTS} restarts: raise tol")
+
+
+def numbers(N: int, k: int) -> int:
+    """Count the numbers that the steps hold for each operator.
+
+    Parameters
+    ----------
+    N, k : int
+        The dimension, and how many eigenvalues.
+
+    Returns
+    -------
+    int
+        Of the space, of the operator on it, and of a few vectors.
+    """
+    width = min(k + EXTRA, N)
+    most = min(N, VECTORS * width)
+    return most * (N + most) + 5 * width * N
 
 
 def _remove(rows: Floats, space: Floats) -> None:
