@@ -52,7 +52,8 @@ def _derive(row: Observable, records: Array, context: Context, rows: Rows, out: 
         part = replace(context, origin=context.origin[place], loss=loss)
         for times in moments:
             some = records[own, times]
-            out[place, times] = row.derive(some.astype(np.float64, copy=False) if row.double else some, part, times)
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[place, times] = row.derive(some.astype(np.float64, copy=False) if row.double else some, part, times)
 
 
 def _record_bytes(row: Observable, network: Network, loss: Loss, item: int) -> int:

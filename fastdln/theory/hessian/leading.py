@@ -163,6 +163,7 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
     fresh = np.broadcast_to(general, (n, width, N))
     values, vectors = np.full((n, k), np.nan), np.full((n, k, N), np.nan)
     open_ = np.ones(n, bool)
+    unit = None  # powers of two near the sizes of the operators, whose squares may overflow
     size, look = 0, FIRST_LOOK
     for _ in range(MOST_RESTARTS * VECTORS):
         block = min(width, most - size)
@@ -170,6 +171,9 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
         rest = np.stack([multiply(np.ascontiguousarray(fresh[:, i])) for i in range(block)], axis=1)
         open_ &= np.isfinite(rest).all(axis=(1, 2))
         rest[~open_] = 0.0
+        if unit is None:
+            unit = np.ldexp(1.0, np.frexp(np.abs(rest).max(axis=(1, 2)))[1] - 1)
+        rest /= unit[:, None, None]
         size += block
         known = space[:, :size]
         inner = known @ rest.swapaxes(1, 2)
@@ -191,7 +195,7 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
                 norm, gap = np.abs(theta).max(axis=1, keepdims=True), best - theta[:, -k - 1 : -k]
                 enough = np.maximum(tol * np.abs(best), np.sqrt(SHARE * tol * np.abs(best) * gap))
                 done = (missing <= np.maximum(enough, ROUNDING * norm)).all(axis=1)
-            values[left[done]] = best[done]
+            values[left[done]] = best[done] * unit[left[done], None]
             for i in np.flatnonzero(done):  # one by one, as a copy of their spaces would be large
                 vectors[left[i]] = mix[i].T @ known[left[i]]
             open_[left[done]] = False
