@@ -77,7 +77,6 @@ SMALL, MIDDLE, WIDE = (4, 4, 4, 4), (12, 40, 16), (8, 500, 500, 8)
         (WIDE, 4, 2, ("loss", "singular_values"), {"engine": "wide", "threads": 2, "dtype": np.float32}),
         ((600, 400, 400, 600), 1, 1, ("learning_times",), {"engine": "wide", "max_steps": 1}),
         *(((3, 100, 5), 500, 10, (name,), {"engine": "reduced"}) for name in CHEAP if name != "imbalance"),
-        ((3, 100, 5), 50, 4, ("sharpness",), {"engine": "reduced"}),
         ((3, 40, 5), 200, 40, ("imbalance",), {"engine": "reduced"}),
         ((3, 100, 5), 3000, 1, ("loss",), {"engine": "reduced", "dtype": np.float32}),
         ((10, 100, 10), 600, 2, ("strengths",), {"engine": "reduced", "targets": True}),

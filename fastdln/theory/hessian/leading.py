@@ -203,8 +203,8 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
                 return values, vectors
             if size == most:
                 size, look = KEPT * width, 0  # in whole blocks, as the space is, unless it is everything
-                mix = y[:, :, : -size - 1 : -1]
-                space[left, :size] = mix.swapaxes(1, 2) @ known[left]
+                for i, own in enumerate(left):
+                    space[own, :size] = y[i, :, : -size - 1 : -1].T @ known[own]
                 small[:] = 0.0
                 small[left[:, None], range(size), range(size)] = theta[:, : -size - 1 : -1]
         scale = np.abs(small[:, :size, :size]).max(axis=(1, 2))
