@@ -147,7 +147,8 @@ def flow(
     (bs3, rkc2: 30 rtol): see docs/guides/stiff.md, also for how to choose a method.
 
     What ``certify`` asks for is in docs/guides/certified.md, what "reduced" does in docs/guides/reduced.md; many flows
-    over a grid of parameters are a scan, docs/guides/scans.md.
+    over a grid of parameters are a scan, docs/guides/scans.md.  What can be recorded, and what it costs, is in
+    docs/guides/observables.md.
 
     Examples
     --------

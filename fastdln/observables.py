@@ -24,8 +24,8 @@ from fastdln import measures
 from fastdln.linalg import frobenius
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
-from fastdln.theory import tangent
 from fastdln.theory.invariants import balance, imbalance
+from fastdln.theory.tangent.measures import change
 
 Array = NDArray[Any]
 Documented = TypeVar("Documented", bound=Callable[..., Any])
@@ -211,7 +211,7 @@ def _of_each(
 
 def _tangent_drift(records: Array, context: Context, times: slice) -> Array:
     start = context.origin[:, None].astype(np.float64, copy=False)
-    return tangent.change(context.network.unpack(records), context.network.unpack(start))
+    return change(context.network.unpack(records), context.network.unpack(start))
 
 
 def _imbalance(records: Array, context: Context, times: slice) -> Array:
@@ -343,10 +343,19 @@ def raw_records(names: tuple[str, ...]) -> tuple[str, ...]:
 def documented(item: Documented) -> Documented:
     """Write the observables into a docstring: their names where it speaks of them, and before other attributes."""
     if item.__doc__ is not None:
-        text = inspect.cleandoc(item.__doc__)
-        text = text.replace(_NAMES, ", ".join(f'"{name}"' for name in OBSERVABLES))
+        names = ", ".join(f'"{name}"' for name in OBSERVABLES)
+        text = "\n".join(
+            _filled(line.replace(_NAMES, names)) if _NAMES in line else line
+            for line in inspect.cleandoc(item.__doc__).split("\n")
+        )
         item.__doc__ = text.replace(_ATTRIBUTES, _ATTRIBUTES + "".join(row.entry for row in _ROWS))
     return item
+
+
+def _filled(line: str) -> str:
+    """A long line as several, each indented as it is."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line, 116, subsequent_indent=indent)
 
 
 _NAMES = "the names in `fastdln.observables.OBSERVABLES`"

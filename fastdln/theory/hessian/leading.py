@@ -196,8 +196,8 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
                 enough = np.maximum(tol * np.abs(best), np.sqrt(SHARE * tol * np.abs(best) * gap))
                 done = (missing <= np.maximum(enough, ROUNDING * norm)).all(axis=1)
             values[left[done]] = best[done] * unit[left[done], None]
-            for i in np.flatnonzero(done):  # one by one, as a copy of their spaces would be large
-                vectors[left[i]] = mix[i].T @ known[left[i]]
+            for row in np.flatnonzero(done):  # one by one, as a copy of their spaces would be large
+                vectors[left[row]] = mix[row].T @ known[left[row]]
             open_[left[done]] = False
             if not open_.any():
                 return values, vectors

@@ -17,7 +17,7 @@ here; survey, arXiv 2511.10362, section on convergence).
 
 from __future__ import annotations
 
-from fastdln.theory.tangent.measures import alignment, change, drift, laziness
+from fastdln.theory.tangent.measures import alignment, drift, laziness
 from fastdln.theory.tangent.operators import apply, matrix, operator, spectrum
 
-__all__ = ["alignment", "apply", "change", "drift", "laziness", "matrix", "operator", "spectrum"]
+__all__ = ["alignment", "apply", "drift", "laziness", "matrix", "operator", "spectrum"]
