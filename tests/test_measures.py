@@ -98,6 +98,7 @@ def test_the_margin_is_that_of_the_worst_sample(loss, widths, dtype):
 def test_margins_of_losses():
     assert SIGNS.margin(np.zeros((2, 4))) == 0.0
     assert dln.SoftmaxCrossEntropy([[1.0]], [0]).margin([[3.0]]) == np.inf  # there is no other class
+    assert dln.SoftmaxCrossEntropy(np.eye(3), [0, 1, 2]).margin(np.diag([3.0, 2.0, 1.0]) - 1.0) == 1.0
     assert CLASSES.margin(np.zeros((5, 3, 4), np.float32)).dtype == np.float32
     with pytest.raises(ValueError, match=r"a margin needs a loss with labels, .* not Quadratic"):
         dln.Quadratic(np.eye(2)).margin(np.eye(2))

@@ -320,7 +320,7 @@ class Trajectories:
         Returns
         -------
         xarray.Dataset
-            Dimensions trajectory, time, mode and, for final weights, out_i and in_i of each layer.
+            Dimensions trajectory, time, mode, interface (of two layers) and, for weights, layer0 to layerh.
 
         Raises
         ------

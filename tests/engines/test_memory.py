@@ -105,6 +105,7 @@ def test_balances_of_wide_layers_do_not_fill_the_memory(monkeypatch):
     [
         ((4, 4, 4, 4), 20, {"weight_decay": 0.3, "layer_rates": (1.0, 2.0, 0.5)}),
         ((4, 4, 4, 4), 20, {"dtype": np.float32, "rtol": 1e-4}),
+        ((4, 4, 4, 4), 20, {"targets": True}),
         ((12, 40, 16), 5, {"engine": "dense"}),
         ((3, 60, 5), 9, {"engine": "reduced", "weight_decay": 0.3}),
         ((2, 130, 129, 3), 2, {"engine": "wide"}),
@@ -112,7 +113,7 @@ def test_balances_of_wide_layers_do_not_fill_the_memory(monkeypatch):
 )
 def test_blocks_do_not_change_bits(monkeypatch, widths, n, options):
     options = dict(options)
-    w0, loss = problem(widths, n, options.pop("dtype", float))
+    w0, loss = problem(widths, n, options.pop("dtype", float), options.pop("targets", False))
     found = []
     for n_bytes in (1, 1 << 13, 1 << 40):  # records one by one, some trajectories, or all
         monkeypatch.setattr(room, "BLOCK_BYTES", n_bytes)
