@@ -19,7 +19,7 @@ from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Custom, Loss, Quadratic, check_loss
 from fastdln.network import Network
-from fastdln.observables import OBSERVABLES
+from fastdln.observables import NEEDS, OBSERVABLES
 from fastdln.resources import cores
 
 __all__ = [
@@ -183,8 +183,9 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
 def check_record(record: tuple[str, ...], loss: Loss) -> None:
     """Refuse observables that a loss does not have."""
     for name in record:
-        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
-            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
+        for need in OBSERVABLES[name].needs:
+            if not NEEDS[need].has(loss):
+                raise ValueError(f"{name!r} cannot be recorded: {loss!r} {NEEDS[need].lack}")
 
 
 def _check_certify(options: Options, loss: Loss, forward: bool) -> None:
