@@ -10,7 +10,7 @@ from fastdln.claims.instances import networks, target, weights
 from fastdln.claims.measures import shifted
 from fastdln.claims.registry import claim
 from fastdln.descent import descend
-from fastdln.field import gradient_norm, rhs
+from fastdln.field import gradient_norm, product, rhs
 from fastdln.gradient_flow import flow
 from fastdln.inits import decoupled
 from fastdln.integrate.status import Status
@@ -96,17 +96,26 @@ def _growth(
     tolerance=1e-6,
 )
 def _onset(rng: np.random.Generator) -> Iterator[float]:
-    net, sigma = Network((5,) * 4), np.array([10.0, 6.0, 3.0])
-    loss = Quadratic.from_singular_values(sigma, (5, 5), rng=rng)
-    minimum = decoupled(net, loss, np.append(sigma, [0.0, 0.0]) ** (1 / 3), rng=rng)
-    start = shifted(minimum, weights(rng, net), 1e-5)
-    sol = descend(
-        start, loss, [0.98 * ONSET, 1.02 * ONSET], 20000, record=("strengths",), record_from=19999
-    )  # fmt: skip
+    start, loss = _five(rng)
+    sol = descend(start, loss, [0.98 * ONSET, 1.02 * ONSET], 20000, record=("strengths",), record_from=19999)
     yield float(gradient_norm(tuple(W[0] for W in sol.final), loss))
     (cycle,) = (c for c in cycles(1.02 * ONSET, 10.0, 3, 2) if c.stable)
     expected = np.sort(np.stack([np.append(s**3, [6.0, 3.0, 0.0, 0.0]) for s in cycle.points]), axis=0)
     yield float(np.abs(np.sort(sol.strengths[1], axis=0) - expected).max())
+
+
+@_onset.outside("1.5 of it, where the scalar map is chaotic but bounded: the largest entry of the product")
+def _(rng: np.random.Generator) -> float:
+    start, loss = _five(rng)
+    return float(np.abs(product(descend(start, loss, 1.5 * ONSET, 20000, record=()).final)).max())
+
+
+def _five(rng: np.random.Generator) -> tuple[Weights, Quadratic]:
+    """Weights near a balanced minimum."""
+    net, sigma = Network((5,) * 4), np.array([10.0, 6.0, 3.0])
+    loss = Quadratic.from_singular_values(sigma, (5, 5), rng=rng)
+    minimum = decoupled(net, loss, np.append(sigma, [0.0, 0.0]) ** (1 / 3), rng=rng)
+    return shifted(minimum, weights(rng, net), 1e-5), loss
 
 
 # ---- what one mode does beyond
