@@ -29,6 +29,7 @@ FREE = {
 # Of these only targets, starts and references do, or they take long for what they do.
 PREPARED = {
     *("test_arguments", "test_cache", "test_certified", "test_choose", "test_cli", "test_cli_interrupts"),
+    *("test_descend", "test_twins"),
     *("test_evaluation", "test_exact_networks", "test_examples", "test_failures", "test_files", "test_flow"),
     *("test_guides", "test_hidden_growth", "test_invariance", "test_itinerary", "test_learning_times", "test_mapped"),
     *("test_memory", "test_observables", "test_padding", "test_picture", "test_plain", "test_program", "test_records"),
