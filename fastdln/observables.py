@@ -77,6 +77,7 @@ class Need(NamedTuple):
 NEEDS = {
     "modes": Need(lambda loss: loss.n_modes > 0, "has no target with modes"),
     "labels": Need(lambda loss: loss.labels is not None, "has no labels"),
+    "curvature": Need(lambda loss: loss.has_curvature, "was made without a curvature"),
     "quadratic": Need(lambda loss: loss.quadratic is not None, "is not quadratic"),
 }
 
@@ -291,7 +292,7 @@ _ROWS = (
     Observable(
         "sharpness", ("time",), "sharpness, the largest eigenvalue of the Hessian",
         "to a relative tolerance of 1e-3, by `fastdln.theory.hessian.top`", raw="weights",
-        derive=_of_each(measures.sharpness), working=measures.krylov, double=True,
+        derive=_of_each(measures.sharpness), working=measures.krylov, needs=("curvature",), double=True,
     ),
     Observable(
         "tangent_drift", ("time",), "relative change of the tangent operator",

@@ -132,6 +132,11 @@ class Loss(ABC):
         """The labels of the samples; None where there are none."""
         return None
 
+    @property
+    def has_curvature(self) -> bool:
+        """Whether `curvature` is known."""
+        return True
+
     def arrays(self) -> dict[str, Any]:
         """Return what the loss is made of: read-only arrays, and numbers, by name.
 

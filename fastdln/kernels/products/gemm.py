@@ -29,7 +29,7 @@ VECTOR_BYTES = 64
 (KIND, COUNT, K, REST, SA, OA, DOWN_A, ALONG_A, SB, OB, LB, COPY, WIDTH, SC, OC, LC, SUB, SD, OD) = range(19)
 COLUMNS = 19
 IN_PLACE, KEPT, COPIED, TURNED = range(4)  # the panel: where B lies, in the buffer, to be copied there, or transposed
-BUFFER = 3  # the base of the buffer, behind state, derivative and scratch
+BUFFER = 3  # the base of the buffer, after state, derivative and scratch
 
 FEW = 2  # tiles for which a panel is not worth its copy
 

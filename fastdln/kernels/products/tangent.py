@@ -56,7 +56,7 @@ def _layers(widths: tuple[int, ...], plan: Program, base: int, first: int = 0) -
 def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product | Map], int]:
     """The products of a right-hand side and their derivatives, and the entries of scratch.
 
-    The directions lie behind the scratch of the right-hand side, layer by layer; results take the place of slopes.
+    The directions lie after the scratch of the right-hand side, layer by layer; results take the place of slopes.
     """
     top = plan.n_scratch + plan.layers[-1]
     derivatives = {
