@@ -106,7 +106,7 @@ def test_a_margin_needs_labels(tmp_path):
 
 def test_the_alignment_of_layers_needs_two(tmp_path):
     alone = (LOSS_ALONE[0], '["layer_alignment"]')
-    with pytest.raises(SpecError, match=r'"layer_alignment" is of two layers or more, but network\.widths has one layer'):
+    with pytest.raises(SpecError, match=r'"layer_alignment" is of two layers or more, but network\.widths has one'):
         scan(write_spec(tmp_path, (SMALL[0], "[2, 2]"), alone), tmp_path / "x.zarr")
     results = scan(write_spec(tmp_path, SMALL, alone), tmp_path / "y.zarr").load()
     assert results["layer_alignment"].dims[-3:] == ("trajectory", "time", "interface")
