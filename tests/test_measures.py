@@ -194,11 +194,16 @@ def test_what_vanishes_has_no_rank_direction_or_margin():
     assert np.isnan(dln.flow(zero, SIGNS_2, (0.0, 1.0), [0.0], record="margin").margin).all()
 
 
-def test_one_layer_has_no_interface():
+def test_one_layer_has_no_interface(tmp_path):
     w0, loss = problem((3, 2))
     sol = dln.flow(w0, loss, (0.0, 1.0), TIMES[:3], record=("layer_alignment", "sharpness"))
     assert sol.layer_alignment.shape == (3, 3, 0)
     assert_allclose(sol.sharpness, 1.0, rtol=1e-3)
+    sol.save(tmp_path / "sol.npz")
+    assert dln.load(tmp_path / "sol.npz").layer_alignment.shape == (3, 3, 0)
+    assert sol.extend(2.0).layer_alignment.shape == (3, 4, 0)
+    pytest.importorskip("xarray")
+    assert sol.to_dataset().sizes["interface"] == 0
 
 
 # ---- sharpness along a flow

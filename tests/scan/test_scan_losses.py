@@ -94,6 +94,26 @@ def test_observables_that_need_modes_are_refused(tmp_path):
         scan(write_spec(tmp_path, SMALL, with_loss('kind = "huber"\ndelta = 1.0')), tmp_path / "x.zarr")
 
 
+def test_a_margin_needs_labels(tmp_path):
+    margin = (LOSS_ALONE[0], '["margin"]')
+    with pytest.raises(SpecError, match=r"'margin' cannot be recorded: Quadratic\(.*\) has no labels"):
+        scan(write_spec(tmp_path, SMALL, margin), tmp_path / "x.zarr")
+    write_data(tmp_path, LABELS[None])
+    results = scan(write_spec(tmp_path, SMALL, margin, DATA, with_loss('kind = "softmax"')), tmp_path / "y.zarr")
+    assert results["margin"].dims[-2:] == ("trajectory", "time")
+    assert np.isfinite(results["margin"]).all()
+
+
+def test_the_alignment_of_layers_needs_two(tmp_path):
+    alone = (LOSS_ALONE[0], '["layer_alignment"]')
+    with pytest.raises(SpecError, match=r'"layer_alignment" is of two layers or more, but network\.widths has one'):
+        scan(write_spec(tmp_path, (SMALL[0], "[2, 2]"), alone), tmp_path / "x.zarr")
+    results = scan(write_spec(tmp_path, SMALL, alone), tmp_path / "y.zarr").load()
+    assert results["layer_alignment"].dims[-3:] == ("trajectory", "time", "interface")
+    assert np.isnan(results["layer_alignment"].isel(widths=0)).all()  # one layer beside two
+    assert np.isfinite(results["layer_alignment"].isel(widths=1)).all()
+
+
 def test_an_automatic_end_needs_the_quadratic_loss(tmp_path):
     spec = write_spec(tmp_path, LOSS_ALONE, SMALL, ("t_end = 5.0", 't_end = "auto"'), with_loss('kind="power"\np=3.0'))
     with pytest.raises(SpecError, match="learning times of their own for the quadratic loss, not for Power"):
