@@ -672,8 +672,8 @@ MUTANTS = (
         (f"{WATCHED}[float64-nan-5.0-lanes]",),
     ),
     Mutant(
-        "updates-diverged-go-on", "lockstep/updates.py", "active & (rejected | (reached", "active & ((reached",
-        (f"{FIRST}[None-plain-lanes]",),
+        "updates-stopped-go-on", "lockstep/updates.py", '(reached >= par_("end")) | stopped)',
+        '(reached >= par_("end")))', ("test_descend.py::test_stops_at_the_first_update_where_it_holds[None-lanes]",),
     ),
     Mutant(
         "updates-diverged-count-their-last", "lockstep/updates.py", "reached = e.where(good, attempts",
