@@ -767,7 +767,7 @@ MUTANTS = (
     ),
     Mutant(
         "cycles-of-divisors", "descent/scalar.py", "range(1, p) if p % d == 0", "range(2, p) if p % d == 0",
-        ("theory/test_descent.py::test_cycles_are_cycles",),
+        ("theory/test_descent.py::test_which_cycles_of_two_layers_are_stable",),
     ),
     Mutant(
         "cycles-that-are-missed", "descent/scalar.py", "one_way = possible & ((d_least > 1) | (d_most < 1))",
