@@ -113,6 +113,8 @@ def descend(
     -----
     Trajectories are bitwise the same whatever the batch, its order, the number of threads, and what is recorded when.
 
+    How to use it, and when to flow instead, is in docs/guides/descent.md.
+
     Descent does not conserve the balance matrices: ``drift`` is how far it has led away from
     prod_k (1 - eta_k mu/(1 - beta))^2 times those of the start.
 

@@ -30,7 +30,8 @@ def effective_rank(values: Array) -> Array:
     """The exponential of the entropy of s / sum s."""
     with np.errstate(divide="ignore", invalid="ignore"):
         p = values / values.sum(axis=-1, keepdims=True)
-        return np.asarray(np.exp(-np.where(p > 0, p * np.log(p), p).sum(axis=-1)))
+        # the sum is not negated: what ends a trajectory is a NaN whose sign stays
+        return np.asarray(np.exp(np.where(p > 0, -p * np.log(p), p).sum(axis=-1)))
 
 
 def stable_rank(values: Array) -> Array:

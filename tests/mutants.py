@@ -39,6 +39,10 @@ LAW = "test_step_sequences.py::test_steps_are_those_of_the_law"
 STABILIZED_LAW = "test_step_sequences.py::test_steps_of_stabilized_methods_are_those_of_the_elementary_law"
 BALL = "test_certified.py::test_large_tolerances_are_weighed_by_the_ball_that_they_allow"
 DECISION = "test_certified.py::test_the_decision_at_the_start_is_that_of_singular_values"
+TWIN = "test_twins.py::test_every_loss_and_every_update_against_a_twin"
+WATCHED = "test_twins.py::test_every_entry_is_watched"
+BATCHES = "test_twins.py::test_batches_are_those_of_the_streams"
+LIMITS = "theory/test_descent.py::test_linear_updates_are_stable_below_the_limit_and_not_above"
 
 MUTANTS = (
     # ---- the control of steps
@@ -607,6 +611,192 @@ MUTANTS = (
         "exponent-of-tied-modes", "theory/rates/local.py", "- learned * int(tied[r_max:].sum())", "",
         ("test_rates.py::test_the_exponent_at_balanced_minima_is_the_least_positive_entry_of_the_closed_list",
          "test_rates.py::test_where_the_hessian_does_not_tell"),
+    ),
+    # ---- gradient descent
+    Mutant(
+        "descent-decay-forgotten", "lockstep/descent.py", "= 1.0 - eta * ctl[MU, l], -", "= 1.0, -",
+        (f"{TWIN}[quadratic-decay-lanes-float64]",),
+    ),
+    Mutant(
+        "descent-cycle-ends", "lockstep/descent.py", "descent.after == REPEATS", "descent.after != REPEATS",
+        ("test_twins.py::test_schedules[cycle-lanes]", "test_twins.py::test_schedules[steps-lanes]"),
+    ),
+    Mutant(
+        "descent-schedule-begins-anew", "lockstep/descent.py", "k = descent.first + np.int64(ctl[REACHED, l])",
+        "k = np.int64(ctl[REACHED, l])", ("test_descend.py::test_going_on_is_one_run[False-lanes-plain]",),
+    ),
+    Mutant(
+        "descent-velocity-begins-anew", "lockstep/descent.py",
+        "            if w.descent.kind >= HEAVY_BALL:\n                put_velocity(w, l, q)\n", "",
+        ("test_descend.py::test_going_on_is_one_run[False-lanes-heavy ball]",),
+    ),
+    Mutant(
+        "descent-velocity-of-another", "lockstep/descent.py",
+        "w.course.last_velocity + peek(w.trajectory, l) * w.parameters * w.item", "w.course.last_velocity",
+        ("test_descend.py::test_going_on_is_one_run[False-lanes-heavy ball]",),
+    ),
+    Mutant(
+        "descent-one-layer-rate", "lockstep/descent.py", "peek_real(descent.layer_rates, i)",
+        "peek_real(descent.layer_rates, 0)", (f"{TWIN}[quadratic-layer rates-lanes-float64]",),
+    ),
+    Mutant(
+        "descent-starts-do-not-stop", "lockstep/descent.py", "            w.told.finished |= 1 << l\n", "",
+        ("test_descend.py::test_a_start_where_the_stop_holds_takes_no_update",),
+    ),
+    Mutant(
+        "descent-squares-rule-out-too-much", "lockstep/descent.py", "min(0.25 * bound * bound",
+        "min(4.0 * bound * bound",
+        (f"{WATCHED}[float64--6.0-5.0-lanes]",),
+    ),
+    Mutant(
+        "descent-keeps-what-diverged", "lockstep/descent.py", "if rejected != 0:", "if rejected < 0:",
+        ("test_twins.py::test_divergence_is_told_at_its_first_update[None-lanes]",),
+    ),
+    Mutant(
+        "descent-learns-before-the-update", "lockstep/descent.py", "* w.modes + j, ctl[REACHED, l])",
+        "* w.modes + j, ctl[REACHED, l] - 1.0)",
+        ("test_descend.py::test_learning_times_are_those_of_the_first_update",),
+    ),
+    Mutant(
+        "descent-momentum-of-the-state-ahead", "lockstep/descent.py", "        state = at.stage\n", "",
+        (f"{TWIN}[quadratic-nesterov-dense-float64]",),
+    ),
+    Mutant(
+        "updates-nan-is-within", "lockstep/updates.py", 'e.b.fcmp_unordered(">", e.call("fabs"',
+        'e.b.fcmp_ordered(">", e.call("fabs"', (f"{WATCHED}[float64-nan-5.0-dense]",),
+    ),
+    Mutant(
+        "updates-squares-of-nan", "lockstep/updates.py", 'e.b.fcmp_unordered(">=", squares',
+        'e.b.fcmp_ordered(">=", squares',
+        (f"{WATCHED}[float64-nan-5.0-lanes]",),
+    ),
+    Mutant(
+        "updates-diverged-go-on", "lockstep/updates.py", "active & (rejected | (reached", "active & ((reached",
+        ("test_twins.py::test_divergence_is_told_at_its_first_update[None-lanes]",),
+    ),
+    Mutant(
+        "updates-diverged-count-their-last", "lockstep/updates.py", "reached = e.where(good, attempts",
+        "reached = e.where(active, attempts",
+        ("test_twins.py::test_divergence_is_told_at_its_first_update[None-lanes]",),
+    ),
+    Mutant(
+        "samples-favoured", "lockstep/samples.py", "below(word, i + 1)", "below(word, i)",
+        (f"{BATCHES}[regression-4-lanes]",),
+    ),
+    Mutant(
+        "samples-of-a-short-batch", "lockstep/samples.py", "l, 1.0 / some)", "l, 1.0 / descent.samples)",
+        (f"{BATCHES}[softmax-4-lanes]",),
+    ),
+    Mutant(
+        "samples-never-shuffled-again", "lockstep/samples.py", "epoch, order = k // per_epoch,",
+        "epoch, order = 0 * per_epoch,", (f"{BATCHES}[regression-4-lanes]",),
+    ),
+    Mutant(
+        "samples-by-place-in-the-rest", "lockstep/samples.py", "peek(w.course.stream, peek(w.trajectory, l))",
+        "peek(w.trajectory, l)", ("test_descend.py::test_going_on_is_one_run[False-lanes-batches]",),
+    ),
+    Mutant(
+        "samples-begin-anew", "lockstep/samples.py", "k = descent.first + np.int64", "k = np.int64",
+        ("test_descend.py::test_going_on_is_one_run[False-lanes-batches]",),
+    ),
+    Mutant(
+        "update-momentum-counts-twice", "products/update.py", "if rates.kind == HEAVY_BALL:", "if rates.moves:",
+        (f"{TWIN}[quadratic-nesterov-lanes-float64]",),
+    ),
+    Mutant(
+        "update-without-momentum-adds-zero", "products/update.py", "e.b.select(moves, e.fma(momentum, v, rest), rest)",
+        "e.fma(momentum, v, rest)", ("test_descend.py::test_zeros_keep_their_signs_beside_momentum",),
+    ),
+    Mutant(
+        "update-velocity-without-decay", "products/update.py", "e.b.fmul(rates.decayed, w))", "e.zero(w.type))",
+        (f"{TWIN}[quadratic-heavy ball-lanes-float64]",),
+    ),
+    Mutant(
+        "descents-first-rate-for-all", "lockstep/descents.py", "bool((layer_rates == layer_rates[0]).all())", "True",
+        (f"{TWIN}[quadratic-layer rates-lanes-float64]",),
+    ),
+    Mutant(
+        "descents-slope-of-the-state", "lockstep/descents.py", " and kind != NESTEROV", "",
+        ("test_descend.py::test_what_is_stopped_on_changes_no_update[nesterov-dense]",),
+    ),
+    Mutant(
+        "descents-slope-of-all-samples", "lockstep/descents.py", " and not method.samples\n", "\n",
+        ("test_descend.py::test_what_is_stopped_on_changes_no_update[batches-dense]",),
+    ),
+    Mutant(
+        "descents-decay-is-plain", "lockstep/descents.py", "return DECAY if method.decays else PLAIN", "return PLAIN",
+        (f"{TWIN}[quadratic-decay-lanes-float64]",),
+    ),
+    Mutant(
+        "schedule-least-twice", "integrate/schedules.py", "low + (1.0 - low) * fall", "low + fall",
+        ("test_twins.py::test_schedules[cosine-lanes]",),
+    ),
+    Mutant(
+        "schedule-time-of-one-cycle", "integrate/schedules.py", "updates // n * parts[-1] + parts", "parts",
+        ("test_twins.py::test_schedules[cycle-lanes]",),
+    ),
+    Mutant(
+        "schedule-ends-too-early", "integrate/schedules.py", "updates > len(self.factors)",
+        "updates > len(self.factors) + 1",
+        ("test_descend.py::test_what_does_not_fit_is_refused",),
+    ),
+    Mutant(
+        "schedule-steps-once", "integrate/schedules.py", "np.multiply.accumulate(factors, out=factors)", "pass",
+        ("test_twins.py::test_schedules[steps-lanes]",),
+    ),
+    Mutant(
+        "times-without-momentum", "integrate/descent.py", " / (1.0 - momentum)", "",
+        ("test_twins.py::test_rates_momenta_and_decays_of_each_trajectory[lanes]",),
+    ),
+    Mutant(
+        "limit-of-nesterov", "theory/descent/limits.py", "(1 + beta) / (1 + 2 * beta) if", "(1 + beta) / (1 + beta) if",
+        (f"{LIMITS}[0.0-0.8-True-None]",),
+    ),
+    Mutant(
+        "limit-without-decay", "theory/descent/limits.py", "float(largest) + decay", "float(largest)",
+        (f"{LIMITS}[0.2-0.0-False-None]",),
+    ),
+    Mutant(
+        "limit-with-squares-of-rates", "theory/descent/limits.py", "np.sqrt(rates)", "rates",
+        (f"{LIMITS}[0.0-0.0-False-layer_rates1]",),
+    ),
+    Mutant(
+        "map-of-another-depth", "descent/scalar.py", "coefficients[h - 1] += m", "coefficients[1] += m",
+        ("theory/test_descent.py::test_cycles_are_cycles",),
+    ),
+    Mutant(
+        "cycles-of-divisors", "descent/scalar.py", "range(1, p) if p % d == 0", "range(2, p) if p % d == 0",
+        ("theory/test_descent.py::test_cycles_are_cycles",),
+    ),
+    Mutant(
+        "cycles-that-are-missed", "descent/scalar.py", "one_way = possible & ((d_least > 1) | (d_most < 1))",
+        "one_way = possible",
+        ("theory/test_descent.py::test_all_periodic_points_of_two_layers_at_the_end_of_the_bounded_range",),
+    ),
+    Mutant(
+        "cascade-of-multiplier-one", "descent/scalar.py", "float(f.orbit(x, p)[1]) + 1",
+        "float(f.orbit(x, p)[1]) + 0.9",
+        ("theory/test_descent.py::test_doublings_of_two_layers",),
+    ),
+    Mutant(
+        "sharpness-of-one-vector", "hessian/leading.py", "EXTRA = 1 ", "EXTRA = 0 ",
+        ("test_leading.py::test_none_of_many_is_missed",),
+    ),
+    Mutant(
+        "sharpness-found-too-early", "hessian/leading.py", "SHARE = 0.01", "SHARE = 1e4",
+        ("test_leading.py::test_against_dense_spectra",),
+    ),
+    Mutant(
+        "sharpness-vectors-of-the-least", "hessian/leading.py", "mix[row].T @ known", "y[row][:, :k].T @ known",
+        ("test_leading.py::test_vectors_are_eigenvectors",),
+    ),
+    Mutant(
+        "sharpness-of-infinite-hessians", "hessian/leading.py", "open_ &= np.isfinite(rest).all(axis=(1, 2))", "pass",
+        ("test_leading.py::test_what_is_not_finite_is_nan_and_touches_no_other",),
+    ),
+    Mutant(
+        "sharpness-restarts-from-the-least", "hessian/leading.py", "y[i, :, : -size - 1 : -1].T @ known[own]",
+        "y[i, :, :size].T @ known[own]", ("test_leading.py::test_restarts",),
     ),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Every statement of the survey as an executable check: ``fastdln verify``.
 
-Each module holds the statements of one or a few items of the theory, T1 to T19.
+Each module holds the statements of one or a few items of the theory, T1 to T20.
 What each item states is in docs/theory/index.md.
 """
 
@@ -32,6 +32,8 @@ _MODULES = (
     "exact",
     "rates",
     "descent",
+    "batches",
+    "edge",
     "losses",
     "completion",
     "reduction",

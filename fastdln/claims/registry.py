@@ -45,7 +45,7 @@ class Claim:
     name : str
         Its name.
     item : str
-        The item of the theory that it belongs to, T1 to T19: a section of docs/theory.
+        The item of the theory that it belongs to, T1 to T20: a section of docs/theory.
     statement : str
         The statement in words.
     hypotheses : str

@@ -152,7 +152,7 @@ def verify(
 ) -> None:
     """Check the statements of the survey on random instances; exit code 1 if one does not hold.
 
-    What the items T1 to T19 state is in docs/theory/index.md.
+    What the items T1 to T20 state is in docs/theory/index.md.
     """
     try:
         names = claims.select(only)

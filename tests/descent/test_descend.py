@@ -167,6 +167,30 @@ def test_stops_at_the_first_update_where_it_holds(engine: str, size: int | None)
 
 
 @engines
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "stop"])
+def test_what_is_stopped_on_changes_no_update(way: str, engine: str) -> None:
+    """The gradient of the state that a stop condition asks for is that of the next update only where it fits."""
+    w0, loss = problem()
+    sol = run(w0, loss, engine=engine, stop=dln.Stop(grad_norm=1e-300, loss=1e-300), **WAYS[way])
+    plain = run(w0, loss, engine=engine, **WAYS[way])
+    assert contents(sol, names=(*ENDS, "weights")) == contents(plain, names=(*ENDS, "weights"))
+
+
+@engines
+def test_a_start_where_the_stop_holds_takes_no_update(engine: str) -> None:
+    w0, loss = problem()
+    first = dln.descend(w0, loss, 0.05, 1, record=("loss", "grad_norm")).loss[:, 0]
+    low = float(np.sort(first)[3]) * (1 + 1e-9)
+    sol = dln.descend(w0, loss, 0.05, 20, stop=dln.Stop(loss=low), record=(), engine=engine)
+    assert (first <= low).sum() >= 4
+    assert_array_equal(sol.n_accepted[first <= low], 0)
+    assert (sol.status[first <= low] == dln.Status.STOPPED).all()
+    assert (sol.n_accepted[first > low] > 0).all()
+    for W, V in zip(sol.final, w0, strict=True):
+        assert_array_equal(W[first <= low], V[first <= low])
+
+
+@engines
 def test_learning_times_are_those_of_the_first_update(engine: str) -> None:
     loss = dln.Quadratic(np.stack([np.diag([3.0, 2.0, 1e-20]), np.diag([2.0, 1.5, 1.0])]))
     w0 = dln.inits.gaussian(dln.Network((3, 4, 3)), 0.3, size=2, rng=0)
