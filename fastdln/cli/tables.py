@@ -91,7 +91,7 @@ def progress(store: Store, damaged: Mapping[int, str]) -> Table:
     layout = store.layout
     units = {index: record for index, record in store.units().items() if index not in damaged}
     total = layout.plan.document.trajectories * layout.plan.n_cells
-    done = sum(record["size"] for record in units.values())
+    done = sum(layout.unit(index).trajectories for index in units)
     failures = sum((Counter(record["failures"]) for record in units.values()), Counter[str]())
     finished = len(units) == layout.n_units
     return pairs(
