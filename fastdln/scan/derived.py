@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.losses import Loss
+from fastdln.field import product
+from fastdln.linalg import reproducible
+from fastdln.losses import Logistic, Loss, SoftmaxCrossEntropy
 from fastdln.network import Network
 from fastdln.observables import OBSERVABLES, Meaning
 from fastdln.results.trajectories import Trajectories
@@ -141,6 +143,25 @@ def _tangent_alignment(sol: Trajectories) -> Arrays:
     return {"tangent_alignment": np.asarray(tangent.alignment(weights, sol.loss_function)).T}
 
 
+def _needs_labels(loss: Loss) -> tuple[str, ...]:
+    if not isinstance(loss, Logistic | SoftmaxCrossEntropy):
+        raise ValueError(f"'accuracy' cannot be recorded: {loss!r} has no labels")
+    return ("weights",)
+
+
+@reproducible
+def _accuracy(sol: Trajectories) -> Arrays:
+    weights, data = sol.weights, sol.loss_function.arrays()
+    assert weights is not None
+    shares = np.empty(weights[0].shape[:2])
+    for k, own in enumerate(shares):  # outputs of all samples are many
+        outputs = product(tuple(W[k] for W in weights)) @ data["X"]
+        right = outputs.argmax(axis=-2) == data["labels"] if "labels" in data else outputs * data["Y"] > 0
+        own[:] = right.reshape(len(own), -1).mean(axis=1)
+        own[np.isnan(weights[0][k]).any(axis=(1, 2))] = np.nan
+    return {"accuracy": shares}
+
+
 _FLOAT = np.dtype(np.float64)
 _TIMED = ("trajectory", "time")
 _MODES = ("trajectory", "mode")
@@ -175,6 +196,11 @@ DERIVED = {
         {"tangent_alignment": Meaning(_TIMED, _FLOAT, "1", "alignment of the tangent operator with the residual")},
         lambda loss: ("weights",),
         _tangent_alignment,
+    ),
+    "accuracy": Derived(
+        {"accuracy": Meaning(_TIMED, _FLOAT, "1", "share of the samples that are classified as their labels say")},
+        _needs_labels,
+        _accuracy,
     ),
 }  # fmt: skip
 

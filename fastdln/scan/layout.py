@@ -158,7 +158,9 @@ class Layout:
             **{f"layer{i}": width for i, width in enumerate(_widths(self.plan)[0])},
         }
         table = dict(OUTCOMES)
-        if self.plan.document.descends or self.plan.document.tables["flow"]["certify"] is False:  # not true, and no axis
+        if (
+            self.plan.document.descends or self.plan.document.tables["flow"]["certify"] is False
+        ):  # not true, and no axis
             del table["certified"]
         for name in record.observables:
             table |= self._meanings(name)

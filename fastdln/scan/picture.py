@@ -1,4 +1,5 @@
-"""The picture of a scan: loss curves, the rise of the modes, and learning times over the grid.
+"""The picture of a scan: loss curves, the rise of the modes, and learning times over the grid; of descents also what
+they end with.
 
 One axis of the grid, the last that holds numbers, is drawn inside every panel; the others make the panels.
 Figures are drawn on Agg canvases without pyplot, so that the settings and the windows of a session stay as
@@ -36,6 +37,7 @@ Choice = dict[str, int]
 """A place on some axes of the grid."""
 
 MAX_COLUMNS, MAX_ROWS, MAX_ENTRIES = 6, 4, 12
+MAX_CURVES = 48
 MAX_TRAJECTORIES = 2000
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 # Losses below this part of the largest are cut off: nothing is learned there but the last digits.
@@ -111,7 +113,10 @@ def scan_figure(results: xr.Dataset) -> Figure:
 class _Grid:
     """How the grid is spread over the figure; of very long axes some points are left out."""
 
+    whole: xr.Dataset
+    """All points."""
     results: xr.Dataset
+    """Those whose curves are drawn."""
     inner: str | None
     """The axis inside each panel."""
     columns: list[Choice]
@@ -131,7 +136,8 @@ class _Grid:
         negligible = sigma <= NEGLIGIBLE * np.fmax.reduce(sigma, axis=1, keepdims=True)
         modes = np.flatnonzero((~negligible & (np.isfinite(sigma) | np.isnan(sigma[:, :1]))).any(axis=0))
         columns = _choices(results, outer[:1], MAX_COLUMNS)
-        return cls(results, inner, columns, _choices(results, outer[1:], MAX_ROWS), modes)
+        drawn = results.isel({inner: _thinned(list(range(results.sizes[inner])), MAX_CURVES)}) if inner else results
+        return cls(results, drawn, inner, columns, _choices(results, outer[1:], MAX_ROWS), modes)
 
     @property
     def inner_size(self) -> int:
@@ -139,11 +145,18 @@ class _Grid:
 
     def offers(self, kind: _Kind) -> bool:
         """Tell whether there is anything to see in a row."""
+        if kind.at_end:
+            return self.descends and self.inner_is_number
         return not kind.needs_sigma or (len(self.rows) == 1 and bool(np.isfinite(self.results["sigma"].values).any()))
 
     @property
     def inner_is_number(self) -> bool:
         return self.inner is not None and self.results[self.inner].dtype.kind in "fi"
+
+    @property
+    def descends(self) -> bool:
+        """Tell whether these are descents."""
+        return "steps" in self.results
 
     def cells(self, choice: Choice) -> list[xr.Dataset]:
         """Return the cells of a panel, in the order of its inner axis."""
@@ -175,14 +188,18 @@ class _Grid:
 
 def _loss(ax: Axes, grid: _Grid, choice: Choice) -> None:
     losses = _positive(grid.results["loss"])
-    bottom = 0.0
+    if grid.descends:  # some grow without bound before they fail
+        succeeded = np.isin(grid.results["status"].values, _successes(grid.results))
+        ends = grid.results["loss"].values[succeeded]
+        losses = _above_zero(np.append(ends[:, :1], _last(ends)))
+    bottom, top = 0.0, np.inf
     if losses.size:
-        bottom = max(FLOOR * losses.max(), 0.5 * losses.min())
+        bottom, top = max(FLOOR * losses.max(), 0.5 * losses.min()), 1.6 * losses.max()
         ax.set_yscale("log")
-        ax.set_ylim(bottom, 1.6 * losses.max())
+        ax.set_ylim(bottom, top)
     n_failed = 0
     for cell, colour in zip(grid.cells(choice), grid.colours(), strict=True):
-        t, loss = cell["t"].values, cell["loss"].values
+        t, loss = _clock(cell), cell["loss"].values
         finished, failed = _outcomes(cell)
         if finished.any():
             _bands(ax, t, loss[finished], colour, crowd=grid.inner_size)
@@ -190,7 +207,7 @@ def _loss(ax: Axes, grid: _Grid, choice: Choice) -> None:
         for curve in loss[failed]:
             known = np.flatnonzero(np.isfinite(curve))
             if known.size:
-                last = t[known[-1]], max(curve[known[-1]], bottom)
+                last = t[known[-1]], min(max(curve[known[-1]], bottom), top)
                 ax.plot(*last, "x", color=FAILURE, ms=5, mew=1.2, zorder=5, clip_on=False)
     if n_failed:
         text = f"× {n_failed} failed"
@@ -204,7 +221,7 @@ def _strengths(ax: Axes, grid: _Grid, choice: Choice) -> None:
     sigma = cell["sigma"].values
     for mode, colour in zip(grid.modes, grid.mode_colours(), strict=False):
         if finished.any() and sigma[mode] > NEGLIGIBLE * sigma[0]:
-            _bands(ax, cell["t"].values, cell["strengths"].values[finished][..., mode] / sigma[mode], colour)
+            _bands(ax, _clock(cell), cell["strengths"].values[finished][..., mode] / sigma[mode], colour)
     if grid.inner:
         text = f"{grid.inner} {grid.inner_labels()[0]}"
         ax.text(0.03, 0.94, text, transform=ax.transAxes, va="top", fontsize=8, color=INK)
@@ -237,6 +254,47 @@ def _learning_times(ax: Axes, grid: _Grid, choice: Choice) -> None:
         ax.set_ylim(0.7 * np.quantile(times, 0.02), 1.5 * times.max())
 
 
+def _at_end(variable: str) -> Callable[[Axes, _Grid, Choice], None]:
+    """Draw what trajectories end with along the inner axis, all of it; failures stand below."""
+
+    def draw(ax: Axes, grid: _Grid, choice: Choice) -> None:
+        panel = grid.whole.isel(choice).transpose(grid.inner, ...)
+        x = panel[grid.inner].values.astype(np.float64)
+        ends = _last(panel[variable].values)
+        ends[~np.isin(panel["status"].values, _successes(panel))] = np.nan
+        known = np.isfinite(ends).any(axis=1)
+        low, middle, high = np.nanquantile(ends[known], [0.25, 0.5, 0.75], axis=1)
+        ax.fill_between(x[known], low, high, color=CATEGORIES[0], alpha=0.2, lw=0)
+        few = len(x) <= MAX_CURVES
+        ax.plot(x[known], middle, "o-" if few else ".", color=CATEGORIES[0], ms=3.5 if few else 1.5, lw=1.1)
+        ax.plot(x[~known], np.zeros((~known).sum()), "x", color=FAILURE, ms=4 if few else 2, clip_on=False,
+                transform=ax.get_xaxis_transform())  # fmt: skip
+        if x.min() > 0 and x.max() / x.min() >= 5:
+            ax.set_xscale("log")
+        if variable == "loss" and (middle > 0).all() and middle.size:
+            ax.set_yscale("log")
+        ax.set_xlabel(grid.inner or "", fontsize=9, color=INK)
+
+    return draw
+
+
+def _last(curves: Floats) -> Floats:
+    """Return the last number of each curve: that of its last record, as cells may have fewer than others."""
+    there = np.isfinite(curves)
+    last = curves.shape[-1] - 1 - there[..., ::-1].argmax(axis=-1)
+    found: Floats = np.take_along_axis(curves, last[..., None], axis=-1)[..., 0]
+    return found
+
+
+def _clock(cell: xr.Dataset) -> Floats:
+    """Return what curves are drawn over: times, or updates."""
+    if "steps" not in cell:
+        times: Floats = cell["t"].values
+        return times
+    steps = cell["steps"].values
+    return np.where(steps < 0, np.nan, steps)
+
+
 def _bands(ax: Axes, t: Floats, curves: Floats, colour: Any, crowd: int = 1) -> None:
     """Draw the median of some curves, and how they are spread; less of it in a crowd of such."""
     outer_low, low, middle, high, outer_high = np.quantile(curves, QUANTILES, axis=0)
@@ -256,18 +314,25 @@ def _spread(cell: xr.Dataset, mode: np.intp) -> Floats:
     quartiles = np.quantile(later, [0.25, 0.5, 0.75], method="inverted_cdf")
     if np.isinf(quartiles[1]):
         return np.full(3, np.nan)
-    capped: Floats = np.minimum(quartiles, cell["t"].values[-1])
+    capped: Floats = np.minimum(quartiles, np.nanmax(cell["t"].values))
     return capped
 
 
 def _outcomes(cell: xr.Dataset) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell which trajectories have succeeded and which have failed; the others have not been run."""
-    meanings = dict(
-        zip(cell["status"].attrs["flag_meanings"].split(), cell["status"].attrs["flag_values"], strict=True)
-    )
     status = cell["status"].values
-    finished = np.isin(status, [meanings["FINISHED"], meanings["STOPPED"]])
-    return finished, ~finished & (status != meanings["NOT_RUN"])
+    finished = np.isin(status, _successes(cell))
+    return finished, ~finished & (status != _codes(cell)["NOT_RUN"])
+
+
+def _successes(results: xr.Dataset) -> list[int]:
+    codes = _codes(results)
+    return [codes["FINISHED"], codes["STOPPED"]]
+
+
+def _codes(results: xr.Dataset) -> dict[str, int]:
+    attributes = results["status"].attrs
+    return dict(zip(attributes["flag_meanings"].split(), attributes["flag_values"], strict=True))
 
 
 def _positions(ax: Axes, grid: _Grid) -> Floats:
@@ -291,19 +356,19 @@ def _positions(ax: Axes, grid: _Grid) -> Floats:
 
 def _time_axis(ax: Axes, cells: list[xr.Dataset]) -> None:
     """Show the times of a panel; logarithmic ones from shortly before anything happens."""
-    t = np.array([cell["t"].values for cell in cells])
-    start, end = float(t.min()), float(t.max())
+    t = np.array([_clock(cell) for cell in cells])
+    start, end = float(np.nanmin(t)), float(np.nanmax(t))
     # Times that were recorded at equal ratios are looked at so.
     if t.shape[1] > 2 and start > 0 and np.ptp(np.diff(np.log(t), 2)) < 1e-6:
         ax.set_xscale("log")
         start = max(start, min(map(_first_change, cells)) / 4)
     ax.set_xlim(min(start, 0.5 * end), end)
-    ax.set_xlabel("time", fontsize=9, color=INK)
+    ax.set_xlabel("updates" if "steps" in cells[0] else "time", fontsize=9, color=INK)
 
 
 def _first_change(cell: xr.Dataset) -> float:
     """Return when the loss has fallen by 2 %, in the quickest tenth of the trajectories."""
-    t = cell["t"].values
+    t = _clock(cell)
     finished, _ = _outcomes(cell)
     if "loss" not in cell or not finished.any():
         return float(t[0])
@@ -340,9 +405,9 @@ def _legend(ax: Axes, title: str, labels: list[str], colours: list[Any]) -> None
 
 def _drawn(results: xr.Dataset) -> xr.Dataset:
     """Read what is drawn; of very many trajectories the first ones, which are as good as any others."""
-    names = ["t", "sigma", "n_modes", "status", *(kind.variable for kind in _KINDS)]
+    names = ["t", "steps", "sigma", "n_modes", "status", *(kind.variable for kind in _KINDS)]
     some = results.isel(trajectory=slice(MAX_TRAJECTORIES))
-    return some[[name for name in names if name in results]].load()
+    return some[[name for name in dict.fromkeys(names) if name in results]].load()
 
 
 def _title(results: xr.Dataset) -> str:
@@ -367,7 +432,10 @@ def _thinned(items: list[T], most: int) -> list[T]:
 
 
 def _positive(variable: xr.DataArray) -> Floats:
-    values: Floats = variable.values
+    return _above_zero(variable.values)
+
+
+def _above_zero(values: Floats) -> Floats:
     return values[np.isfinite(values) & (values > 0)]
 
 
@@ -391,10 +459,14 @@ class _Kind:
     by_mode: bool
     needs_sigma: bool
     draw: Callable[[Axes, _Grid, Choice], None]
+    at_end: bool = False
+    """It shows what descents end with."""
 
 
 _KINDS = (
     _Kind("loss", "loss", 2.5, False, False, _loss),
     _Kind("strengths", "strength / σ", 2.1, True, True, _strengths),
     _Kind("learning_times", "learning time", 2.1, True, False, _learning_times),
+    _Kind("loss", "loss at the end", 1.8, False, False, _at_end("loss"), at_end=True),
+    _Kind("accuracy", "accuracy at the end", 1.8, False, False, _at_end("accuracy"), at_end=True),
 )

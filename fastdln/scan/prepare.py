@@ -56,12 +56,12 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Cell]]:
     known = 8 * (plan.n_times + layout.n_modes) + _BYTES_PER_CELL
     require_memory(plan.n_cells * known, f"the grid of {plan.n_cells:,} cells", "give fewer values, or record less")
     cells = _checked(plan)
-    extra = max(
-        extra_bytes(record.observables, cell.loss(0, 1), cell.network, plan.n_times)
-        for cell in {
-            (cell.network, type(cell.point.target), cell.point.target, cell.point.loss): cell for cell in cells
-        }.values()
-    )
+    extra = 0
+    for cell in {
+        (cell.network, type(cell.point.target), cell.point.target, cell.point.loss): cell for cell in cells
+    }.values():
+        with _named(plan, cell.point.index):
+            extra = max(extra, extra_bytes(record.observables, cell.loss(0, 1), cell.network, plan.n_times))
     require_memory(_unit_bytes(layout, extra), "one unit of this scan")
     # What is left is for `flow` or `descend` to judge, and for what is derived from it: by one step of a trajectory of
     # every kind of cell.

@@ -101,7 +101,7 @@ def _descends(raw: Mapping[str, Any]) -> bool:
         raise SpecError(f"updates.kind = {_show(kind)}: a scan is one of flows or one of descents; this is no axis")
     if kind != DESCENT:
         if "schedule" in raw:
-            raise SpecError(f'[schedule] is one of learning rates, which flows lack; it needs updates.kind = "{DESCENT}"')
+            raise SpecError(f'[schedule] is one of learning rates: it needs updates.kind = "{DESCENT}"')
         return False
     if "flow" in raw:
         both = [key for key in _fields((Flow,)) if key in _fields((Descent,))]

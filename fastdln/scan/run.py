@@ -1,8 +1,8 @@
 """Running a scan: whatever units are missing, one after another, each by one call on all cores.
 
 What a unit computes depends on the scan file alone: every trajectory draws from a stream of its own, and
-`flow` and `descend` give it the same bits in any batch. So a scan may be stopped anywhere, and gone on with by any number
-of threads.
+`flow` and `descend` give it the same bits in any batch. So a scan may be stopped anywhere, and gone on with by any
+number of threads.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The scan file: its format, and the strict reading of it.
 
-A scan file is TOML. It describes one flow, or one descent, of many networks; **a list where a single value is expected is an
-axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``layer_values``, ``lambdas``,
-``layer_rates``, ``at``, ``factors``) an axis is a list of lists. For numbers the axis may be a range, ``{start = 0.01, stop = 1.0,
-count = 5, spacing = "linear" | "log"}``, which stands for the list of its values, of 15 digits: linear unless it
-says so, both ends among them, integers where both are and integers are expected. One combination of the values on the
-axes is a *cell*. ::
+A scan file is TOML. It describes one flow, or one descent, of many networks; **a list where a single value is expected
+is an axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``layer_values``, ``lambdas``,
+``layer_rates``, ``at``, ``factors``) an axis is a list of lists. For numbers the axis may be a range,
+``{start = 0.01, stop = 1.0, count = 5, spacing = "linear" | "log"}``, which stands for the list of its values, of 15
+digits: linear unless it says so, both ends among them, integers where both are and integers are expected. One
+combination of the values on the axes is a *cell*. ::
 
     name = "depth-scale"                # ("scan")
     trajectories = 256                  # required: in each cell
