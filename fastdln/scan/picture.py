@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from fastdln.text import plain
@@ -263,16 +263,21 @@ def _at_end(variable: str) -> Callable[[Axes, _Grid, Choice], None]:
         ends = _last(panel[variable].values)
         ends[~np.isin(panel["status"].values, _successes(panel))] = np.nan
         known = np.isfinite(ends).any(axis=1)
-        low, middle, high = np.nanquantile(ends[known], [0.25, 0.5, 0.75], axis=1)
+        low, middle, high = np.nanquantile(ends[known], QUANTILES[1:4], axis=1)
         ax.fill_between(x[known], low, high, color=CATEGORIES[0], alpha=0.2, lw=0)
         few = len(x) <= MAX_CURVES
         ax.plot(x[known], middle, "o-" if few else ".", color=CATEGORIES[0], ms=3.5 if few else 1.5, lw=1.1)
-        ax.plot(x[~known], np.zeros((~known).sum()), "x", color=FAILURE, ms=4 if few else 2, clip_on=False,
-                transform=ax.get_xaxis_transform())  # fmt: skip
-        if x.min() > 0 and x.max() / x.min() >= 5:
+        if not known.all():
+            below = np.zeros(np.count_nonzero(~known))
+            marks = {"color": FAILURE, "ms": 4 if few else 2, "clip_on": False, "zorder": 5}
+            ax.plot(x[~known], below, "x", transform=ax.get_xaxis_transform(), **marks)
+        if x.min() > 0 and x.max() / x.min() >= 20:
             ax.set_xscale("log")
-        if variable == "loss" and (middle > 0).all() and middle.size:
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        if variable == "loss" and known.any() and (middle > 0).all():
             ax.set_yscale("log")
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlim(x.min(), x.max())
         ax.set_xlabel(grid.inner or "", fontsize=9, color=INK)
 
     return draw
@@ -348,7 +353,8 @@ def _positions(ax: Axes, grid: _Grid) -> Floats:
     else:
         values = np.arange(len(labels), dtype=np.float64)
         ax.set_xlim(-0.5, len(labels) - 0.5)
-    ax.set_xticks(values, labels)
+    if len(labels) <= MAX_ENTRIES or not grid.inner_is_number:
+        ax.set_xticks(values, labels)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(grid.inner or "", fontsize=9, color=INK)
     return values
@@ -358,17 +364,20 @@ def _time_axis(ax: Axes, cells: list[xr.Dataset]) -> None:
     """Show the times of a panel; logarithmic ones from shortly before anything happens."""
     t = np.array([_clock(cell) for cell in cells])
     start, end = float(np.nanmin(t)), float(np.nanmax(t))
+    ax.set_xlabel("updates" if "steps" in cells[0] else "time", fontsize=9, color=INK)
+    if "steps" in cells[0]:
+        ax.set_xlim(start if start < end else 0.0, end)
+        return
     # Times that were recorded at equal ratios are looked at so.
     if t.shape[1] > 2 and start > 0 and np.ptp(np.diff(np.log(t), 2)) < 1e-6:
         ax.set_xscale("log")
         start = max(start, min(map(_first_change, cells)) / 4)
     ax.set_xlim(min(start, 0.5 * end), end)
-    ax.set_xlabel("updates" if "steps" in cells[0] else "time", fontsize=9, color=INK)
 
 
 def _first_change(cell: xr.Dataset) -> float:
     """Return when the loss has fallen by 2 %, in the quickest tenth of the trajectories."""
-    t = _clock(cell)
+    t = cell["t"].values
     finished, _ = _outcomes(cell)
     if "loss" not in cell or not finished.any():
         return float(t[0])

@@ -92,7 +92,7 @@ class Plan:
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The axes of the grid; tied axes stand where the first of them does."""
-        names = Counter(key.split(".")[1] for key in self.document.axes)
+        names = Counter(["steps", *(key.split(".")[1] for key in self.document.axes)])  # the store has steps of its own
         groups = {key: tied.axes for tied in self.document.zips for key in tied.axes}
         axes: dict[tuple[str, ...], Axis] = {}
         for key in self.document.axes:

@@ -156,7 +156,7 @@ is refused before anything is built.
 
 ``kind`` may be an axis too: each kind then takes the keys that it knows. The axes of the grid are ordered as
 the tables and keys are above, whatever their order in the file. In the store an axis has the name of its key,
-or ``table_key`` where two axes share the key; tied axes have the name of the first.
+or ``table_key`` where two axes share the key, and for ``updates_steps``; tied axes have the name of the first.
 """
 
 from __future__ import annotations
