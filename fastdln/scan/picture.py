@@ -187,14 +187,8 @@ class _Grid:
 
 
 def _loss(ax: Axes, grid: _Grid, choice: Choice) -> None:
-    losses = _positive(grid.results["loss"])
-    if grid.descends:  # some grow without bound before they fail
-        succeeded = np.isin(grid.results["status"].values, _successes(grid.results))
-        ends = grid.results["loss"].values[succeeded]
-        losses = _above_zero(np.append(ends[:, :1], _last(ends)))
-    bottom, top = 0.0, np.inf
-    if losses.size:
-        bottom, top = max(FLOOR * losses.max(), 0.5 * losses.min()), 1.6 * losses.max()
+    bottom, top = _heights(grid.results)
+    if top > 0:
         ax.set_yscale("log")
         ax.set_ylim(bottom, top)
     n_failed = 0
@@ -213,6 +207,19 @@ def _loss(ax: Axes, grid: _Grid, choice: Choice) -> None:
         text = f"× {n_failed} failed"
         ax.text(0.97, 0.93, text, transform=ax.transAxes, ha="right", fontsize=8, color=FAILURE)
     _time_axis(ax, grid.cells(choice))
+
+
+def _heights(results: xr.Dataset) -> tuple[float, float]:
+    """Return the least and the largest loss to show; of descents, which may climb far, none above all starts."""
+    losses = _above_zero(results["loss"].values)
+    if "steps" in results:
+        succeeded = np.isin(results["status"].values, _successes(results))
+        curves = results["loss"].values[succeeded]
+        starts = _above_zero(curves[:, 0])
+        losses = np.append(starts, _above_zero(np.fmin(_last(curves), starts.max(initial=0.0))))
+    if not losses.size:
+        return 0.0, 0.0
+    return max(FLOOR * losses.max(), 0.5 * losses.min()), 1.6 * losses.max()
 
 
 def _strengths(ax: Axes, grid: _Grid, choice: Choice) -> None:
@@ -247,7 +254,7 @@ def _learning_times(ax: Axes, grid: _Grid, choice: Choice) -> None:
         if failed.any():
             text = f"× {failed.sum()} failed"
             ax.text(place, 0.03, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7, color=FAILURE)
-    times = _positive(grid.results["learning_times"])
+    times = _above_zero(grid.results["learning_times"].values)
     if times.size:
         ax.set_yscale("log")
         # A few modes are learned at the very start, by chance: they must not stretch the axis.
@@ -260,8 +267,7 @@ def _at_end(variable: str) -> Callable[[Axes, _Grid, Choice], None]:
     def draw(ax: Axes, grid: _Grid, choice: Choice) -> None:
         panel = grid.whole.isel(choice).transpose(grid.inner, ...)
         x = panel[grid.inner].values.astype(np.float64)
-        ends = _last(panel[variable].values)
-        ends[~np.isin(panel["status"].values, _successes(panel))] = np.nan
+        ends = _ends(panel, variable)
         known = np.isfinite(ends).any(axis=1)
         low, middle, high = np.nanquantile(ends[known], QUANTILES[1:4], axis=1)
         ax.fill_between(x[known], low, high, color=CATEGORIES[0], alpha=0.2, lw=0)
@@ -269,18 +275,26 @@ def _at_end(variable: str) -> Callable[[Axes, _Grid, Choice], None]:
         ax.plot(x[known], middle, "o-" if few else ".", color=CATEGORIES[0], ms=3.5 if few else 1.5, lw=1.1)
         if not known.all():
             below = np.zeros(np.count_nonzero(~known))
-            marks = {"color": FAILURE, "ms": 4 if few else 2, "clip_on": False, "zorder": 5}
-            ax.plot(x[~known], below, "x", transform=ax.get_xaxis_transform(), **marks)
+            size, place = 4 if few else 2, ax.get_xaxis_transform()
+            ax.plot(x[~known], below, "x", transform=place, color=FAILURE, ms=size, clip_on=False, zorder=5)
         if x.min() > 0 and x.max() / x.min() >= 20:
             ax.set_xscale("log")
             ax.xaxis.set_minor_formatter(NullFormatter())
         if variable == "loss" and known.any() and (middle > 0).all():
             ax.set_yscale("log")
             ax.yaxis.set_minor_formatter(NullFormatter())
+            least = _above_zero(_ends(grid.whole, variable)).min()
+            ax.set_ylim(0.5 * least, max(10 * _heights(grid.whole)[1], least))
         ax.set_xlim(x.min(), x.max())
         ax.set_xlabel(grid.inner or "", fontsize=9, color=INK)
 
     return draw
+
+
+def _ends(results: xr.Dataset, variable: str) -> Floats:
+    """Return what trajectories end with; NaN where they failed."""
+    succeeded = np.isin(results["status"].values, _successes(results))
+    return np.where(succeeded, _last(results[variable].values), np.nan)
 
 
 def _last(curves: Floats) -> Floats:
@@ -438,10 +452,6 @@ def _thinned(items: list[T], most: int) -> list[T]:
     if len(items) <= most:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
-
-
-def _positive(variable: xr.DataArray) -> Floats:
-    return _above_zero(variable.values)
 
 
 def _above_zero(values: Floats) -> Floats:
