@@ -13,7 +13,7 @@ from fastdln import arguments
 from fastdln.checks import integer, reals, seed, shown
 from fastdln.engines.base import Course, Options, Problem
 from fastdln.gradient_flow import Stop
-from fastdln.integrate.descent import NO_KEY, Descent
+from fastdln.integrate.descent import NO_KEY, Descent, updates_recorded
 from fastdln.integrate.schedules import After, Schedule, rates
 from fastdln.integrate.status import Status
 from fastdln.integration import collect
@@ -41,6 +41,7 @@ def descend(
     layer_rates: Sequence[float] | None = None,
     batch_size: int | None = None,
     rng: np.random.Generator | np.random.SeedSequence | int | None = None,
+    first: int = 0,
     record_every: int = 1,
     record_from: int = 0,
     record: Iterable[str] = ("loss",),
@@ -77,6 +78,8 @@ def descend(
         batch may be a short one.  For losses of data that hold their samples.
     rng : Generator, SeedSequence, int or None
         What the batches are drawn from; trajectory k has draws of its own, whatever else runs.
+    first : int
+        The index of the first trajectory, as for initial conditions.
     record_every, record_from : int
         Record at the updates record_from, record_from + record_every, ..., and the last; 0 is the start.
     record : iterable of str
@@ -136,8 +139,8 @@ def descend(
     beta, mu = _of_each("momentum", momentum), _of_each("weight_decay", weight_decay)
     if (beta >= 1).any():
         raise ValueError(f"momentum must be from 0 to below 1, not {shown(momentum)}")
-    every, first = arguments.count("record_every", record_every), integer("record_from", record_from)
-    if not 0 <= first <= steps:
+    every, begin = arguments.count("record_every", record_every), integer("record_from", record_from)
+    if not 0 <= begin <= steps:
         raise ValueError(f"record_from must be from 0 to steps = {steps}, not {record_from!r}")
     if not isinstance(stop, Stop | None):
         raise TypeError(f"stop must be a Stop, not {stop!r}")
@@ -170,12 +173,12 @@ def descend(
     course = Course(
         done=0,
         every=every,
-        record_from=first,
+        record_from=begin,
         rate=_to_each(schedule.peak, n),
         momentum=_to_each(beta, n),
         decay=_to_each(mu, n),
         bound=_bounds(bound, start, network, loss),
-        stream=np.arange(n),
+        stream=_first(first) + np.arange(n),
         velocity=np.zeros((n, network.n_parameters if method.moves else 0), start.dtype),
     )
     return _run(
@@ -219,6 +222,13 @@ def _batch_size(batch_size: Any, loss: Loss) -> int:
     return size
 
 
+def _first(first: Any) -> int:
+    index = integer("first", first)
+    if not 0 <= index < 1 << 62:
+        raise ValueError(f"first must be from 0 to below 2^62, not {first!r}")
+    return index
+
+
 def _key(rng: Any) -> tuple[int, int]:
     """The key of the draws of batches."""
     source = seed("rng", rng)
@@ -243,8 +253,7 @@ def _bounds(bound: Any, start: NDArray[Any], network: Network, loss: Loss) -> Fl
 
 def _records(course: Course, last: int) -> NDArray[np.int64]:
     """The updates from those done to the last at which to record."""
-    updates = np.arange(course.record_from, last + 1, course.every)
-    updates = np.append(updates, last) if not updates.size or updates[-1] != last else updates
+    updates = updates_recorded(course.record_from, course.every, last)
     return updates[updates > course.done] if course.done else updates
 
 

@@ -279,6 +279,11 @@ _ROWS = (
         raw="product", derive=_of_each(measures.margin), working=measures.outputs, needs=("labels",), double=True,
     ),
     Observable(
+        "accuracy", ("time",), "share of the samples that are classified as their labels say",
+        "those whose class has a larger output than all others; of signs, the outputs of the right sign",
+        raw="product", derive=_of_each(measures.accuracy), working=measures.outputs, needs=("labels",), double=True,
+    ),
+    Observable(
         "weight_norm", ("time",), "Frobenius norm of the weights", "of all layers together", raw="weights",
         derive=lambda records, context, times: measures.length(records), working=measures.weights,
     ),

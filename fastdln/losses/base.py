@@ -238,11 +238,36 @@ class Loss(ABC):
         """
         W = self._parts.read(product)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._margin(W).astype(W.dtype)
+            return self._margins(W, "a margin").min(axis=-1).astype(W.dtype)
 
-    def _margin(self, W: NDArray[Any]) -> Any:
-        """The least margin at products of the right shape."""
-        raise ValueError(f"a margin needs a loss with labels, as Logistic and SoftmaxCrossEntropy, not {self!r}")
+    def accuracy(self, product: ArrayLike) -> Any:
+        """Evaluate the share of the samples that are classified as their labels say.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+
+        Returns
+        -------
+        ndarray, shape (...,), or float
+            The share of the samples whose class has a larger output than all others; of signs that of all outputs of
+            the right sign.  NaN where an output is.
+
+        Raises
+        ------
+        ValueError
+            If the loss has no labels.
+        """
+        W = self._parts.read(product)
+        with np.errstate(over="ignore", invalid="ignore"):
+            margins = self._margins(W, "an accuracy")
+            right = (margins > 0).mean(axis=-1)
+            return np.where(np.isnan(margins).any(axis=-1), np.nan, right).astype(W.dtype)[()]
+
+    def _margins(self, W: NDArray[Any], what: str) -> Any:
+        """The margins of all samples, along the last axis, at products of the right shape."""
+        raise ValueError(f"{what} needs a loss with labels, as Logistic and SoftmaxCrossEntropy, not {self!r}")
 
     @abstractmethod
     def _value(self, W: NDArray[Any]) -> Any:

@@ -113,8 +113,8 @@ class _OfSigns(_Sampled):
     def _marks(self) -> Floats:
         return self._parts.Y
 
-    def _margin(self, W: NDArray[Any]) -> Any:
-        return (self._parts.Y * (W @ self._parts.X)).min(axis=(-2, -1))
+    def _margins(self, W: NDArray[Any], what: str) -> Any:
+        return (self._parts.Y * (W @ self._parts.X)).reshape(*W.shape[:-2], -1)
 
 
 class Logistic(_OfSigns):
@@ -233,11 +233,11 @@ class SoftmaxCrossEntropy(_Sampled):
         """The classes, shape (m,)."""
         return self._parts.labels
 
-    def _margin(self, W: NDArray[Any]) -> Any:
+    def _margins(self, W: NDArray[Any], what: str) -> Any:
         Z = W @ self._parts.X
         own = Z[..., self._parts.labels, np.arange(self.n_samples)]
         np.copyto(Z, -np.inf, where=self._marks() == 1)
-        return (own - Z.max(axis=-2)).min(axis=-1)
+        return own - Z.max(axis=-2)
 
     def _marks(self) -> Floats:
         return np.asarray(np.arange(self._parts.n_classes)[:, None] == self._parts.labels, np.float64)

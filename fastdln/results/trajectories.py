@@ -132,6 +132,7 @@ class Trajectories:
     stable_rank = Recorded[Any]()
     nuclear_norm = Recorded[Any]()
     margin = Recorded[Any]()
+    accuracy = Recorded[Any]()
     weight_norm = Recorded[Any]()
     layer_alignment = Recorded[Any]()
     sharpness = Recorded[Any]()

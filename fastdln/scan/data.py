@@ -186,6 +186,8 @@ def _read_file(path: Path, where: str) -> NDArray[Any]:
 
 
 def _samples(key: str, array: NDArray[Any], target: Data) -> Floats:
+    if key == "Y" and array.ndim == 1:  # one number, or label, for each sample
+        array = array[None] if target.samples == "columns" else array[:, None]
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise SpecError(
             f"target.{key} has shape {array.shape} and dtype {array.dtype}; expected a matrix of real numbers"
