@@ -41,6 +41,7 @@ BALL = "test_certified.py::test_large_tolerances_are_weighed_by_the_ball_that_th
 DECISION = "test_certified.py::test_the_decision_at_the_start_is_that_of_singular_values"
 TWIN = "test_twins.py::test_every_loss_and_every_update_against_a_twin"
 WATCHED = "test_twins.py::test_every_entry_is_watched"
+FIRST = "test_twins.py::test_divergence_is_told_at_its_first_update"
 BATCHES = "test_twins.py::test_batches_are_those_of_the_streams"
 LIMITS = "theory/test_descent.py::test_linear_updates_are_stable_below_the_limit_and_not_above"
 
@@ -650,7 +651,7 @@ MUTANTS = (
     ),
     Mutant(
         "descent-keeps-what-diverged", "lockstep/descent.py", "if rejected != 0:", "if rejected < 0:",
-        ("test_twins.py::test_divergence_is_told_at_its_first_update[None-lanes]",),
+        (f"{FIRST}[None-plain-lanes]",),
     ),
     Mutant(
         "descent-learns-before-the-update", "lockstep/descent.py", "* w.modes + j, ctl[REACHED, l])",
@@ -658,8 +659,8 @@ MUTANTS = (
         ("test_descend.py::test_learning_times_are_those_of_the_first_update",),
     ),
     Mutant(
-        "descent-momentum-of-the-state-ahead", "lockstep/descent.py", "        state = at.stage\n", "",
-        (f"{TWIN}[quadratic-nesterov-dense-float64]",),
+        "descent-looks-ahead-in-place", "lockstep/descent.py", "        state = at.stage\n", "",
+        (f"{FIRST}[None-nesterov alone-lanes]", f"{FIRST}[None-nesterov alone-dense]"),
     ),
     Mutant(
         "updates-nan-is-within", "lockstep/updates.py", 'e.b.fcmp_unordered(">", e.call("fabs"',
@@ -671,13 +672,13 @@ MUTANTS = (
         (f"{WATCHED}[float64-nan-5.0-lanes]",),
     ),
     Mutant(
-        "updates-diverged-go-on", "lockstep/updates.py", "active & (rejected | (reached", "active & ((reached",
-        ("test_twins.py::test_divergence_is_told_at_its_first_update[None-lanes]",),
+        "updates-stopped-go-on", "lockstep/updates.py", '(reached >= par_("end")) | stopped)',
+        '(reached >= par_("end")))', ("test_descend.py::test_stops_at_the_first_update_where_it_holds[None-lanes]",),
     ),
     Mutant(
         "updates-diverged-count-their-last", "lockstep/updates.py", "reached = e.where(good, attempts",
         "reached = e.where(active, attempts",
-        ("test_twins.py::test_divergence_is_told_at_its_first_update[None-lanes]",),
+        (f"{FIRST}[None-plain-lanes]",),
     ),
     Mutant(
         "samples-favoured", "lockstep/samples.py", "below(word, i + 1)", "below(word, i)",

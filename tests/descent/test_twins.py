@@ -197,21 +197,24 @@ def test_balance_drifts_by_the_squares_of_the_updates() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("way", ["plain", "heavy ball", "nesterov alone"])
 @pytest.mark.parametrize("bound", [None, 50.0])
-def test_divergence_is_told_at_its_first_update(engine: str, bound: float | None) -> None:
+def test_divergence_is_told_at_its_first_update(bound: float | None, way: str, engine: str) -> None:
     loss, slope = LOSSES["quadratic"]
     w0 = starts()
-    sol = dln.descend(w0, loss, [0.05, 0.7, 2.0], 200, bound=bound, record=("weights", "loss"), engine=engine)
+    sol = dln.descend(
+        w0, loss, [0.05, 0.7, 2.0], 200, bound=bound, record=("weights", "loss"), engine=engine, **WAYS[way]
+    )  # fmt: skip
     assert sol.status.tolist() == [dln.Status.FINISHED, dln.Status.DIVERGED, dln.Status.DIVERGED]
     for k, eta in ((1, 0.7), (2, 2.0)):
         first = [W[k] for W in w0]
         most = bound or 1e12 * max(1.0, *(np.abs(W).max() for W in first), np.linalg.norm(SIGMA, 2) ** (1 / 3))
         with np.errstate(over="ignore", invalid="ignore"):
-            states = descents.descent(first, slope, [eta] * 40)
+            states = descents.descent(first, slope, [eta] * 40, **WAYS[way])
         beyond = [not all((np.abs(W) <= most).all() for W in state) for state in states]
         number = beyond.index(True)
         assert sol.n_accepted[k] == number
-        assert_allclose(sol.t_final[k], eta * (number - 1))
+        assert_allclose(sol.t_final[k], eta * (number - 1) / (1 - WAYS[way].get("momentum", 0.0)), rtol=1e-13)
         assert np.isfinite(sol.loss[k, :number]).all()
         assert np.isnan(sol.loss[k, number:]).all()
         for W, records in zip(sol.final, sol.weights, strict=True):
