@@ -23,7 +23,7 @@ from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
 from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
-from fastdln.scan import spec, updates
+from fastdln.scan import plane, spec, updates
 from fastdln.scan.derived import recorded
 from fastdln.scan.loss import Landscape
 from fastdln.scan.plan import GridPoint, Plan
@@ -101,7 +101,10 @@ class Cell:
         tuple of h ndarrays, shape (size, d_i, d_{i-1})
             The weights.
         """
-        keys = msgspec.to_builtins(self.point.init)
+        init = self.point.init
+        if isinstance(init, spec.Plane):
+            return plane.start(init, self.network, self.loss(first, size), size, self.folder, self.files)
+        keys = msgspec.to_builtins(init)
         kind = keys.pop("kind")
         if kind == "decoupled":
             keys["loss"] = self.loss(first, size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from fastdln import __version__
 from fastdln.integrate.status import Status
+from fastdln.losses import Loss
 from fastdln.revision import NUMERICS
 from fastdln.scan.attributes import FORMAT, METADATA
 from fastdln.scan.cell import Cell
@@ -25,6 +27,7 @@ from fastdln.scan.disk import sync
 from fastdln.scan.errors import StoreError
 from fastdln.scan.layout import NOT_RUN, Layout, Variable
 from fastdln.scan.plan import Plan, canonical_json, label
+from fastdln.scan.spec import Masked, Random, Sensing
 from fastdln.scan.store import JOURNAL, LOCK
 
 __all__ = ["create"]
@@ -158,10 +161,13 @@ def _write_cells(group: zarr.Group, layout: Layout, cells: list[Cell]) -> None:
     times = np.full((len(cells), layout.plan.n_times), np.nan)
     sigma = np.full((len(cells), layout.n_modes), np.nan)
     modes = np.empty(len(cells), np.int64)
+    losses: dict[Hashable, Loss] = {}
     for i, cell in enumerate(cells):
         own = cell.times
         times[i, : len(own)] = own
-        loss = cell.loss(0, 1)
+        if (key := _landscape(cell)) not in losses:
+            losses[key] = cell.loss(0, 1)
+        loss = losses[key]
         modes[i] = min(loss.shape)
         if loss.modes is not None and not loss.batch_shape:
             sigma[i, : modes[i]] = loss.modes.sigma
@@ -170,6 +176,13 @@ def _write_cells(group: zarr.Group, layout: Layout, cells: list[Cell]) -> None:
         _write_steps(group, layout, cells)
     _write(group, "n_modes", modes.reshape(shape), dims, "modes of the target; the rest of the axis is padding")
     _write(group, "sigma", sigma.reshape(*shape, -1), (*dims, "mode"), "singular values of the target")
+
+
+def _landscape(cell: Cell) -> Hashable:
+    """What the loss of a cell follows from: its number, too, where something is drawn."""
+    point = cell.point
+    drawn = isinstance(point.target, Random) or isinstance(point.loss, Masked | Sensing)
+    return cell.network, type(point.target), point.target, type(point.loss), point.loss, point.index if drawn else None
 
 
 def _write_steps(group: zarr.Group, layout: Layout, cells: list[Cell]) -> None:

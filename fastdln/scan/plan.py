@@ -12,11 +12,12 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from fastdln.scan.data import digests
 from fastdln.scan.reading import read
-from fastdln.scan.spec import TABLES, Data, Document, Flow, FromFile, Network, SpecError, Strict, Times
+from fastdln.scan.spec import TABLES, Data, Document, Flow, FromFile, Network, Plane, SpecError, Strict, Times
 
 __all__ = ["Axis", "GridPoint", "Plan", "load_plan"]
 
@@ -24,7 +25,7 @@ __all__ = ["Axis", "GridPoint", "Plan", "load_plan"]
 LONGEST_FILE = 8 << 20
 """The bytes of the longest scan file that is read."""
 
-WITHIN_BATCHES = frozenset({"updates.momentum", "updates.weight_decay", "updates.learning_rate"})
+WITHIN_BATCHES = frozenset({"init.a", "init.b", "updates.momentum", "updates.weight_decay", "updates.learning_rate"})
 """Keys of which each trajectory of a batch may have its own value."""
 
 MOST_CELLS = 2**20
@@ -206,11 +207,17 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes two scans the same one: the scan file in its normal form, and the data it refers to."""
         files: dict[str, str] = {}
-        kinds = {kind for name in ("target", "loss") for kind in _kinds(self.document.tables, name)}
-        if kinds & {"data", "masked", "sensing"}:
-            for table in {table for point in self.points for table in (point.target, point.loss)}:
-                if isinstance(table, Data | FromFile):
-                    files |= digests(table, self.folder)
+        kinds = {kind for name in ("target", "loss", "init") for kind in _kinds(self.document.tables, name)}
+        if kinds & {"data", "masked", "sensing", "plane"}:
+            # the points of a plane are many, and its file is one
+            whole = {"a": 0.0, "b": 0.0}
+            for table in {
+                msgspec.structs.replace(table, **whole) if isinstance(table, Plane) else table
+                for point in self.points
+                for table in (point.target, point.loss, point.init)
+                if isinstance(table, Data | FromFile)
+            }:
+                files |= digests(table, self.folder)
         return {"spec": self.document.normalised(), "files": dict(sorted(files.items()))}
 
     @property

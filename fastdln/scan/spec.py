@@ -61,9 +61,10 @@ combination of the values on the axes is a *cell*. ::
     [[zip]]                             # none or several: axes that advance together, as one
     axes = ["network.widths", "init.scale"]
 
-A scan is one of flows or one of descents: ``updates.kind`` is no axis. Cells that differ in momentum, weight decay and
-learning rate alone, where these are the last axes, are computed and stored together, unless batches are drawn, or a
-target, mask or measurements for each cell: so axes of thousands of learning rates cost little.
+A scan is one of flows or one of descents: ``updates.kind`` is no axis. Cells that differ in the coordinates of a plane
+of starts, momentum, weight decay and learning rate alone, where these are the last axes, are computed and stored
+together, unless batches are drawn, or a target, mask or measurements for each cell: so axes of thousands of learning
+rates cost little.
 
 ``t_end = "auto"`` stands for 3 mode_time(0.9 s, min(scale, 0.1 s), sigma, h), with `mode_time` of
 `fastdln.theory.exact`: three times what a balanced network of depth h, its layers of size ``scale``
@@ -132,6 +133,11 @@ Initial conditions, by ``kind`` (see `fastdln.inits`):
     ``lambdas``: h - 1 numbers. ``scale``.
 ``aligned``, ``decoupled``
     ``layer_values``: a number, or r numbers; as an axis also matrices of h rows.
+
+``plane``
+    ``a``, ``b``: coordinates in a plane; as two axes they make a map of what ends where. The plane is W + a U + b V, of
+    the arrays W1, ..., Wh, U1, ... and V1, ... of ``path``, a ``.npz`` file; or ``modes`` names two modes, and in all
+    layers these have the values a and b, the others 0, as for ``decoupled``.
 
 Schedules of learning rates, by ``kind`` (see `fastdln.schedules`):
 
@@ -254,7 +260,7 @@ class Squared(Strict, tag="quadratic", tag_field="kind", frozen=True):
 
 
 class FromFile(Strict, frozen=True):
-    """What losses have in common that a file may tell."""
+    """What losses and starts have in common that a file may tell."""
 
     path: str | None = None
     allow_outside: bool = False
@@ -362,6 +368,15 @@ class Aligned(LayerValues, tag="aligned", tag_field="kind", frozen=True):
 
 class Decoupled(LayerValues, tag="decoupled", tag_field="kind", frozen=True):
     """`fastdln.inits.decoupled`."""
+
+
+class Plane(FromFile, tag="plane", tag_field="kind", frozen=True, kw_only=True):
+    """`fastdln.inits.plane`."""
+
+    modes: tuple[Natural, Natural] | None = None
+    # what may differ within a batch stands last: cells that differ in it alone are neighbours
+    a: float
+    b: float
 
 
 Method: TypeAlias = Literal[tuple(METHODS)]  # type: ignore[valid-type]
@@ -481,6 +496,7 @@ TABLES: dict[str, tuple[type[Strict], ...]] = {
         LambdaBalanced,
         Aligned,
         Decoupled,
+        Plane,
     ),
     "flow": (Flow,),
     "schedule": (Constant, Cosine, Linear, Steps, Cycle),
