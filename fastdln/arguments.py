@@ -174,6 +174,8 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
             raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
     elif not method.adaptive and options.step is None:
         raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
+    if options.modified:
+        _check_modified(options, loss)
     if options.certify:
         _check_certify(options, loss, forward)
     if options.rtol < 4 * np.finfo(dtype).eps:
@@ -185,6 +187,19 @@ def check_record(record: tuple[str, ...], loss: Loss) -> None:
     for name in record:
         if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
             raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
+
+
+def _check_modified(options: Options, loss: Loss) -> None:
+    """Refuse what no modified flow has."""
+    if options.engine not in ("auto", "lanes", "dense"):
+        raise ValueError(
+            f"engine={options.engine!r} has no products with the Hessian within a flow: leave engine out, or take "
+            "lanes or dense"
+        )
+    if isinstance(loss, Custom):
+        raise ValueError(f"a modified flow needs a curvature that is compiled, and {loss!r} has none")
+    if options.certify:
+        raise ValueError("certify=True is for the flow itself, not for a modified one")
 
 
 def _check_certify(options: Options, loss: Loss, forward: bool) -> None:
