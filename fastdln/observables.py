@@ -91,7 +91,7 @@ class Observable:
     working: Callable[[Network], int] = _two
     """Working memory: how many numbers are there on the way for each record."""
     needs: tuple[str, ...] = ()
-    """What a loss must have for it: "modes", or nothing."""
+    """What it is for: losses with "modes", a "descent" and not a flow, or nothing."""
     dtype: np.dtype[Any] | None = None
     """In a flow; None stands for that of the weights."""
 
@@ -144,7 +144,7 @@ class Observable:
 
     @property
     def _form(self) -> str:
-        return f"shape ({', '.join(('n', *(_SIZES[dim] for dim in self.dims)))})"
+        return f"shape ({', '.join(('n', *(_SIZES[dim] for dim in self.dims)))}{'' if self.dims else ','})"
 
 
 _SIZES = {"time": "n_t", "mode": "r", "parameter": "d_i, d_{i-1}"}  # as docstrings tell them
@@ -225,10 +225,15 @@ _ROWS = (
         "learning_times", ("mode",), "first time a strength reaches sigma/2",
         "NaN where there is none or sigma_j is rounding", units="time", needs=("modes",), dtype=_FLOAT,
     ),
+    Observable(
+        "lyapunov", (), "largest Lyapunov exponent",
+        "Per update, of a descent from record_from on, without the orthogonal gauges; NaN where it did not finish",
+        needs=("descent",), dtype=_FLOAT,
+    ),
     Observable("weights", ("time", "parameter"), "weights", "each layer's at the times ``t``", raw="weights"),
 )  # fmt: skip
 OBSERVABLES = {row.name: row for row in _ROWS}
-LEARNING_TIMES = "learning_times"
+LEARNING_TIMES, LYAPUNOV = "learning_times", "lyapunov"
 
 # What is told of every trajectory: attributes of `fastdln.Trajectories` as well.
 OUTCOMES = {
