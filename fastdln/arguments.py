@@ -19,7 +19,7 @@ from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Custom, Loss, Quadratic, check_loss
 from fastdln.network import Network
-from fastdln.observables import LYAPUNOV, OBSERVABLES
+from fastdln.observables import LYAPUNOV, NEEDS, OBSERVABLES
 from fastdln.resources import cores
 
 __all__ = [
@@ -164,13 +164,13 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
     method = options.method
     check_record(options.record, loss)
     if isinstance(method, Descent):
-        if LYAPUNOV in options.record:
-            _check_exponents(method, loss)
+        if LYAPUNOV in options.record and method.samples:
+            raise ValueError(f"{LYAPUNOV!r} cannot be recorded with batch_size: it is that of updates for all samples")
         if options.engine not in ("auto", "lanes", "dense"):
             raise ValueError(f"engine={options.engine!r} does not descend: leave engine out, or take lanes or dense")
         return
     for name in options.record:
-        if "descent" in OBSERVABLES[name].needs:
+        if OBSERVABLES[name].descends:
             raise ValueError(f"{name!r} cannot be recorded along a flow: it is for descents")
     if isinstance(method, Stabilized):
         if options.step is not None:
@@ -190,16 +190,9 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
 def check_record(record: tuple[str, ...], loss: Loss) -> None:
     """Refuse observables that a loss does not have."""
     for name in record:
-        if "modes" in OBSERVABLES[name].needs and not loss.n_modes:
-            raise ValueError(f"{name!r} cannot be recorded: {loss!r} has no target with modes")
-
-
-def _check_exponents(method: Descent, loss: Loss) -> None:
-    """Refuse exponents of what has no derivative."""
-    if method.samples:
-        raise ValueError(f"{LYAPUNOV!r} cannot be recorded with batch_size: it is that of updates for all samples")
-    nothing = np.zeros(loss.shape)
-    loss.curvature(nothing, nothing)  # says so where there is none
+        for need in OBSERVABLES[name].needs:
+            if not NEEDS[need].has(loss):
+                raise ValueError(f"{name!r} cannot be recorded: {loss!r} {NEEDS[need].lack}")
 
 
 def _check_modified(options: Options, loss: Loss) -> None:

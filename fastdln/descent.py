@@ -75,7 +75,7 @@ def descend(
     layer_rates : sequence of h floats, optional
         Factors of the gradients of the layers, as in `flow`; they do not multiply mu.
     batch_size : int, optional
-        Take the mean over so many samples instead of all.  In every epoch the samples are shuffled anew, and its last
+        Take the mean over this many samples instead of all.  In every epoch the samples are shuffled anew, and its last
         batch may be a short one.  For losses of data that hold their samples.
     rng : Generator, SeedSequence, int or None
         What the batches are drawn from; trajectory k has draws of its own, whatever else runs.
@@ -129,6 +129,7 @@ def descend(
     """
     network, weights = check_weights(w0)
     start, single = arguments.starts(network, weights, loss)
+    arguments.tried(network, start, loss)
     schedule = rates(learning_rate)
     steps = arguments.count("steps", steps)
     schedule.check(steps)

@@ -20,10 +20,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln import measures
 from fastdln.linalg import frobenius
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.theory.invariants import balance, imbalance
+from fastdln.theory.tangent.measures import change
 
 Array = NDArray[Any]
 Documented = TypeVar("Documented", bound=Callable[..., Any])
@@ -64,11 +66,27 @@ class Meaning(NamedTuple):
     long_name: str
 
 
+class Need(NamedTuple):
+    """Something that not every loss has."""
+
+    has: Callable[[Loss], bool]
+    lack: str
+    """What is said of a loss that does not have it."""
+
+
+NEEDS = {
+    "modes": Need(lambda loss: loss.n_modes > 0, "has no target with modes"),
+    "labels": Need(lambda loss: loss.labels is not None, "has no labels"),
+    "curvature": Need(lambda loss: loss.has_curvature, "was made without a curvature"),
+    "quadratic": Need(lambda loss: loss.quadratic is not None, "is not quadratic"),
+}
+
+
 def _as_recorded(records: Array, context: Context, times: slice) -> Array:
     return records
 
 
-def _two(network: Network) -> int:
+def _two(network: Network, loss: Loss) -> int:
     """A number of the record, and what follows from it."""
     return 2
 
@@ -79,7 +97,8 @@ class Observable:
 
     name: str
     dims: tuple[str, ...]
-    """Those after the trajectory: "time", "mode" (of the target, or of the product) and "parameter"."""
+    """Those after the trajectory: "time", "mode" (of the target, or of the product), "interface" (of two layers) and
+    "parameter"."""
     long_name: str
     note: str = ""
     """What docstrings say beyond that: a formula, or a remark."""
@@ -88,10 +107,14 @@ class Observable:
     """The raw record that it needs; None for an event."""
     derive: Callable[[Array, Context, slice], Array] = _as_recorded
     """Computes it from the raw records at some of the context's times; by default it is what was recorded."""
-    working: Callable[[Network], int] = _two
+    working: Callable[[Network, Loss], int] = _two
     """Working memory: how many numbers are there on the way for each record."""
     needs: tuple[str, ...] = ()
-    """What it is for: losses with "modes", a "descent" and not a flow, or nothing."""
+    """What a loss must have for it, of `NEEDS`."""
+    descends: bool = False
+    """Whether it is for descents, not for flows."""
+    double: bool = False
+    """Whether it is computed in double precision, whatever that of the weights."""
     dtype: np.dtype[Any] | None = None
     """In a flow; None stands for that of the weights."""
 
@@ -108,7 +131,7 @@ class Observable:
     def shape(self, network: Network, loss: Loss, n_times: int) -> tuple[int, ...]:
         """Its shape for one trajectory."""
         modes = loss.n_modes if "modes" in self.needs else min(loss.shape)
-        sizes = {"time": n_times, "mode": modes, "parameter": network.n_parameters}
+        sizes = {"time": n_times, "mode": modes, "interface": network.depth - 1, "parameter": network.n_parameters}
         return tuple(sizes[dim] for dim in self.dims)
 
     def precision(self, weights: np.dtype[Any]) -> np.dtype[Any]:
@@ -147,7 +170,7 @@ class Observable:
         return f"shape ({', '.join(('n', *(_SIZES[dim] for dim in self.dims)))}{'' if self.dims else ','})"
 
 
-_SIZES = {"time": "n_t", "mode": "r", "parameter": "d_i, d_{i-1}"}  # as docstrings tell them
+_SIZES = {"time": "n_t", "mode": "r", "interface": "h-1", "parameter": "d_i, d_{i-1}"}  # as docstrings tell them
 
 
 def _loss(records: Array, context: Context, times: slice) -> Array:
@@ -166,6 +189,33 @@ def _singular_values(records: Array, context: Context, times: slice) -> Array:
     return values
 
 
+def _of_values(measure: Callable[[Array], Array]) -> Callable[[Array, Context, slice], Array]:
+    """What follows from the singular values of the product."""
+    return lambda records, context, times: measure(_singular_values(records, context, times))
+
+
+def _of_each(
+    measure: Callable[[Array, Network, Loss], Array], *size: Callable[[Network], int]
+) -> Callable[[Array, Context, slice], Array]:
+    """What is computed of the records that are finite, each with its own target."""
+
+    def derive(records: Array, context: Context, times: slice) -> Array:
+        network, loss = context.network, context.loss
+        values = np.full((*records.shape[:-1], *(count(network) for count in size)), np.nan)
+        there = np.isfinite(records).all(axis=-1)
+        if there.any():
+            own = loss[np.nonzero(there)[0]] if loss.batch_shape else loss
+            values[there] = measure(records[there], network, own)
+        return values
+
+    return derive
+
+
+def _tangent_drift(records: Array, context: Context, times: slice) -> Array:
+    start = context.origin[:, None].astype(np.float64, copy=False)
+    return change(context.network.unpack(records), context.network.unpack(start))
+
+
 def _imbalance(records: Array, context: Context, times: slice) -> Array:
     values = imbalance(context.network.unpack(records)).max(axis=-1, initial=0.0)
     return np.where(np.isnan(records[..., 0]), np.nan, values)
@@ -182,20 +232,20 @@ def _drift(records: Array, context: Context, times: slice) -> Array:
     return worst
 
 
-def _products(network: Network) -> int:
+def _products(network: Network, loss: Loss) -> int:
     """Those that are finite, and their singular values."""
     return 2 * network.widths[0] * network.widths[-1]
 
 
-def _balances(network: Network) -> int:
+def _balances(network: Network, loss: Loss) -> int:
     """Balance matrices, and two of their size while they are computed or looked at."""
     squares = [d**2 for d in network.widths[1:-1]]
     return 2 + sum(squares) + 2 * max(squares, default=0)
 
 
-def _two_balances(network: Network) -> int:
+def _two_balances(network: Network, loss: Loss) -> int:
     """The same, and those at the start."""
-    return _balances(network) + sum(d**2 for d in network.widths[1:-1])
+    return _balances(network, loss) + sum(d**2 for d in network.widths[1:-1])
 
 
 _ROWS = (
@@ -213,6 +263,50 @@ _ROWS = (
         derive=_singular_values, working=_products,
     ),
     Observable(
+        "effective_rank", ("time",), "effective rank of the product",
+        "exp of the entropy of s / sum s, s its singular values", raw="product",
+        derive=_of_values(measures.effective_rank), working=_products,
+    ),
+    Observable(
+        "stable_rank", ("time",), "stable rank of the product", "||P||_F^2 / ||P||_2^2", raw="product",
+        derive=_of_values(measures.stable_rank), working=_products,
+    ),
+    Observable(
+        "nuclear_norm", ("time",), "nuclear norm of the product", "the sum of its singular values", raw="product",
+        derive=_of_values(measures.nuclear_norm), working=_products,
+    ),
+    Observable(
+        "margin", ("time",), "least margin of the samples, over the Frobenius norm of the product",
+        "the least Y o P X over samples and outputs, of classes the least gap to the next class, over ||P||_F",
+        raw="product", derive=_of_each(measures.margin), working=measures.outputs, needs=("labels",), double=True,
+    ),
+    Observable(
+        "weight_norm", ("time",), "Frobenius norm of the weights", "of all layers together", raw="weights",
+        derive=lambda records, context, times: measures.length(records), working=measures.weights,
+    ),
+    Observable(
+        "layer_alignment", ("time", "interface"), "alignment of successive layers",
+        "|<v, u>|, v the leading right singular vector of W_{i+1}, u the leading left one of W_i; NaN where one of the "
+        "layers vanishes", raw="weights",
+        derive=_of_each(measures.layer_alignment, lambda network: network.depth - 1),
+        working=measures.leading_vectors, double=True,
+    ),
+    Observable(
+        "sharpness", ("time",), "sharpness, the largest eigenvalue of the Hessian",
+        "to a relative tolerance of 1e-3, by `fastdln.theory.hessian.top`", raw="weights",
+        derive=_of_each(measures.sharpness), working=measures.krylov, needs=("curvature",), double=True,
+    ),
+    Observable(
+        "tangent_drift", ("time",), "relative change of the tangent operator",
+        "||K(t) - K(t_0)||_F / ||K(t_0)||_F, see `fastdln.theory.tangent.drift`", raw="weights",
+        derive=_tangent_drift, working=measures.tangent_change, double=True,
+    ),
+    Observable(
+        "tangent_alignment", ("time",), "alignment of the tangent operator with the residual",
+        "see `fastdln.theory.tangent.alignment`", raw="weights", derive=_of_each(measures.tangent_alignment),
+        working=measures.tangent_forces, needs=("quadratic",), double=True,
+    ),
+    Observable(
         "imbalance", ("time",), "largest spectral norm of the balance matrices", "max_i ||C_i||_2", raw="weights",
         derive=_imbalance, working=_balances,
     ),
@@ -228,7 +322,7 @@ _ROWS = (
     Observable(
         "lyapunov", (), "largest Lyapunov exponent",
         "Per update, of a descent from record_from on, without the orthogonal gauges; NaN where it did not finish",
-        needs=("descent",), dtype=_FLOAT,
+        needs=("curvature",), descends=True, dtype=_FLOAT,
     ),
     Observable("weights", ("time", "parameter"), "weights", "each layer's at the times ``t``", raw="weights"),
 )  # fmt: skip
@@ -255,10 +349,19 @@ def raw_records(names: tuple[str, ...]) -> tuple[str, ...]:
 def documented(item: Documented) -> Documented:
     """Write the observables into a docstring: their names where it speaks of them, and before other attributes."""
     if item.__doc__ is not None:
-        text = inspect.cleandoc(item.__doc__)
-        text = text.replace(_NAMES, ", ".join(f'"{name}"' for name in OBSERVABLES))
+        names = ", ".join(f'"{name}"' for name in OBSERVABLES)
+        text = "\n".join(
+            _filled(line.replace(_NAMES, names)) if _NAMES in line else line
+            for line in inspect.cleandoc(item.__doc__).split("\n")
+        )
         item.__doc__ = text.replace(_ATTRIBUTES, _ATTRIBUTES + "".join(row.entry for row in _ROWS))
     return item
+
+
+def _filled(line: str) -> str:
+    """A long line as several, each indented as it is."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line, 116, subsequent_indent=indent)
 
 
 _NAMES = "the names in `fastdln.observables.OBSERVABLES`"

@@ -514,6 +514,46 @@ MUTANTS = (
         "drift-decays-once", "gradient_flow.py", "np.exp(-2 * options.weight_decay", "np.exp(-options.weight_decay",
         ("test_flow.py::test_decay_and_rates",),
     ),
+    Mutant(
+        "measure-entropy", "fastdln/measures.py", "p * np.log(p), p)", "p, p)",
+        ("test_measures.py::test_each_is_its_formula",),
+    ),
+    Mutant(
+        "measure-stable-rank", "fastdln/measures.py", "np.square(values / values[..., :1])", "values / values[..., :1]",
+        ("test_measures.py::test_each_is_its_formula",),
+    ),
+    Mutant(
+        "measure-layers-reversed", "fastdln/measures.py", "zip(right[1:], left[:-1]", "zip(left[1:], right[:-1]",
+        ("test_measures.py::test_each_is_its_formula",),
+    ),
+    Mutant(
+        "measure-direction-of-zero", "fastdln/measures.py", "s[:, :1] > 0", "s[:, :1] >= 0",
+        ("test_measures.py::test_what_vanishes_has_no_rank_direction_or_margin",),
+    ),
+    Mutant(
+        "measure-loose-sharpness", "fastdln/measures.py", "SHARPNESS_TOLERANCE = 1e-3", "SHARPNESS_TOLERANCE = 0.3",
+        ("test_measures.py::test_each_is_its_formula",),
+    ),
+    Mutant(
+        "measure-start-of-another", "observables.py", "context.origin[:, None].as", "context.origin[:1, None].as",
+        ("test_measures.py::test_each_is_its_formula",),
+    ),
+    Mutant(
+        "measure-target-of-another", "results/derive.py", "context.loss[place] if", "context.loss if",
+        ("test_memory.py::test_blocks_do_not_change_bits",),
+    ),
+    Mutant(
+        "measure-margin-of-the-label", "losses/labels.py", "where=self._marks() == 1", "where=self._marks() == 2",
+        ("test_measures.py::test_margins_of_losses",),
+    ),
+    Mutant(
+        "measure-mean-margin", "losses/labels.py", ".min(axis=(-2, -1))", ".mean(axis=(-2, -1))",
+        ("test_measures.py::test_the_margin_is_that_of_the_worst_sample",),
+    ),
+    Mutant(
+        "measure-square-overflows", "hessian/leading.py", "np.frexp(np.abs(rest).max(axis=(1, 2)))[1] - 1", "0 * size",
+        ("test_measures.py::test_large_weights_do_not_overflow",),
+    ),
     # ---- theory
     Mutant(
         "path-first-order", "theory/rates/certificates.py", "shift * (n + delta) + size * delta",

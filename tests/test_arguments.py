@@ -22,7 +22,9 @@ RIGHT = {
     "product0": np.eye(2), "learned": (0,), "tol": 1e-7, "rtol": 1e-9, "condition": 2.0,
     "epsilon": 1e-3, "side": "stable", "grids": [[0.0]], "balance": dln.theory.invariants.balance(WEIGHTS),
     "max_iterations": 5, "max_legs": 2, "alpha": 0.1, "t_max": 9.0, "chains": (), "transverse": False, "sparse": False,
-    "layer_rates": None, "weight_decay": 0.0, "sol": None,
+    "layer_rates": None, "weight_decay": 0.0, "sol": None, "eta": 0.1, "period": 1, "doublings": 2, "momentum": 0.0,
+    "nesterov": False, "vectors": False, "direction_1": WEIGHTS, "direction_2": WEIGHTS, "grid_1": [0.0],
+    "grid_2": [0.0],
 }  # fmt: skip
 WRONG = object(), "1", 1j, np.array([object()])
 NUMBERS = True, 10**400, np.nan

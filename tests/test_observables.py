@@ -12,7 +12,7 @@ import pytest
 import fastdln as dln
 from fastdln import arguments
 from fastdln.field import TIME_UNITS
-from fastdln.observables import OBSERVABLES, OUTCOMES, RAW, Context, Observable, raw_records
+from fastdln.observables import NEEDS, OBSERVABLES, OUTCOMES, RAW, Context, Observable, raw_records
 from fastdln.results.derive import derive
 from fastdln.results.trajectories import Recorded, Trajectories
 from fastdln.scan import SpecError, spec
@@ -29,7 +29,7 @@ WIDTHS = (4, 5, 3, 2)
 N, N_TIMES, MODES = 6, 7, 2
 TIMES = np.linspace(0.0, 3.0, N_TIMES)
 LAYERS = {f"layer{i}": d for i, d in enumerate(WIDTHS)}
-SIZES = {"trajectory": N, "time": N_TIMES, "mode": MODES, **LAYERS}
+SIZES = {"trajectory": N, "time": N_TIMES, "mode": MODES, "interface": len(WIDTHS) - 2, **LAYERS}
 
 # Stores that exist have these names, and what reads them knows these meanings: they must not change.
 STORED = {
@@ -37,6 +37,8 @@ STORED = {
     "grad_norm": (("trajectory", "time"), "1", "Frobenius norm of the gradient of the loss"),
     "strengths": (("trajectory", "time", "mode"), "1", "strength u_j' W v_j of each mode of the target"),
     "singular_values": (("trajectory", "time", "mode"), "1", "singular values of the product"),
+    "tangent_drift": (("trajectory", "time"), "1", "relative change of the tangent operator"),
+    "tangent_alignment": (("trajectory", "time"), "1", "alignment of the tangent operator with the residual"),
     "imbalance": (("trajectory", "time"), "1", "largest spectral norm of the balance matrices"),
     "drift": (("trajectory", "time"), "1", "largest change of a balance matrix, Frobenius norm"),
     "learning_times": (("trajectory", "mode"), "time", "first time a strength reaches sigma/2"),
@@ -49,16 +51,43 @@ STORED = {
 }
 
 
-def solve(**options: Any) -> Trajectories:
+RNG = np.random.default_rng(0)
+LABELLED = dln.Logistic(RNG.standard_normal((4, 9)), RNG.choice((-1.0, 1.0), (2, 9)))
+
+
+def solve(loss: dln.Loss | None = None, **options: Any) -> Trajectories:
     options = {"span": (0.0, 3.0), "t_eval": TIMES} | options
     network = dln.Network(WIDTHS)
-    loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(2, 4))
+    loss = loss or dln.Quadratic.from_singular_values((2.0, 1.0), shape=(2, 4))
     return dln.flow(dln.inits.gaussian(network, 0.5, size=N, rng=0), loss, **options)
 
 
+def loss_with(row: Observable) -> dln.Loss | None:
+    """A loss for the observable; None for the quadratic one."""
+    return LABELLED if "labels" in row.needs else None
+
+
+def descended(dtype: type = np.float64, **options: Any) -> Trajectories:
+    """A descent on the quadratic loss."""
+    start = dln.inits.gaussian(dln.Network(WIDTHS), 0.5, size=N, rng=0)
+    loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(2, 4))
+    return dln.descend(tuple(W.astype(dtype) for W in start), loss, 0.05, 70, record_every=10, **options)
+
+
+def kind(row: Observable) -> str:
+    """What the observable is recorded of."""
+    return "descent" if row.descends else "labels" if "labels" in row.needs else "modes"
+
+
 @pytest.fixture(scope="module")
-def sol() -> Trajectories:
-    return solve(record=ALL)
+def sols() -> dict[str, Trajectories]:
+    """All that is recorded of flows of losses with labels, of others, and of descents."""
+    labelled = [name for name, row in OBSERVABLES.items() if not set(row.needs) - {"labels"} and not row.descends]
+    return {
+        "labels": solve(LABELLED, record=labelled),
+        "modes": solve(record=ALL),
+        "descent": descended(record=[name for name, row in OBSERVABLES.items() if row.descends]),
+    }
 
 
 def pieces(sol: Trajectories, row: Observable) -> dict[str, Any]:
@@ -74,7 +103,7 @@ def variables(folder: Path) -> dict[str, Variable]:
         ("[[2, 2], [2, 3, 2], [3, 2, 4, 3]]", str(list(WIDTHS))),
         ("trajectories = 10", f"trajectories = {N}"),
         ("times = 4", f"times = {N_TIMES}"),
-        ('["loss", "strengths", "learning_times"]', str([*ALL, *DERIVED]).replace("'", '"')),
+        ('["loss", "strengths", "learning_times"]', str([*OBSERVABLES, *DERIVED]).replace("'", '"')),
     )
     return {v.name: v for v in Layout.of(load_plan(write_spec(folder, *changes))).variables}
 
@@ -86,17 +115,17 @@ def variables(folder: Path) -> dict[str, Variable]:
 def test_a_row_is_whole(row: Observable) -> None:
     assert row.raw in {*RAW, None}
     assert (row.raw is None) == (not row.timed)  # an event, which the engines find
-    assert set(row.needs) <= {"modes"}
+    assert set(row.needs) <= set(NEEDS)
     assert row.long_name
     assert not row.long_name.endswith(".")
     assert not row.note.endswith(".")
 
 
 def test_names_are_of_one_thing_each() -> None:
-    names = [*ALL, *OUTCOMES, *DERIVED]
+    names = [*OBSERVABLES, *OUTCOMES, *DERIVED]
     arrays = [name for item in DERIVED.values() for name in item.meanings]
     assert len(set(names)) == len(names)
-    assert not set(arrays) & {*ALL, *OUTCOMES}
+    assert not set(arrays) & {*OBSERVABLES, *OUTCOMES}
     texts = [row.long_name for row in OBSERVABLES.values()]
     assert len(set(texts)) == len(texts)
 
@@ -121,7 +150,10 @@ class Modeless(dln.Quadratic):
 
 @every
 def test_only_what_says_so_needs_modes(row: Observable) -> None:
-    network, loss = dln.Network(WIDTHS), Modeless(np.ones((2, 4)))
+    network, loss = dln.Network(WIDTHS), loss_with(row) or Modeless(np.ones((2, 4)))
+    if row.descends:
+        assert row.shape(network, loss, N_TIMES) == ()
+        return
     if "modes" in row.needs:
         with pytest.raises(AttributeError, match="no modes"):
             row.shape(network, loss, N_TIMES)
@@ -151,11 +183,16 @@ def test_a_line_without_a_row_is_named() -> None:
 
 
 @every
-def test_what_is_recorded_has_the_shape_and_dtype_of_its_row(sol: Trajectories, row: Observable) -> None:
-    assert getattr(solve(record=()), row.name) is None
+def test_what_is_recorded_has_the_shape_and_dtype_of_its_row(sols: dict[str, Trajectories], row: Observable) -> None:
+    sol = sols[kind(row)]
+    assert getattr(solve(loss_with(row), record=()), row.name) is None
     assert sol._recorded[row.name].shape == (N, *row.shape(sol.network, sol.loss_function, N_TIMES))
     weights = np.dtype(np.float32)
-    small = dln.flow(tuple(W.astype(weights) for W in sol.start), sol.loss_function, (0.0, 1.0), rtol=1e-4, record=ALL)
+    start = tuple(W.astype(weights) for W in sol.start)
+    if row.descends:
+        small = descended(np.float32, record=row.name)
+    else:
+        small = dln.flow(start, sol.loss_function, (0.0, 1.0), rtol=1e-4, record=row.name)
     assert small._recorded[row.name].dtype == (np.float32 if row.timed else np.float64)
     for name, meaning in row.meanings(sol.network, weights).items():
         assert pieces(small, row)[name].dtype == meaning.dtype
@@ -163,7 +200,8 @@ def test_what_is_recorded_has_the_shape_and_dtype_of_its_row(sol: Trajectories, 
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
-def test_outcomes_are_attributes(sol: Trajectories, name: str) -> None:
+def test_outcomes_are_attributes(sols: dict[str, Trajectories], name: str) -> None:
+    sol = sols["modes"]
     assert getattr(sol, name).shape == (N,)
     assert getattr(sol, name).dtype == OUTCOMES[name].dtype
 
@@ -171,8 +209,8 @@ def test_outcomes_are_attributes(sol: Trajectories, name: str) -> None:
 def test_an_event_is_kept_and_functions_of_time_are_joined() -> None:
     half = solve(record=ALL, span=(0.0, 1.0), t_eval=[0.5, 1.0])
     whole = half.extend(3.0, [2.0, 3.0])
-    for name, row in OBSERVABLES.items():
-        before, after = half._recorded[name], whole._recorded[name]
+    for name in ALL:
+        row, before, after = OBSERVABLES[name], half._recorded[name], whole._recorded[name]
         if row.timed:
             assert np.array_equal(after[:, :2], before), name
             assert after.shape[1] == 4
@@ -185,8 +223,9 @@ def test_an_event_is_kept_and_functions_of_time_are_joined() -> None:
 
 @every
 @pytest.mark.parametrize("single", [False, True])
-def test_a_row_is_in_the_dataset(sol: Trajectories, row: Observable, single: bool) -> None:
+def test_a_row_is_in_the_dataset(sols: dict[str, Trajectories], row: Observable, single: bool) -> None:
     pytest.importorskip("xarray")
+    sol = sols[kind(row)]
     shown = sol[2] if single else sol
     dataset = shown.to_dataset()
     for name, meaning in row.meanings(sol.network, np.dtype(np.float64)).items():
@@ -223,8 +262,8 @@ def test_names_and_meanings_in_stores_stay(tmp_path: Path) -> None:
 
 
 def test_a_record_may_name_every_row_and_no_other() -> None:
-    assert arguments.record(ALL) == ALL
-    with pytest.raises(ValueError, match=f"record must be one of {', '.join(map(repr, ALL))}, not 'drifts'"):
+    assert arguments.record(OBSERVABLES) == tuple(OBSERVABLES)
+    with pytest.raises(ValueError, match=f"record must be one of {', '.join(map(repr, OBSERVABLES))}, not 'drifts'"):
         arguments.record(("drifts",))
 
 
@@ -240,9 +279,9 @@ def test_a_scan_may_ask_for_every_row_and_no_other() -> None:
         }
         return read(document).record.observables
 
-    for name in (*ALL, *DERIVED):
+    for name in (*OBSERVABLES, *DERIVED):
         assert asked(name) == (name,)
-    with pytest.raises(SpecError, match=f'did you mean "drift".* {", ".join((*ALL, *DERIVED))}$'):
+    with pytest.raises(SpecError, match=f'did you mean "drift".* {", ".join((*OBSERVABLES, *DERIVED))}$'):
         asked("drifts")
 
 

@@ -143,7 +143,7 @@ def cosine(peak: ArrayLike, steps: int, warmup: int = 0, least: float = 0.0) -> 
 
 
 def linear(peak: ArrayLike, steps: int) -> Schedule:
-    """Fall from a peak in a straight line that would reach 0 behind the last update.
+    """Fall from a peak in a straight line that would reach 0 after the last update.
 
     Parameters
     ----------

@@ -127,6 +127,16 @@ class Loss(ABC):
         """The number of modes."""
         return 0
 
+    @property
+    def labels(self) -> NDArray[Any] | None:
+        """The labels of the samples; None where there are none."""
+        return None
+
+    @property
+    def has_curvature(self) -> bool:
+        """Whether `curvature` is known."""
+        return True
+
     def arrays(self) -> dict[str, Any]:
         """Return what the loss is made of: read-only arrays, and numbers, by name.
 
@@ -206,6 +216,33 @@ class Loss(ABC):
         D = self._parts.read_direction(direction, W)
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(self._curvature(W, D), np.result_type(W, D))
+
+    def margin(self, product: ArrayLike) -> Any:
+        """Evaluate the least margin of the samples, where they have labels.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+
+        Returns
+        -------
+        ndarray, shape (...,), or float
+            The least Y o W X over samples and outputs; of classes the least gap between the output of the label and the
+            largest other one.  Positive where all samples are classified correctly.
+
+        Raises
+        ------
+        ValueError
+            If the loss has no labels.
+        """
+        W = self._parts.read(product)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._margin(W).astype(W.dtype)
+
+    def _margin(self, W: NDArray[Any]) -> Any:
+        """The least margin at products of the right shape."""
+        raise ValueError(f"a margin needs a loss with labels, as Logistic and SoftmaxCrossEntropy, not {self!r}")
 
     @abstractmethod
     def _value(self, W: NDArray[Any]) -> Any:

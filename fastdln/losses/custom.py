@@ -141,6 +141,11 @@ class Custom(Loss):
     def _grad(self, W: NDArray[Any]) -> Any:
         return self._apply("grad", self._parts.functions.grad, W[..., None, :, :], self.shape)
 
+    @property
+    def has_curvature(self) -> bool:
+        """Whether the loss was made with a curvature."""
+        return self._parts.functions.curvature is not None
+
     def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> Any:
         function = self._parts.functions.curvature
         if function is None:

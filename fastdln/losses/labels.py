@@ -105,8 +105,16 @@ class _OfSigns(_Sampled):
             raise ValueError(f"Y must be -1 or +1, not {wrong[0]:g}")
         super().__init__(_Signed(inputs, signs))
 
+    @property
+    def labels(self) -> Floats:
+        """-1 or +1, shape (d_h, m)."""
+        return self._parts.Y
+
     def _marks(self) -> Floats:
         return self._parts.Y
+
+    def _margin(self, W: NDArray[Any]) -> Any:
+        return (self._parts.Y * (W @ self._parts.X)).min(axis=(-2, -1))
 
 
 class Logistic(_OfSigns):
@@ -219,6 +227,17 @@ class SoftmaxCrossEntropy(_Sampled):
         if count < least:
             raise ValueError(f"labels must be below n_classes = {count}, but one is {least - 1}")
         super().__init__(_Classes(inputs, classes.astype(np.int64), count))
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The classes, shape (m,)."""
+        return self._parts.labels
+
+    def _margin(self, W: NDArray[Any]) -> Any:
+        Z = W @ self._parts.X
+        own = Z[..., self._parts.labels, np.arange(self.n_samples)]
+        np.copyto(Z, -np.inf, where=self._marks() == 1)
+        return (own - Z.max(axis=-2)).min(axis=-1)
 
     def _marks(self) -> Floats:
         return np.asarray(np.arange(self._parts.n_classes)[:, None] == self._parts.labels, np.float64)

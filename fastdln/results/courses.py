@@ -45,7 +45,7 @@ def written(method: Descent, course: Course) -> tuple[dict[str, Any], dict[str, 
 
 
 def read(header: Any, arrays: Arrays, loss: Loss, n: int, parameters: int, dtype: DTypeLike) -> tuple[Descent, Course]:
-    """Read what was written of the descent of n trajectories of so many parameters."""
+    """Read what was written of the descent of n trajectories with these parameters."""
     names = {"nesterov", "samples", "key", "after", *COUNTS}
     if not isinstance(header, dict) or header.keys() != names:
         raise ValueError("its header does not tell the options of a descent")

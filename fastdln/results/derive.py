@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.engines.memory import block_bytes, blocks
-from fastdln.observables import OBSERVABLES, Context, Observable
+from fastdln.losses import Loss
+from fastdln.network import Network
+from fastdln.observables import OBSERVABLES, RAW, Context, Observable
 
 Array = NDArray[Any]
 Rows = slice | NDArray[np.intp]
@@ -33,19 +35,32 @@ def derived_bytes(record: Iterable[str], problem: Problem) -> int:
     n, n_times, item = problem.n, len(problem.times), problem.start.itemsize
     fields = (OBSERVABLES[name] for name in record)
     return max(
-        (block_bytes(n, n_times, row.working(problem.network) * item) for row in fields if row.raw is not None),
+        (
+            block_bytes(n, n_times, _record_bytes(row, problem.network, problem.loss, item))
+            for row in fields
+            if row.raw is not None
+        ),
         default=0,
     )
 
 
 def _derive(row: Observable, records: Array, context: Context, rows: Rows, out: Array) -> None:
-    record_bytes = row.working(context.network) * records.itemsize
+    record_bytes = _record_bytes(row, context.network, context.loss, records.itemsize)
     for own, moments in blocks(len(records), context.kept.shape[1], record_bytes):
         place = _within(rows, own)
         kept = context.kept if len(context.kept) == 1 else context.kept[place]
-        part = replace(context, origin=context.origin[place], kept=kept)
+        loss = context.loss[place] if context.loss.batch_shape else context.loss
+        part = replace(context, origin=context.origin[place], kept=kept, loss=loss)
         for times in moments:
-            out[place, times] = row.derive(records[own, times], part, times)
+            some = records[own, times]
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[place, times] = row.derive(some.astype(np.float64, copy=False) if row.double else some, part, times)
+
+
+def _record_bytes(row: Observable, network: Network, loss: Loss, item: int) -> int:
+    """Bytes that there are on the way for each record, with its copy where that is in another precision."""
+    numbers = row.working(network, loss)
+    return 8 * (numbers + RAW[str(row.raw)](network, loss) * (item < 8)) if row.double else item * numbers
 
 
 def _within(rows: Rows, part: slice) -> Rows:

@@ -130,6 +130,15 @@ class Trajectories:
     grad_norm = Recorded[Any]()
     strengths = Recorded[Any]()
     singular_values = Recorded[Any]()
+    effective_rank = Recorded[Any]()
+    stable_rank = Recorded[Any]()
+    nuclear_norm = Recorded[Any]()
+    margin = Recorded[Any]()
+    weight_norm = Recorded[Any]()
+    layer_alignment = Recorded[Any]()
+    sharpness = Recorded[Any]()
+    tangent_drift = Recorded[Any]()
+    tangent_alignment = Recorded[Any]()
     imbalance = Recorded[Any]()
     drift = Recorded[Any]()
     learning_times = Recorded[Any]()
@@ -385,7 +394,7 @@ class Trajectories:
         Returns
         -------
         xarray.Dataset
-            Dimensions trajectory, time, mode and, for final weights, out_i and in_i of each layer.
+            Dimensions trajectory, time, mode, interface (of two layers) and, for weights, layer0 to layerh.
 
         Raises
         ------

@@ -21,7 +21,7 @@ FORMAT = 2
 1
     Chunks without checksums.
 2
-    The codec crc32c behind every compressor; size and CRC-32 of every chunk in the journal, and of the files that are
+    The codec crc32c after every compressor; size and CRC-32 of every chunk in the journal, and of the files that are
     written when the store is made in the attribute ``fastdln_files``; the numerics revision.
 """
 

@@ -16,7 +16,7 @@ from fastdln.losses import Loss
 from fastdln.network import Network
 from fastdln.observables import OBSERVABLES, Meaning
 from fastdln.results.trajectories import Trajectories
-from fastdln.theory import itinerary, tangent
+from fastdln.theory import itinerary
 from fastdln.theory.itinerary.result import KINDS
 
 __all__ = ["DERIVED", "FLAGS", "arrays", "extra_bytes", "most_plateaus", "recorded"]
@@ -135,14 +135,7 @@ def _itinerary(sol: Trajectories) -> Arrays:
     }
 
 
-def _tangent_alignment(sol: Trajectories) -> Arrays:
-    # times first, so that the trajectories stand against their targets
-    weights = tuple(np.swapaxes(W, 0, 1) for W in sol.weights or ())
-    return {"tangent_alignment": np.asarray(tangent.alignment(weights, sol.loss_function)).T}
-
-
 _FLOAT = np.dtype(np.float64)
-_TIMED = ("trajectory", "time")
 _MODES = ("trajectory", "mode")
 _PLATEAU = ("trajectory", "plateau")
 
@@ -165,16 +158,6 @@ DERIVED = {
         },
         itinerary.records,
         _itinerary,
-    ),
-    "tangent_drift": Derived(
-        {"tangent_drift": Meaning(_TIMED, _FLOAT, "1", "relative change of the tangent operator")},
-        lambda loss: ("weights",),
-        lambda sol: {"tangent_drift": tangent.drift(sol)},
-    ),
-    "tangent_alignment": Derived(
-        {"tangent_alignment": Meaning(_TIMED, _FLOAT, "1", "alignment of the tangent operator with the residual")},
-        lambda loss: ("weights",),
-        _tangent_alignment,
     ),
 }  # fmt: skip
 

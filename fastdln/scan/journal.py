@@ -1,7 +1,7 @@
 """The journal of a store: one line of JSON for every finished unit, each with a checksum of itself.
 
 A unit counts only with its line, and a line is written only after the unit's data have reached the disk. So
-the one thing that a crash can leave behind here is a torn last line: it is ignored, and cut off by the next
+the one thing that a crash can leave here is a torn last line: it is ignored, and cut off by the next
 writer.
 """
 

@@ -137,6 +137,7 @@ class Layout:
             "trajectory": self.plan.document.trajectories,
             "time": record.times.count,
             "mode": self.n_modes,
+            "interface": self.n_interfaces,
             "plateau": most_plateaus(self.n_modes),
             **{f"layer{i}": width for i, width in enumerate(_widths(self.plan)[0])},
         }
@@ -154,6 +155,11 @@ class Layout:
     def n_modes(self) -> int:
         """The number of modes of the cell that has most."""
         return max(min(widths[0], widths[-1]) for widths in _widths(self.plan))
+
+    @cached_property
+    def n_interfaces(self) -> int:
+        """The number of pairs of successive layers of the cell that has most."""
+        return max(len(widths) for widths in _widths(self.plan)) - 2
 
     @cached_property
     def n_parameters(self) -> int:
@@ -230,6 +236,8 @@ class Layout:
                 f'record.observables: "{name}" can be recorded only where the widths do not vary, but '
                 "network.widths is an axis"
             )
+        if "interface" in row.dims and not self.n_interfaces:
+            raise SpecError(f'record.observables: "{name}" is of two layers or more, but network.widths has one layer')
         return row.meanings(Network(widths[0]), _FLOAT)
 
 
@@ -240,12 +248,9 @@ def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _holds_weights(plan: Plan) -> bool:
     """Whether a unit holds weights at all times to derive observables from them."""
-    names = plan.document.record.observables
-    if "tangent_drift" in names or "tangent_alignment" in names:
-        return True
     tables = plan.document.tables
     kinds = (tables["loss"]["kind"], tables["target"].get("form"))
-    return "itinerary" in names and any("regression" in (kind or ()) for kind in kinds)
+    return "itinerary" in plan.document.record.observables and any("regression" in (kind or ()) for kind in kinds)
 
 
 def _widths(plan: Plan) -> list[tuple[int, ...]]:

@@ -60,8 +60,6 @@ spacing; the last is t_end. ``observables``: any of those of `fastdln.flow`, by 
     ``plateau_learned`` (by mode), ``plateau_kind``, ``plateau_entry``, ``plateau_exit`` (infinite where it was not
     left), ``plateau_distance``, ``plateau_grad_norm``; ``learning_order`` (modes, then -1) and ``sequential``. NaN and
     -1 stand where there is no plateau.
-``tangent_drift``, ``tangent_alignment``
-    At the times recorded here, of `fastdln.theory.tangent`. The weights they follow from are not stored.
 
 Targets, by ``kind``:
 

@@ -266,3 +266,15 @@ def test_every_entry_is_watched(entry: float, bound: float | None, engine: str, 
     if not within:
         assert_array_equal(network.pack(sol.final)[:-1], start[:-1])
         assert np.isnan(sol.loss[:-1, 1:]).all()
+
+
+@pytest.mark.parametrize("name", ["constant", *SCHEDULES])
+def test_without_a_gradient_balance_decays_as_said(name: str) -> None:
+    """Where the product and the target are zero, and one layer is, weight decay alone moves the other (T4, T15)."""
+    rate = 0.1 if name == "constant" else SCHEDULES[name][0]
+    W = rng.standard_normal((5, 4))
+    mu = [0.3, 0.9, 0.0]
+    loss = dln.Quadratic(np.zeros((3, 4)))
+    sol = dln.descend((W, np.zeros((3, 5))), loss, rate, STEPS, weight_decay=mu, record=("drift", "weights"))
+    assert np.linalg.norm(sol.final[0][0]) < 0.9 * np.linalg.norm(W)
+    assert_allclose(sol.drift, 0.0, atol=1e-13)

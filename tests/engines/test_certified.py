@@ -15,7 +15,7 @@ from fastdln.kernels.machine.lanes import LANES_VARIABLE
 from fastdln.network import Network
 from fastdln.scan import scan
 from fastdln.theory.rates import remaining_path
-from tests.support.observables import ALL, NUMBERS
+from tests.support.observables import ALL, STEADY
 
 engines = pytest.mark.parametrize("engine", ["lanes", "dense"])
 
@@ -218,7 +218,7 @@ def test_records_hold_the_state_and_learning_times_are_those_of_the_plain_flow(e
     assert sol.certified.sum() >= 10
     assert not plain.certified.any()
     assert_array_equal(sol.learning_times, plain.learning_times)
-    for name in NUMBERS:
+    for name in STEADY:
         assert_array_equal(getattr(sol, name)[:, 0], getattr(plain, name)[:, 0])
         assert_allclose(getattr(sol, name), getattr(plain, name), atol=1e-4)
     delta = tolerance(sol)[:, None]

@@ -24,7 +24,7 @@ from fastdln.theory.reduction.krylov import Krylov, widths_by_level
 from fastdln.theory.reduction.products import images
 from tests.engines.test_invariance import contents, part
 from tests.engines.test_reduced_flow import assert_alike
-from tests.support.observables import ALL, NUMBERS
+from tests.support.observables import ALL, STEADY
 from tests.support.problems import posed
 
 TIMES = np.array([0.0, 0.1, 0.5, 3.0])
@@ -380,7 +380,7 @@ def test_it_goes_back_to_a_checkpoint_and_keeps_what_was_good(last, width, told,
     assert max(back) > 0
     assert sol.enlargements == len(back) - (last == 8)
     assert sol.integrated_widths[1] == (width or engine.first_level(3) + len(back))
-    for name in (*NUMBERS, "learning_times"):
+    for name in (*STEADY, "learning_times"):
         assert_allclose(getattr(sol, name), getattr(direct, name), atol=1e-5, err_msg=name)
     for a, b in zip((*sol.weights, *sol.final), (*direct.weights, *direct.final), strict=True):
         assert_allclose(a, b, atol=1e-6)

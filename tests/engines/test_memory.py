@@ -46,30 +46,37 @@ def estimate_and_peak(monkeypatch, widths, n, n_times, record, dtype=float, targ
         tracemalloc.stop()
 
 
+CHEAP = tuple(name for name in TIMED if name != "sharpness")  # in the time of a test
 SMALL, MIDDLE, WIDE = (4, 4, 4, 4), (12, 40, 16), (8, 500, 500, 8)
 
 
 @pytest.mark.parametrize(
     ("widths", "n", "n_times", "record", "options"),
     [
-        *((SMALL, 4000, 40, (name,), {"engine": "lanes"}) for name in TIMED),
+        *((SMALL, 4000, 40, (name,), {"engine": "lanes"}) for name in CHEAP),
+        (SMALL, 400, 4, ("sharpness",), {"engine": "lanes"}),
+        (SMALL, 400, 4, ("sharpness",), {"engine": "lanes", "dtype": np.float32}),
+        (SMALL, 2000, 2, ("sharpness",), {"engine": "lanes", "targets": True}),
+        (SMALL, 4000, 10, ("tangent_alignment", "loss"), {"engine": "lanes", "targets": True}),
         (SMALL, 4000, 40, ("learning_times",), {"engine": "lanes"}),
-        (SMALL, 4000, 10, TIMED, {"engine": "lanes", "dtype": np.float32}),
+        (SMALL, 4000, 10, CHEAP, {"engine": "lanes", "dtype": np.float32}),
         (SMALL, 4000, 2, ("loss", "strengths"), {"engine": "lanes", "targets": True}),
         (SMALL, 4000, 2, ("loss",), {"engine": "lanes", "history": True, "max_steps": 100, "step": 2e-4}),
         (SMALL, 4000, 10, ("loss",), {"engine": "lanes", "method": "auto", "threads": 2}),
         (SMALL, 4000, 10, ("loss",), {"engine": "lanes", "certify": True}),
         (SMALL, 30_000, 16, ("weights",), {"engine": "lanes"}),  # several chunks
-        *((MIDDLE, 400, 10, (name,), {"engine": "dense"}) for name in TIMED),
-        (MIDDLE, 800, 10, TIMED, {"engine": "dense", "dtype": np.float32}),
+        *((MIDDLE, 400, 10, (name,), {"engine": "dense"}) for name in CHEAP),
+        (MIDDLE, 800, 10, CHEAP, {"engine": "dense", "dtype": np.float32}),
+        (MIDDLE, 40, 4, ("sharpness",), {"engine": "dense"}),
         ((200, 300, 200), 6, 2, ("grad_norm",), {"engine": "dense"}),
         ((200, 300, 200), 2, 2, ("loss",), {"engine": "dense", "method": "rock", "threads": 2}),
-        *((WIDE, 3, 3, (name,), {"engine": "wide"}) for name in TIMED if name != "imbalance"),
+        *((WIDE, 3, 3, (name,), {"engine": "wide"}) for name in CHEAP if name != "imbalance"),
+        ((8, 100, 100, 8), 2, 2, ("sharpness",), {"engine": "wide"}),
         ((2, 500, 500, 2), 1, 1, ("imbalance",), {"engine": "wide"}),
         (WIDE, 1, 1, ("loss",), {"engine": "wide"}),
         (WIDE, 4, 2, ("loss", "singular_values"), {"engine": "wide", "threads": 2, "dtype": np.float32}),
         ((600, 400, 400, 600), 1, 1, ("learning_times",), {"engine": "wide", "max_steps": 1}),
-        *(((3, 100, 5), 500, 10, (name,), {"engine": "reduced"}) for name in TIMED if name != "imbalance"),
+        *(((3, 100, 5), 500, 10, (name,), {"engine": "reduced"}) for name in CHEAP if name != "imbalance"),
         ((3, 40, 5), 200, 40, ("imbalance",), {"engine": "reduced"}),
         ((3, 100, 5), 3000, 1, ("loss",), {"engine": "reduced", "dtype": np.float32}),
         ((10, 100, 10), 600, 2, ("strengths",), {"engine": "reduced", "targets": True}),
@@ -98,6 +105,7 @@ def test_balances_of_wide_layers_do_not_fill_the_memory(monkeypatch):
     [
         ((4, 4, 4, 4), 20, {"weight_decay": 0.3, "layer_rates": (1.0, 2.0, 0.5)}),
         ((4, 4, 4, 4), 20, {"dtype": np.float32, "rtol": 1e-4}),
+        ((4, 4, 4, 4), 20, {"targets": True}),
         ((12, 40, 16), 5, {"engine": "dense"}),
         ((3, 60, 5), 9, {"engine": "reduced", "weight_decay": 0.3}),
         ((2, 130, 129, 3), 2, {"engine": "wide"}),
@@ -105,7 +113,7 @@ def test_balances_of_wide_layers_do_not_fill_the_memory(monkeypatch):
 )
 def test_blocks_do_not_change_bits(monkeypatch, widths, n, options):
     options = dict(options)
-    w0, loss = problem(widths, n, options.pop("dtype", float))
+    w0, loss = problem(widths, n, options.pop("dtype", float), options.pop("targets", False))
     found = []
     for n_bytes in (1, 1 << 13, 1 << 40):  # records one by one, some trajectories, or all
         monkeypatch.setattr(room, "BLOCK_BYTES", n_bytes)

@@ -208,6 +208,20 @@ def test_what_needs_the_curvature_is_refused_without():
         loss.curvature(W, W)
     with pytest.raises(ValueError, match="needs the curvature"):
         dln.theory.hessian.apply(starts(size=None), loss, starts(size=None))
+    with pytest.raises(ValueError, match=r"'sharpness' cannot be recorded: Custom\(.*\) was made without a curvature"):
+        dln.flow(starts(), loss, (0.0, 1.0), record=("sharpness",))
+
+
+def test_a_descent_tries_the_functions_before_it_runs():
+    wrong = dln.Custom(squares, lambda W, out: out.fill(1.0), (3, 4))
+    with pytest.raises(ValueError, match="grad"):
+        dln.descend(starts(), wrong, 0.1, 10)
+
+
+def test_descents_with_functions_of_a_user_are_those_with_the_same_of_ours():
+    own = dln.descend(starts(), dln.Quadratic(np.zeros((3, 4))), 0.05, 30)
+    found = dln.descend(starts(), dln.Custom(squares, itself, (3, 4)), 0.05, 30)
+    assert_allclose(found.loss, own.loss, rtol=1e-12)
 
 
 def test_a_file_holds_all_but_the_loss(tmp_path):

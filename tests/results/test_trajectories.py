@@ -231,7 +231,15 @@ def test_a_newer_format_is_refused(sol, tmp_path):
 def test_dataset_has_named_dimensions(sol):
     pytest.importorskip("xarray")
     ds = sol.to_dataset()
-    assert dict(ds.sizes) == {"trajectory": 5, "time": 3, "mode": 2, "layer0": 2, "layer1": 3, "layer2": 2}
+    assert dict(ds.sizes) == {
+        "trajectory": 5,
+        "time": 3,
+        "mode": 2,
+        "interface": 1,
+        "layer0": 2,
+        "layer1": 3,
+        "layer2": 2,
+    }
     assert ds["loss"].dims == ("trajectory", "time")
     assert ds["strengths"].dims == ("trajectory", "time", "mode")
     assert ds["learning_times"].dims == ("trajectory", "mode")

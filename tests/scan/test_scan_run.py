@@ -27,6 +27,7 @@ from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.reading import read
 from fastdln.scan.store import open_store
 from fastdln.theory import itinerary, tangent
+from fastdln.theory.hessian import top
 from tests.support.observables import ALL, NUMBERS
 from tests.support.scans import N_CELLS, SPEC, assert_same_bits, resume, tree, write_spec
 
@@ -171,7 +172,7 @@ def test_every_observable(tmp_path: Path):
     assert cell["W2"].dims == ("trajectory", "time", "layer2", "layer1")
 
 
-DERIVED = '["itinerary", "tangent_drift", "tangent_alignment"]'
+DERIVED = '["itinerary", "tangent_drift", "tangent_alignment", "sharpness", "layer_alignment"]'
 ASKED = '["loss", "strengths", "learning_times"]'
 
 
@@ -200,6 +201,11 @@ def test_derived_observables_are_those_of_the_theory(tmp_path: Path):
         np.testing.assert_array_equal(cell["learning_order"][:, :modes], way.order)
         np.testing.assert_array_equal(cell["sequential"], way.sequential)
         np.testing.assert_array_equal(cell["tangent_drift"], tangent.drift(sol))
+        near = cell["layer_alignment"].values
+        assert near.shape == (10, 40, 2)
+        assert np.isnan(near[..., len(widths) - 2 :]).all()
+        assert np.isfinite(near[..., : len(widths) - 2]).all()
+        np.testing.assert_allclose(cell["sharpness"][:, 7], top(tuple(W[:, 7] for W in sol.weights), loss)[:, 0])
         for i in range(40):
             aligned = tangent.alignment(tuple(W[:, i] for W in sol.weights), loss)
             np.testing.assert_array_equal(cell["tangent_alignment"][:, i], aligned)
@@ -250,8 +256,11 @@ def test_itinerary_of_the_regression_loss(tmp_path: Path):
 def test_weights_that_are_held_make_units_smaller(tmp_path: Path):
     changes = (("trajectories = 10", "trajectories = 100_000"), ("times = 4", "times = 1000"))
     plain = prepare(load_plan(write_spec(tmp_path, *changes)))[0]
-    held = prepare(load_plan(write_spec(tmp_path, *changes, (ASKED, '["tangent_drift"]'))))[0]
-    assert held.chunk * 1000 * 26 <= 2**20 < plain.chunk * 1000 * 26
+    np.savez(tmp_path / "d.npz", X=np.eye(2), Y=np.eye(2))
+    data = (VALUES, 'kind = "data"\npath = "d.npz"\nform = "regression"')
+    square = (WIDTHS, "[2, 13, 2]")
+    held = prepare(load_plan(write_spec(tmp_path, *changes, data, square, (ASKED, '["itinerary"]'))))[0]
+    assert held.chunk * 1000 * 52 <= 2**20 < plain.chunk * 1000 * 26
 
 
 @pytest.mark.parametrize(

@@ -115,9 +115,8 @@ class Arena:
         self.tell("at", {name: places[name] for name in told.AT.names})
         self.tell("layer", recipe.layer)
         self._called = recipe.scripted.called() if recipe.scripted else np.zeros(0, np.int64)
-        behind = [places["buffer"], *[0] * 4, _address(self._called)]
-        bases = np.array([0, 0, places["scratch"], *behind], np.int64)
-        corrected = np.array([0, 0, places["scratch"], places["buffer"], *[0] * 4, _address(self._called)], np.int64)
+        common = [places["buffer"], *[0] * 4, _address(self._called)]
+        bases, corrected = (np.array([0, 0, places["scratch"], *common], np.int64) for _ in range(2))
         self.tell("products", recipe.products | {"bases": bases, "correction_bases": corrected})
         self.tell(
             "growth",
@@ -130,7 +129,7 @@ class Arena:
             "descent",
             recipe.descent.fields
             | {
-                "bases": np.array([0, 0, places["sampled" if plan.batches else "scratch"], *behind], np.int64),
+                "bases": np.array([0, 0, places["sampled" if plan.batches else "scratch"], *common], np.int64),
                 "orders": np.zeros((lanes, recipe.descent.fields["all_samples"]), np.int64),
                 "scratch": places["sampled"],
             },

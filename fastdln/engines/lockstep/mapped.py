@@ -33,7 +33,7 @@ class Scripted(NamedTuple):
         return execute | {"value": self.code.addresses["take"]}
 
     def called(self) -> NDArray[np.int64]:
-        """The record of what the map calls, with matrices of a thread's own behind it; empty where it calls nothing."""
+        """The record of what the map calls, with matrices of a thread's own after it; empty where it calls nothing."""
         if self.foreign is None:
             return np.zeros(0, np.int64)
         record = np.zeros(maps.FURTHER + 1 + 2 * self.size, np.int64)

@@ -51,7 +51,7 @@ TASK = np.dtype(
             "reads",
             "writes",
             # of a sweep alone
-            "state",  # where points go, as so many entries, and where they start from
+            "state",  # where points go, how many entries, and where they start from
             "entries",
             "start",
             "directions",  # how many, a table of them, and 0, 1, ...

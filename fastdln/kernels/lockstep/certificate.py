@@ -90,7 +90,7 @@ def width(w, i):
 
 @part
 def square_sum(w, address, count):
-    """Sum of the squares of so many numbers of a lane, in four sums that do not wait for each other."""
+    """Sum of the squares of some numbers of a lane, in four sums that do not wait for each other."""
     a, b, c, d, e = 0.0, 0.0, 0.0, 0.0, 0
     while e + 4 <= count:
         x, y, u, v = read(w, address, e), read(w, address, e + 1), read(w, address, e + 2), read(w, address, e + 3)

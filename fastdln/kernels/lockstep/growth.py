@@ -128,7 +128,7 @@ def growth(program: Program, widths: tuple[int, ...], unit: int = 1) -> Growth:
     ----------
     program : the products of the right-hand side, whose intermediate results are used
     widths : d_0..d_h
-    unit : every vector begins at, and is padded to, a multiple of so many entries
+    unit : every vector begins at, and is padded to, a multiple of this many entries
     """
     plan = _Plan(program, widths, unit)
     h, d = plan.h, widths

@@ -23,7 +23,7 @@ from fastdln.kernels.products.rows import STATE
 
 NOWHERE = 2.0
 
-# Points of a search: the ends of earlier steps and of this one, then the passes, at the most so many.
+# Points of a search: the ends of earlier steps and of this one, then the passes, at most this many.
 OLDEST, BEFORE, START, END = range(4)
 KNOWN, PASSES = 4, 16
 MOST, NEAREST = KNOWN + PASSES, 7
@@ -240,7 +240,7 @@ def begin(w, l):
 
 @part
 def aim(w, l, passes):
-    """Note where to look next in lane l after so many passes, and for which modes; returns how many are found."""
+    """Note where to look next in lane l after these passes, and for which modes; returns how many are found."""
     table, last, wanted, found = table_of(w, l), KNOWN + passes, 0, 0
     h, back, further = peek_real(table, LENGTH), peek_real(table, LENGTH + 1), peek_real(table, LENGTH + 2)
     first = OLDEST if further > 0.0 else BEFORE if back > 0.0 else START

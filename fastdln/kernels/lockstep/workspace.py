@@ -305,7 +305,7 @@ ROUTINES = Group(
 SHAPE = Group(
     "workspace",  # address of this record
     "arena",
-    "ctl",  # control of the lanes, so many rows of f64: see `control`
+    "ctl",  # control of the lanes, rows of f64: see `control`
     "control_rows",
     "trajectory",  # in each lane, or -1, and its next record
     "next_record",

@@ -1,4 +1,4 @@
-"""The one decorator of compiled code: its flags, and a disk cache that can not go stale.
+"""The one decorator of compiled code: its flags, and a disk cache that cannot go stale.
 
 Numba's cache does not see edits of functions imported from another file, nor of the intrinsics that emit
 machine code.  So the cache lives in a folder of its own, named after a hash of every source that compiled

@@ -217,7 +217,7 @@ class Emit:
             yield [self.b.add(offset, const(u * size)) for u in range(unroll)]
 
     def cases(self, value: ir.Value, numbers: range) -> Iterator[int]:
-        """One block for each of ``numbers``, chosen at run time by ``value``; afterwards the builder is behind them."""
+        """One block for each of ``numbers``, chosen at run time by ``value``; afterwards the builder is after them."""
         done = self.fn.append_basic_block("done")
         switch = self.b.switch(value, done)
         for number in numbers:

@@ -1,6 +1,6 @@
 """Functions of others: compiled as ``void f(source, out, table)``, which is called by its address.
 
-So what calls them is compiled once for all.  The matrices that a function reads lie one behind the other at ``source``
+So what calls them is compiled once for all.  The matrices that a function reads lie one after the other at ``source``
 in f64, what it writes at ``out``; the table holds its further arguments, numbers and addresses of arrays.
 
 An exception ends there, as there is no one to hear it: what should have been written is NaN then.
@@ -26,7 +26,7 @@ from fastdln.kernels.machine.emit import I64, VOID
 from fastdln.kernels.machine.interrupts import nothing_lost
 from fastdln.kernels.machine.memory import peek, peek_real, poke_real
 
-Further = tuple[NDArray[Any] | int | float, ...]  # arguments behind the matrices: arrays of f64 or int64, and numbers
+Further = tuple[NDArray[Any] | int | float, ...]  # arguments after the matrices: arrays of f64 or int64, and numbers
 
 
 class Foreign(NamedTuple):
@@ -122,13 +122,13 @@ def _compiled(
 
 def _sources(matrices: int, shape: tuple[int, int]) -> Any:
     """What finds the matrices that are read."""
-    behind = 8 * shape[0] * shape[1]
+    after_first = 8 * shape[0] * shape[1]
 
     def one(source):
         return (numba.carray(_reals(source), shape),)
 
     def two(source):
-        return (numba.carray(_reals(source), shape), numba.carray(_reals(source + behind), shape))
+        return (numba.carray(_reals(source), shape), numba.carray(_reals(source + after_first), shape))
 
     return numba.njit({1: one, 2: two}[matrices])
 

@@ -9,7 +9,7 @@ from fastdln.kernels.machine.emit import I32, I64, PTR, VOID, Emit
 
 
 class Tail:
-    """Loads and stores of a last vector that is not whole; what lies behind reads as zero."""
+    """Loads and stores of a last vector that is not whole; what lies beyond reads as zero."""
 
     def __init__(self, e: Emit, count: ir.Value) -> None:
         self.e, kind = e, ir.VectorType(I64, e.stream)

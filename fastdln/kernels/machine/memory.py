@@ -53,7 +53,7 @@ def _writer(kind: types.Type, element: ir.Type) -> Any:
     return write
 
 
-# number i behind an address: peek(address, i), poke(address, i, value)
+# number i from an address on: peek(address, i), poke(address, i, value)
 peek, poke = _reader(types.int64, I64), _writer(types.int64, I64)
 peek_real, poke_real = _reader(types.float64, F64), _writer(types.float64, F64)
 peek_single, poke_single = _reader(types.float32, ir.FloatType()), _writer(types.float32, ir.FloatType())
@@ -213,7 +213,7 @@ def fetch_add(context, array, place):
 
 @intrinsic
 def numbers(context, pointer):
-    """A view of the numbers behind a pointer."""
+    """A view of the numbers that a pointer leads to."""
     of = View(pointer.dtype, 1)
 
     def codegen(context, builder, signature, args):
@@ -227,7 +227,7 @@ def numbers(context, pointer):
 
 @intrinsic
 def rows_of(context, address, columns):
-    """A view of a table of f64 with so many columns."""
+    """A view of a table of f64 with a number of columns."""
     of = View(types.float64, 2)
 
     def codegen(context, builder, signature, args):

@@ -30,7 +30,7 @@ VECTOR_BYTES = 64
 COLUMNS = 19
 SUBTRACTED, ADDED = 1, 2  # SUB: whether the product is taken from D, or added to it
 IN_PLACE, KEPT, COPIED, TURNED = range(4)  # the panel: where B lies, in the buffer, to be copied there, or transposed
-BUFFER = 3  # the base of the buffer, behind state, derivative and scratch
+BUFFER = 3  # the base of the buffer, after state, derivative and scratch
 
 FEW = 2  # tiles for which a panel is not worth its copy
 

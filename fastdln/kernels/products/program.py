@@ -96,7 +96,7 @@ def _narrow(plan: Plan, k: int, cross: Operand, gram: Operand | None) -> Known:
 
 
 def orders(depth: int, map: str | None = None) -> list[tuple[str, int]]:
-    """All orders of a network of so many layers; with a map those that form the residual."""
+    """All orders of a network of that depth; with a map those that form the residual."""
     families = ("meet", "narrow") if map is None else ("meet",)
     return [(family, m) for family in families for m in range(depth - 1, 0, -1)] or [("meet", 0)]
 
@@ -119,7 +119,7 @@ def program(
     widths : d_0..d_h
     gram : whether the loss has an input Gram matrix
     modes : how many modes there are, if their strengths are wanted
-    unit : every matrix begins at, and is padded to, a multiple of so many entries
+    unit : every matrix begins at, and is padded to, a multiple of this many entries
     order : force an order; by default the one of fewest flops
     map : the map of a loss that is not quadratic
     samples : of how many samples, or by how many measurements, it takes the outputs; 0 where it takes the product
@@ -181,10 +181,10 @@ def program(
     residual = known.residual
 
     # sums run over the padding, which must stay zero: where there is any, matrices of other shapes lie elsewhere
-    behind = n_constants if unit == 1 else rhs.top
+    first = n_constants if unit == 1 else rhs.top
 
     def look(m: int) -> tuple[Plan, Operand]:
-        plan = Plan(widths, unit, behind)
+        plan = Plan(widths, unit, first)
         if h == 1:
             return plan, plan.layer(1)
         prefix, suffix = _chains(plan, m)
@@ -196,7 +196,7 @@ def program(
         compared = outputs.map(observe, outputs.of(observe, product), sums=True)
     if root is not None:
         compared = observe.multiply(NN, product, root, d[h], d[0], d[0])
-    # behind all others, whose padding stays zero
+    # after all others, whose padding stays zero
     follow = Plan(widths, unit, max(rhs.top, observe.top))
     projected = follow.new(d[h], modes)
     column = image = follow.new(d[0], 1)

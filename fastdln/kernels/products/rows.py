@@ -75,8 +75,8 @@ class Program(NamedTuple):
 
     Scratch begins with the constants of the loss: the cross matrix S, and with a Gram matrix G also G, its root and the
     whitened target (else S is the target); then the bases U, V of the modes if strengths are wanted, and S V.  The
-    strengths are the columns of U times those of W V, of which there are three programs: ``project`` behind
-    ``observe``, ``watch`` behind ``rhs``, and ``follow`` for W v alone.
+    strengths are the columns of U times those of W V, of which there are three programs: ``project`` after
+    ``observe``, ``watch`` after ``rhs``, and ``follow`` for W v alone.
     """
 
     order: tuple[str, int]

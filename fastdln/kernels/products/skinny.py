@@ -27,7 +27,7 @@ from fastdln.kernels.machine.masked import Tail, Whole
 
 # What the registers hold: 32 of 64 bytes each, or 16 of 32.  No sum depends on it.
 AVX512 = "avx512f" in cpu_features()
-TALL = (8, 8, 8, 6, 4) if AVX512 else (4, 3, 2)  # rows of a tile for so many columns of a thin matrix at once
+TALL = (8, 8, 8, 6, 4) if AVX512 else (4, 3, 2)  # rows of a tile, for 1, 2, ... columns of a thin matrix at once
 FACTORS = len(TALL)
 ROWS, VECTORS = (4, 4) if AVX512 else (2, 3)  # of a tile that is updated
 BLOCK = 24  # rows that are worked on before the next columns
@@ -47,7 +47,7 @@ def _prefetch(e: Emit, p: ir.Value, offset: ir.Value) -> None:
 
 
 def _fetch(e: Emit, rows: list[ir.Value], offset: ir.Value, ahead: ir.Value, slowly: ir.Value) -> None:
-    """Fetch what lies ``ahead`` bytes behind the beginning of rows, 2^slowly times as slowly as ``offset`` goes on."""
+    """Fetch what lies ``ahead`` bytes after the beginning of rows, 2^slowly times as slowly as ``offset`` goes on."""
     line = e.b.and_(e.b.lshr(offset, slowly), const(-VECTOR_BYTES))
     for p in rows:
         _prefetch(e, p, e.b.add(line, ahead))

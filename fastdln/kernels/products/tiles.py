@@ -23,7 +23,7 @@ from fastdln.kernels.products.update import SQUARES, read_rates, updated
 (KIND, NI, NJ, K, SA, OA, LA, SB, OB, LB, SC, OC, LC, USE_D, SD, OD, STEP_A, STEP_B, STEP_CI, STEP_CJ) = range(20)
 COLUMNS = 20
 
-CLOSED = 4  # in the table of bases, behind the buffer of `gemm`
+CLOSED = 4  # in the table of bases, after the buffer of `gemm`
 UPDATED, VELOCITY, LANE_RATES, FACTOR = range(4, 8)  # there, in updates
 N_BASES = 8
 
@@ -94,7 +94,7 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
 
 
 class Closing(NamedTuple):
-    """A state += factor C, as far behind C as ``distance``, where it is ``wanted``."""
+    """A state += factor C, as far after C as ``distance``, where it is ``wanted``."""
 
     wanted: ir.Value
     distance: ir.Value
@@ -104,7 +104,7 @@ class Closing(NamedTuple):
 class Update(NamedTuple):
     """What is written where C would be, where it is ``wanted``: the state that follows from another one by C.
 
-    That one lies so many bytes behind C, and so does the velocity.  The squares of what is written are summed up.
+    That one lies that many bytes after C, and so does the velocity.  The squares of what is written are summed up.
     """
 
     kind: int
@@ -145,7 +145,7 @@ def tile(
     one = const(e.entry_bytes)
     a_i, a_k = (one, lengths.a) if form == TN else (lengths.a, one)
     b_k, b_j = (one, lengths.b) if form == NT else (lengths.b, one)
-    # where each entry of C and D lies behind their first
+    # where each entry of C and D lies after their first
     spots = [e.plus(e.times(lengths.c, i), e.entry_bytes * j) for i in range(m) for j in range(n)]
 
     def accumulate(values: list[ir.Value]) -> list[ir.Value]:

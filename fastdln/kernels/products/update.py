@@ -1,6 +1,6 @@
 """What an update of a descent makes of an entry and of its velocity, for the products that write states (`tiles`).
 
-Lanes have numbers of their own, one entry each, in the order below; behind them follow the factors of the gradient, an
+Lanes have numbers of their own, one entry each, in the order below; after them follow the factors of the gradient, an
 entry for each layer.  A lane without momentum or decay has the bits that it would have without its neighbours.
 """
 

@@ -20,7 +20,7 @@ from fastdln.resources import cores, require_memory
 from fastdln.theory import compiled
 from fastdln.theory.hessian.products import Point
 
-__all__ = ["leading", "top"]
+__all__ = ["leading", "numbers", "top"]
 
 Multiply = Callable[[Floats], Floats]  # vectors (n, N), one for each network, by its Hessian
 
@@ -163,6 +163,7 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
     fresh = np.broadcast_to(general, (n, width, N))
     values, vectors = np.full((n, k), np.nan), np.full((n, k, N), np.nan)
     open_ = np.ones(n, bool)
+    unit = None  # powers of two near the sizes of the operators, whose squares may overflow
     size, look = 0, FIRST_LOOK
     for _ in range(MOST_RESTARTS * VECTORS):
         block = min(width, most - size)
@@ -170,6 +171,9 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
         rest = np.stack([multiply(np.ascontiguousarray(fresh[:, i])) for i in range(block)], axis=1)
         open_ &= np.isfinite(rest).all(axis=(1, 2))
         rest[~open_] = 0.0
+        if unit is None:
+            unit = np.ldexp(1.0, np.frexp(np.abs(rest).max(axis=(1, 2)))[1] - 1)
+        rest /= unit[:, None, None]
         size += block
         known = space[:, :size]
         inner = known @ rest.swapaxes(1, 2)
@@ -191,20 +195,39 @@ def leading(multiply: Multiply, n: int, N: int, k: int, tol: float) -> tuple[Flo
                 norm, gap = np.abs(theta).max(axis=1, keepdims=True), best - theta[:, -k - 1 : -k]
                 enough = np.maximum(tol * np.abs(best), np.sqrt(SHARE * tol * np.abs(best) * gap))
                 done = (missing <= np.maximum(enough, ROUNDING * norm)).all(axis=1)
-            values[left[done]] = best[done]
-            vectors[left[done]] = mix[done].swapaxes(1, 2) @ known[left[done]]
+            values[left[done]] = best[done] * unit[left[done], None]
+            for row in np.flatnonzero(done):  # one by one, as a copy of their spaces would be large
+                vectors[left[row]] = mix[row].T @ known[left[row]]
             open_[left[done]] = False
             if not open_.any():
                 return values, vectors
             if size == most:
                 size, look = KEPT * width, 0  # in whole blocks, as the space is, unless it is everything
-                mix = y[:, :, : -size - 1 : -1]
-                space[left, :size] = mix.swapaxes(1, 2) @ known[left]
+                for i, own in enumerate(left):
+                    space[own, :size] = y[i, :, : -size - 1 : -1].T @ known[own]
                 small[:] = 0.0
                 small[left[:, None], range(size), range(size)] = theta[:, : -size - 1 : -1]
         scale = np.abs(small[:, :size, :size]).max(axis=(1, 2))
         fresh = _orthonormal(rest, space[:, :size], ROUNDING * scale, size)
     raise RuntimeError(f"the {k} largest eigenvalues were not found to {tol} in {MOST_RESTARTS} restarts: raise tol")
+
+
+def numbers(N: int, k: int) -> int:
+    """Count the numbers that the steps hold for each operator.
+
+    Parameters
+    ----------
+    N, k : int
+        The dimension, and how many eigenvalues.
+
+    Returns
+    -------
+    int
+        Of the space, of the operator on it, and of a few vectors.
+    """
+    width = min(k + EXTRA, N)
+    most = min(N, VECTORS * width)
+    return most * (N + most) + 5 * width * N
 
 
 def _remove(rows: Floats, space: Floats) -> None:

@@ -18,10 +18,9 @@ from fastdln.theory.tangent.kronecker import Kronecker, eigenvalues, grams, norm
 if TYPE_CHECKING:
     from fastdln.results.trajectories import Trajectories
 
-__all__ = ["alignment", "drift", "laziness"]
+__all__ = ["alignment", "change", "drift", "laziness"]
 
 
-@reproducible
 def drift(sol: Trajectories) -> Floats:
     """Measure how much the tangent operator has changed: ||K(t) - K(0)||_F / ||K(0)||_F.
 
@@ -53,13 +52,30 @@ def drift(sol: Trajectories) -> Floats:
     array([0.0244])
     """
     weights = _recorded(sol, "a drift of the tangent operator")
-    before = grams(read(tuple(W[..., None, :, :] for W in sol.start))[1])
+    return change(weights, read(tuple(W[..., None, :, :] for W in sol.start))[1])
+
+
+@reproducible
+def change(weights: Weights, start: Weights) -> Floats:
+    """Compute ||K - K_0||_F / ||K_0||_F for the tangent operators of weights and of a start.
+
+    Parameters
+    ----------
+    weights, start : tuple of h ndarrays, shape (..., d_i, d_{i-1})
+        Weights in float64; their batches broadcast.
+
+    Returns
+    -------
+    ndarray, shape (...,)
+        The relative change; NaN where the weights are.
+    """
+    before = grams(start)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         terms = []
         for (A, B), (A_0, B_0) in zip(grams(weights), before, strict=True):
             terms += [Kronecker(A - A_0, B), Kronecker(A_0, B - B_0)]
-        change = norm(terms) / norm(before)
-    return np.where(np.isnan(weights[0][..., 0, 0]), np.nan, change)
+        relative = norm(terms) / norm(before)
+    return np.where(np.isnan(weights[0][..., 0, 0]), np.nan, relative)
 
 
 @checked
