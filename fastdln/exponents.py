@@ -10,7 +10,6 @@ changes along them neither grow nor shrink: they are taken out of the vector whe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 

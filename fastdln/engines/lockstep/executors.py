@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -22,7 +23,7 @@ class Executor:
     lanes: int
     encode: Callable[[tuple[Product, ...], int], NDArray[np.int64]]
     encode_sums: Callable[[tuple[Product, ...], int], NDArray[np.int64]]  # of programs that add products
-    execute_sums: Callable[[DTypeLike, int], int]  # address of what executes those
+    execute_sums: Callable[[np.dtype[Any], int], int]  # address of what executes those
     buffer: Callable[[tuple[Product, ...], int], int] = lambda products, entry_bytes: 0  # entries of its buffer
 
     def unit(self, dtype: DTypeLike) -> int:

@@ -258,9 +258,7 @@ def corrections(planned: Plan) -> Corrected:
             (maps.DERIVATIVES,),
         )  # fmt: skip
         rows, execute = script.scripts["correction"].table, script.code.addresses["run"]
-    return Corrected(
-        {"correction": rows, "correction_rows": len(rows), "correction_factors": factors}, execute, script
-    )
+    return Corrected({"correction": rows, "correction_rows": len(rows), "correction_factors": factors}, execute, script)
 
 
 def _records(problem: Problem) -> Fields:

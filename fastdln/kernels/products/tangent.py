@@ -169,7 +169,12 @@ def correction(plan: Program, widths: tuple[int, ...], unit: int, first: int) ->
             offset=plan.constants["minus"][0] if x.offset == cross else x.offset + first - plan.n_constants
         )
 
-    rhs = [p._replace(**{n: moved(x) for n, x in p._asdict().items() if isinstance(x, Operand)}) for p in plan.rhs]
+    rhs: list[Product | Map] = [
+        p._replace(c=moved(p.c), z=moved(p.z), y=moved(p.y), parameter=moved(p.parameter))
+        if isinstance(p, Map)
+        else p._replace(c=moved(p.c), a=moved(p.a), b=moved(p.b), d=None if p.d is None else moved(p.d))
+        for p in plan.rhs
+    ]
     layers = zip(plan.layers, widths[:-1], strict=False)
     directions = {(STATE, at): Operand(DIRECTION, at, columns) for at, columns in layers}
     products, n_scratch = _differentiate(rhs, directions, first + plan.n_scratch - plan.n_constants, unit)
