@@ -159,5 +159,5 @@ def _order(rates: Floats, distances: Floats) -> Any:
     most = distances.max(axis=-1).reshape(len(rates), -1)
     x = np.log(rates) - np.log(rates).mean()
     with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = x @ np.log(most) / (x @ x)
+        slopes = (x[:, None] * np.log(most)).sum(axis=0) / np.square(x).sum()
     return slopes.reshape(distances.shape[1:-1])[()]
