@@ -135,9 +135,9 @@ def test_bits_are_those_of_the_trajectory_alone(tmp_path: Path) -> None:
 
 def test_it_ends_at_minima_like_the_flow_and_goes_backwards() -> None:
     loss, w0 = LOSSES["quadratic"][0], starts((4, 5, 3))
-    sol = dln.modified_flow(w0, loss, ETA, (0.0, 300.0), stop=dln.Stop(grad_norm=1e-9))
+    sol = dln.modified_flow(w0, loss, ETA, (0.0, 300.0), stop=dln.Stop(grad_norm=1e-4))
     assert (sol.status == dln.Status.STOPPED).all()
-    assert dln.gradient_norm(sol.final, loss).max() <= 1e-9
+    assert dln.gradient_norm(sol.final, loss).max() <= 1e-4
     ahead = dln.modified_flow(w0, loss, ETA, (0.0, 0.5), rtol=1e-10)
     back = dln.modified_flow(ahead.final, loss, ETA, (0.5, 0.0), rtol=1e-10)
     for W, E in zip(back.final, w0, strict=True):
