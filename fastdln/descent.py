@@ -115,6 +115,9 @@ def descend(
     -----
     Trajectories are bitwise the same whatever the batch, its order, the number of threads, and what is recorded when.
 
+    An exponent, "lyapunov", takes that part of the descent once more, with a product with the Hessian for every update.
+    The edge of stability, periods and exponents are in docs/guides/edge.md.
+
     Descent does not conserve the balance matrices: ``drift`` is how far it has led away from
     prod_k (1 - eta_k mu/(1 - beta))^2 times those of the start.
 

@@ -147,7 +147,7 @@ def flow(
     where the modes are not the coordinates, what is below 2^-53 of a learned mode is lost to rounding.
     What ``certify`` asks for is in docs/guides/certified.md, what "reduced" does in docs/guides/reduced.md; many flows
     over a grid of parameters are a scan, docs/guides/scans.md.  What can be recorded, and what it costs, is in
-    docs/guides/observables.md.
+    docs/guides/observables.md.  What gradient descent does instead, and `modified_flow`, are in docs/guides/edge.md.
 
     Examples
     --------

@@ -17,12 +17,18 @@ FAR = 1e12  # of the singular value at the minimum, or 1: beyond, an orbit never
 
 
 class ModeExponents(NamedTuple):
-    """The exponents per update of a balanced mode."""
+    """The exponents per update of a balanced mode.
+
+    Parameters
+    ----------
+    along : ndarray
+        Of changes that keep the mode balanced: those of the scalar map.
+    across : ndarray
+        Of changes that make the layers' singular values unequal; -inf for one layer, which has none.
+    """
 
     along: Floats
-    """Of changes that keep the mode balanced: those of the scalar map."""
     across: Floats
-    """Of changes that make the layers' singular values unequal; -inf for one layer, which has none."""
 
 
 @checked
