@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln import arguments
 from fastdln.checks import integer, reals, seed, shown
 from fastdln.engines.base import Course, Options, Problem
+from fastdln.exponents import LEAST_UPDATES, largest, working_bytes
 from fastdln.gradient_flow import Stop
 from fastdln.integrate.descent import NO_KEY, Descent, updates_recorded
 from fastdln.integrate.schedules import After, Schedule, rates
@@ -19,8 +21,8 @@ from fastdln.integrate.status import Status
 from fastdln.integration import collect
 from fastdln.losses import Loss, sampled_of
 from fastdln.network import Network, check_layer_rates, check_weights
-from fastdln.observables import LEARNING_TIMES, Context, documented, raw_records
-from fastdln.resources import Report
+from fastdln.observables import LEARNING_TIMES, LYAPUNOV, Context, documented, raw_records
+from fastdln.resources import Report, require_memory
 from fastdln.results.joining import join
 from fastdln.results.trajectories import Trajectories
 
@@ -116,7 +118,9 @@ def descend(
     -----
     Trajectories are bitwise the same whatever the batch, its order, the number of threads, and what is recorded when.
 
-    How to use it, and when to flow instead, is in docs/guides/descent.md.
+    How to use it, and when to flow instead, is in docs/guides/descent.md; the edge of stability, periods and exponents
+    are in docs/guides/edge.md.  An exponent, "lyapunov", takes that part of the descent once more, with a product with
+    the Hessian for every update.
 
     Descent does not conserve the balance matrices: ``drift`` is how far it has led away from
     prod_k (1 - eta_k mu/(1 - beta))^2 times those of the start.
@@ -295,6 +299,13 @@ def _run(
         raw=raw_records(options.record), learning=LEARNING_TIMES in options.record,
         layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads, course=course,
     )  # fmt: skip
+    first = course.record_from
+    if LYAPUNOV in options.record:
+        if last - first < LEAST_UPDATES:
+            raise ValueError(
+                f"{LYAPUNOV!r} needs at least {LEAST_UPDATES} updates from record_from = {first} on, not {last - first}"
+            )
+        require_memory(working_bytes(problem), "the exponents of this descent")
     context = Context(network, loss, _kept(method, course, updates), origin, options.layer_rates)
     t = _times(method, course, updates, varied)
     found = collect(problem, context, progress, "this descent", t)
@@ -309,6 +320,11 @@ def _run(
 
     if LEARNING_TIMES in found.recorded:
         found.recorded[LEARNING_TIMES][:] = time_of(found.recorded[LEARNING_TIMES])
+    if LYAPUNOV in found.recorded:
+        came = np.flatnonzero(found.status == Status.FINISHED)
+        found.recorded[LYAPUNOV][:] = np.nan
+        from_start = replace(course, done=0, velocity=np.zeros_like(course.velocity))
+        found.recorded[LYAPUNOV][came] = largest(problem, from_start, first, last, came)
     arrived = Course(
         last, course.every, course.record_from, course.rate, course.momentum, course.decay, course.bound, course.stream,
         found.velocity,

@@ -47,7 +47,10 @@ WIDE_FROM, PER_RANK, SEVERAL = 400, 24, 0.8
 
 def direct(problem: Problem) -> Engine:
     """The engine that suits a batch as it is."""
-    return DIRECT[best(problem.network, problem.loss, problem.options.method, problem.start.dtype)](problem)
+    name = best(problem.network, problem.loss, problem.options.method, problem.start.dtype)
+    if problem.options.modified and name == "wide":  # which has no products with the Hessian
+        name = "dense"
+    return DIRECT[name](problem)
 
 
 def alone(problem: Problem) -> Engine:
