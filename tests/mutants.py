@@ -804,9 +804,8 @@ MUTANTS = (
         ("test_exponents.py::test_at_a_minimum_the_exponent_is_that_of_the_slowest_change_across_the_gauges",),
     ),
     Mutant(
-        "past-gauges-of-velocity", "fastdln/exponents.py", "for j, state in enumerate(along):",
-        "for j, state in enumerate(along[:1]):",
-        ("test_exponents.py::test_at_a_minimum_the_exponent_is_that_of_the_slowest_change_across_the_gauges",),
+        "past-gauges-turned", "fastdln/exponents.py", "= -above[:, :, a].transpose", "= above[:, :, a].transpose",
+        ("test_exponents.py::test_on_a_cycle_of_a_network_it_is_that_of_the_multipliers_across_the_gauges",),
     ),
     Mutant(
         "past-look-ahead", "fastdln/exponents.py", "ahead = w + beta * v if method.nesterov else w", "ahead = w",

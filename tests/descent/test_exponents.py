@@ -96,6 +96,25 @@ def test_at_a_minimum_the_exponent_is_that_of_the_slowest_change_across_the_gaug
         assert sol.lyapunov[k] < -1e-3
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.2])
+def test_on_a_cycle_of_a_network_it_is_that_of_the_multipliers_across_the_gauges(beta: float) -> None:
+    network, eta, mu = dln.Network((2, 2, 2, 2)), (1 + beta) / 6, 0.1
+    loss = dln.Quadratic.from_singular_values((3.0, 1.0), shape=(2, 2), rng=1)
+    start, names = dln.inits.gaussian(network, 0.8, rng=0), ("weights", "lyapunov")
+    sol = dln.descend(
+        start, loss, eta, 9000, momentum=beta, weight_decay=mu, record=names, record_from=6000
+    )  # fmt: skip
+    assert sol.period() == 2
+    one, around = np.eye(12), np.eye(24)
+    for k in (-3, -2):  # the derivative of weights and velocity by those of two updates before
+        pull = -eta * (hessian.matrix(tuple(W[k] for W in sol.weights), loss) + mu * one)
+        around = np.block([[one + pull, beta * one], [pull, beta * one]]) @ around
+    sizes = np.abs(np.linalg.eigvals(around))
+    neutral = np.abs(sizes - 1) < 1e-6
+    assert neutral.sum() == 2  # one gauge of each hidden layer
+    assert sol.lyapunov == pytest.approx(math.log(sizes[~neutral].max()) / 2, abs=1e-6)
+
+
 def test_without_decay_a_minimum_has_the_exponent_zero_of_the_others_around_it() -> None:
     sol = dln.descend(START, LOSS, 0.05, 3000, record=("lyapunov",), record_from=2000)
     assert np.abs(sol.lyapunov).max() < 1e-5
@@ -128,6 +147,14 @@ def test_an_exponent_is_its_own_whatever_the_batch() -> None:
     for k in range(5):
         one = dln.descend(tuple(W[k] for W in START), LOSS, 0.1, 400, threads=1, **how)
         assert one.lyapunov == whole.lyapunov[k]
+
+
+def test_every_target_has_its_own() -> None:
+    targets = dln.Quadratic(np.array([[[1.0]], [[1.5]], [[0.8]]]))
+    many = dln.descend(([[0.7]], [[0.7]]), targets, 1.1, 600, record=("lyapunov",), record_from=200)
+    for k in range(3):
+        one = dln.descend(([[0.7]], [[0.7]]), targets[k], 1.1, 600, record=("lyapunov",), record_from=200)
+        assert one.lyapunov == many.lyapunov[k]
 
 
 def test_going_on_gives_the_exponent_of_one_run(tmp_path: Path) -> None:
