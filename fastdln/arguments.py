@@ -164,8 +164,10 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
     method = options.method
     check_record(options.record, loss)
     if isinstance(method, Descent):
-        if options.engine not in ("auto", "lanes", "dense"):
-            raise ValueError(f"engine={options.engine!r} does not descend: leave engine out, or take lanes or dense")
+        if options.engine not in ("auto", "lanes", "dense", "wide"):
+            raise ValueError(
+                f"engine={options.engine!r} does not descend: leave engine out, or take lanes, dense or wide"
+            )
         return
     if isinstance(method, Stabilized):
         if options.step is not None:

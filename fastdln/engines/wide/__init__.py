@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 
 from fastdln.engines.base import Problem, Results
+from fastdln.engines.wide.descent import Descending
 from fastdln.engines.wide.memory import wide_bytes
 from fastdln.engines.wide.trajectory import Trajectory
 from fastdln.engines.wide.workers import Workers
@@ -54,7 +55,7 @@ def _results(problem: Problem) -> Iterator[Results]:
     def integrate(k: int, workers: Workers) -> Results:
         results = Results(problem, slice(k, k + 1))
         with np.errstate(all="ignore"):
-            Trajectory(problem, k, results, workers).run(stopped)
+            (Trajectory if problem.descent is None else Descending)(problem, k, results, workers).run(stopped)
         return results
 
     with Workers(threads) as workers, Workers(1) as alone:
