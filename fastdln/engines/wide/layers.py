@@ -152,10 +152,14 @@ class Large:
         sums = self._memory("sums", len(f), rows * self._vector)
         task = _Multiplication(self._tiles, W, f, g, y, z, sums)
         own = [partial(task.run, part, p * len(g)) for p, part in enumerate(self._parts)]
-        self._workers.each([*tasks, *own], alone=W.size < ALONE)
-        total = z[: len(g)]
-        np.add.reduce(z.reshape(len(self._parts), len(g), columns), axis=0, out=total)
-        return y, total
+        return y, self._summed([*tasks, *own], z, len(g))
+
+    def _summed(self, tasks: Sequence[Callable[[], None]], z: Matrix, count: int) -> Matrix:
+        """Do all tasks, and sum what each part has written into its ``count`` columns of z."""
+        self._workers.each(tasks, alone=self._weights.size < ALONE)
+        total = z[:count]
+        np.add.reduce(z.reshape(len(self._parts), count, z.shape[1]), axis=0, out=total)
+        return total
 
     def _memory(self, name: str, columns: int, length: int) -> Matrix:
         """A thin matrix whose memory is kept for the next call: what a step asks for anew comes in pages to be cleared.

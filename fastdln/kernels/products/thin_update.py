@@ -17,7 +17,7 @@ from fastdln.kernels.machine.compile import emitted, kernel
 from fastdln.kernels.machine.emit import Emit, const
 from fastdln.kernels.machine.library import addresses, emit_all, invoke
 from fastdln.kernels.machine.masked import Tail, Whole
-from fastdln.kernels.products.skinny import HEIGHTS, ROWS, VECTOR_BYTES, VECTORS
+from fastdln.kernels.products.skinny import HEIGHTS, ROWS, VECTOR_BYTES, VECTORS, prefetch
 
 OWN, MOVED = range(2)  # what W and the velocity are multiplied by
 WIDTHS = (VECTORS, 1, 1)  # vectors of a tile; the last kind is a vector that is not whole
@@ -43,6 +43,10 @@ def add_update(e: Emit, w: ir.Value, w_row: ir.Value, v: ir.Value, v_row: ir.Val
         part: Whole | Tail = Tail(e, rest) if case // 4 == 2 else Whole(e)
         spots = [const(i * size) for i in range(width)]
         w_at, v_at = ([e.at(x, e.times(row, i)) for i in range(height)] for x, row in ((w, w_row), (v, v_row)))
+        for at, row in ((w_at, w_row), (v_at, v_row))[: 1 + moves]:  # of the next tile
+            for one in at:
+                for o in spots:
+                    prefetch(e, e.at(one, e.times(row, height)), o)
         total = [[cgutils.alloca_once_value(b, b.fmul(own, part.load(at, o))) for o in spots] for at in w_at]
         if moves:
             for row, at in zip(total, v_at, strict=True):
