@@ -17,8 +17,8 @@ from fastdln.engines.wide.workers import Workers
 from fastdln.kernels.products import thin_update
 from fastdln.linalg import frobenius
 
-# From how many columns on products are left to BLAS, which reads W for each of the two (width 1024 and 2048, f64: as fast
-# at 24 columns, 1.2 times at 32, 1.9 times at 64).  Updates are not: at 64 columns it would be slower by a fifth.
+# From how many columns on products are left to BLAS, which reads W twice for both (width 1024 and 2048, f64: as fast at
+# 24 columns, 1.2 times at 32, 1.9 times at 64).  Updates are not: at 64 columns it would be slower by a fifth.
 BLAS_FROM = 32
 TRIED = 16  # rows that an update is tried on at a time
 
@@ -68,8 +68,10 @@ class Moving(Large):
         z = self._memory(name + "z", len(self._parts) * len(g), columns)
 
         def multiply(number: int, part: slice) -> None:
-            np.matmul(f, W[part].T, out=y[:, part])
-            np.matmul(g[:, part], W[part], out=z[number * len(g) : (number + 1) * len(g)])
+            if len(f):
+                np.matmul(f, W[part].T, out=y[:, part])
+            if len(g):
+                np.matmul(g[:, part], W[part], out=z[number * len(g) : (number + 1) * len(g)])
 
         tasks = [partial(multiply, number, part) for number, part in enumerate(self._parts)]
         return y, self._summed(tasks, z, len(g))
