@@ -36,6 +36,8 @@ class Moving(Large):
 
     def __init__(self, weights: Matrix, velocity: Matrix | None, rate: float, workers: Workers) -> None:
         super().__init__(weights, workers)
+        if weights.size < ALONE:  # which threads do not share
+            self._parts = [slice(0, len(weights))]
         self._velocity, self._rate = velocity, rate
         self._tile, self._digits = thin_update.tile(weights.dtype), float(np.finfo(weights.dtype).eps)
         self._left = self._right = thin(0, 0, weights.dtype)
