@@ -496,7 +496,7 @@ MUTANTS = (
     ),
     Mutant(
         "wide-descent-reach-without-velocity", "wide/moving.py", "change += abs(update.moved) * self._fastest",
-        "change += 0.0", ("test_wide_descents.py::test_a_bound_is_met_to_the_entry",),
+        "change += 0.0", ("test_wide_descents.py::test_entries_are_where_they_are_said_to_be",),
     ),
     Mutant(
         "wide-descent-velocity-not-ahead", "wide/moving.py", "more *= moved", "more *= 0",

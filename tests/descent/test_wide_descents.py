@@ -13,6 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastdln as dln
 from fastdln import integration
 from fastdln.engines.wide import moving
+from fastdln.engines.wide.layers import thin
+from fastdln.engines.wide.workers import Workers
 from tests.support.observables import ALL
 
 rng = np.random.default_rng(8)
@@ -106,6 +108,26 @@ def test_a_bound_is_met_to_the_entry(widths: tuple[int, ...], rate: float, way: 
     assert beyond.n_accepted == first
     for W, V in zip(beyond.final, free.weights, strict=True):
         assert_array_equal(W, V[first - 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("moves", [False, True])
+def test_entries_are_where_they_are_said_to_be(moves: bool, dtype: Any) -> None:
+    """Also where nothing but the velocity moves them, and where one entry has all of an update."""
+    draw = np.random.default_rng(0)
+    for number in range(20):
+        W, v = draw.standard_normal((2, 6, 9)).astype(dtype)
+        layer = moving.Moving(W, v if moves else None, 1.0, Workers(1))
+        for size in (0.0, 3.0):
+            P, Q = thin(1, 6, dtype), thin(1, 9, dtype)
+            P[...], Q[...] = 0.0, 0.0
+            P[0, number % 6], Q[0, number % 9] = size, draw.choice((-1.0, 1.0))
+            layer.keep(0, P, Q)
+            update = moving.Update(*((-0.1, 0.9) if moves else (0.9, 0.0)), 0.5)
+            assert layer.stays(update, 1e9)
+            layer.move(update)
+            assert np.abs(W).max() <= layer._most < 20.0
+            assert not moves or np.abs(v).max() <= layer._fastest < 20.0
 
 
 def test_most_bounds_are_known_without_a_look_at_entries(monkeypatch: pytest.MonkeyPatch) -> None:

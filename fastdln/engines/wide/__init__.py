@@ -7,8 +7,8 @@ where products from the two ends meet, and written once for each accepted step.
 A descent takes its products in the same way, and adds each update to the layers in place: see `descent`.
 
 Products with large layers are our own kernels, in parts that do not depend on threads; thin products are left to BLAS,
-in one thread each, as are those of many columns in a descent.  So bits depend on the BLAS library and on the processor it dispatches to, but neither on the batch
-nor on threads.
+in one thread each, as are those of many columns in a descent.  So bits depend on the BLAS library and on the processor
+it dispatches to, but neither on the batch nor on threads.
 """
 
 from __future__ import annotations
