@@ -166,8 +166,10 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
     if isinstance(method, Descent):
         if LYAPUNOV in options.record and method.samples:
             raise ValueError(f"{LYAPUNOV!r} cannot be recorded with batch_size: it is that of updates for all samples")
-        if options.engine not in ("auto", "lanes", "dense"):
-            raise ValueError(f"engine={options.engine!r} does not descend: leave engine out, or take lanes or dense")
+        if options.engine not in ("auto", "lanes", "dense", "wide"):
+            raise ValueError(
+                f"engine={options.engine!r} does not descend: leave engine out, or take lanes, dense or wide"
+            )
         return
     for name in options.record:
         if OBSERVABLES[name].descends:

@@ -92,8 +92,8 @@ def descend(
     bound : float, optional
         A trajectory has diverged where an entry of its weights is larger, or not finite.  By default 1e12 times the
         largest of: 1, the entries of its start, ||target||_2^(1/h).
-    engine : {"auto", "lanes", "dense"}
-        As in `flow`.
+    engine : {"auto", "lanes", "dense", "wide"}
+        As in `flow`.  Wide adds updates to large layers in place, and takes no memory of their size but for a velocity.
     threads : int, optional
         By default one for each core this process may use.  Results do not depend on it.
     progress : bool or callable
@@ -117,6 +117,7 @@ def descend(
     Notes
     -----
     Trajectories are bitwise the same whatever the batch, its order, the number of threads, and what is recorded when.
+    With the wide engine they depend on the BLAS library.
 
     How to use it, and when to flow instead, is in docs/guides/descent.md; the edge of stability, periods and exponents
     are in docs/guides/edge.md.  An exponent, "lyapunov", takes that part of the descent once more, with a product with
@@ -246,7 +247,7 @@ def _bounds(bound: Any, start: NDArray[Any], network: Network, loss: Loss) -> Fl
     most = float(np.finfo(start.dtype).max)
     if bound is not None:
         return np.full(len(start), min(arguments.positive("bound", bound), most))
-    largest = np.maximum(np.abs(start).max(axis=1).astype(np.float64), 1.0)
+    largest = np.maximum(np.maximum(start.max(axis=1), -start.min(axis=1)).astype(np.float64), 1.0)
     if loss.modes is not None:
         # rounded, as the last bits of a norm are those of a library
         norm = np.float32(loss.modes.sigma[..., 0]).astype(np.float64) ** (1 / network.depth)

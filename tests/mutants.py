@@ -491,6 +491,35 @@ MUTANTS = (
         "lambda product: own.grad(product)", ("test_mapped.py::test_the_wide_engine_takes_all_losses",),
     ),
     Mutant(
+        "wide-descent-ahead-without-decay", "wide/descent.py", "1.0 + decayed", "1.0",
+        ("test_wide_descents.py::test_they_are_those_of_dense",),
+    ),
+    Mutant(
+        "wide-descent-bound-not-looked-at", "wide/moving.py", "self._next_most = self._try(update)",
+        "self._next_most = bound", ("test_wide_descents.py::test_a_bound_is_met_to_the_entry",),
+    ),
+    Mutant(
+        "wide-descent-reach-without-velocity", "wide/moving.py", "change += abs(update.moved) * self._fastest",
+        "change += 0.0", ("test_wide_descents.py::test_entries_are_where_they_are_said_to_be",),
+    ),
+    Mutant(
+        "wide-descent-velocity-not-ahead", "wide/moving.py", "more *= moved", "more *= 0",
+        ("test_wide_descents.py::test_they_are_those_of_dense",),
+    ),
+    Mutant(
+        "wide-descent-gradient-of-a-batch-kept", "wide/descent.py", "        if self._batches is not None:\n",
+        "        if self._batches is not None and not self._complete:\n",
+        ("test_wide_descents.py::test_they_are_those_of_dense",),
+    ),
+    Mutant(
+        "wide-descent-one-epoch", "wide/batches.py", "if epoch != self._epoch:", "if self._epoch < 0:",
+        ("test_twins.py::test_batches_are_those_of_the_streams",),
+    ),
+    Mutant(
+        "wide-descent-factor-of-the-velocity", "products/thin_update.py", "e.fma(moved, part", "e.fma(own, part",
+        ("test_thin_update.py::test_updates",),
+    ),
+    Mutant(
         "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),

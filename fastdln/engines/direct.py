@@ -16,7 +16,6 @@ from fastdln.engines.lockstep.arena import arena_bytes
 from fastdln.engines.lockstep.batch import Batch
 from fastdln.engines.lockstep.methods import vectors
 from fastdln.engines.wide import Wide
-from fastdln.integrate.descent import Descent
 from fastdln.integrate.methods import Method
 from fastdln.kernels.products.gemm import VECTOR_BYTES
 from fastdln.kernels.products.program import program
@@ -66,8 +65,7 @@ def best(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> str:
     most = SPARSE_BYTES if _filled(plan, dtype) < FULL else 0 if stabilized else LANES_BYTES
     if lanes_bytes(network, loss, method, dtype) <= most:
         return "lanes"
-    # the wide engine has explicit methods of flows only
-    if stabilized or isinstance(method, Descent):
+    if stabilized:  # the wide engine has explicit methods only
         return "dense"
     rank = min(network.widths[0], network.widths[-1])
     largest, second, *_ = sorted([*map(min, network.shapes), 0], reverse=True)

@@ -29,6 +29,10 @@ class _Signed(Parts):
     def shape(self) -> tuple[int, int]:
         return len(self.Y), len(self.X)
 
+    def restricted(self, samples: NDArray[np.integer]) -> _Signed:
+        """Some of the samples."""
+        return _Signed(self.X[:, samples], self.Y[:, samples])
+
 
 @dataclass(frozen=True, eq=False)
 class _Classes(Parts):
@@ -41,6 +45,10 @@ class _Classes(Parts):
     @property
     def shape(self) -> tuple[int, int]:
         return self.n_classes, len(self.X)
+
+    def restricted(self, samples: NDArray[np.integer]) -> _Classes:
+        """Some of the samples."""
+        return _Classes(self.X[:, samples], self.labels[samples], self.n_classes)
 
 
 class _Sampled(Loss):
@@ -70,6 +78,9 @@ class _Sampled(Loss):
 
     def _grad(self, W: NDArray[Any]) -> Any:
         return self._slope(W @ self._parts.X) @ self._parts.X.T / self.n_samples
+
+    def _grad_of(self, W: NDArray[Any], samples: NDArray[np.integer]) -> Any:
+        return self.of_parts(self._parts.restricted(samples))._grad(W)
 
     def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> Any:
         return self._bend(W @ self._parts.X, D @ self._parts.X) @ self._parts.X.T / self.n_samples
