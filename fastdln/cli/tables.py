@@ -18,7 +18,7 @@ from fastdln.claims import Claim
 from fastdln.integrate.status import Status
 from fastdln.scan.disk import in_words
 from fastdln.scan.layout import NOT_RUN
-from fastdln.scan.plan import Axis, Plan, label
+from fastdln.scan.plan import Axis, GridPoint, Plan, label
 from fastdln.scan.prepare import Estimate
 from fastdln.scan.store import Store
 from fastdln.text import plain
@@ -115,7 +115,7 @@ def progress(store: Store, damaged: Mapping[int, str]) -> Table:
 
 
 def cells(store: Store) -> Table:
-    """Tabulate the results, a line for each cell.
+    """Tabulate the results, a line for each cell; of very many cells some, evenly spread.
 
     Parameters
     ----------
@@ -128,14 +128,16 @@ def cells(store: Store) -> Table:
         The table; medians are over the trajectories that succeeded.
     """
     grid, done = store.layout.plan, _done(store)
-    title = Text(plain(grid.document.name), "table.title")
+    shown = np.unique(np.linspace(0, grid.n_cells - 1, _MOST_LINES).round().astype(int)).tolist()
+    part = f": {len(shown):,} of {grid.n_cells:,} cells" if len(shown) < grid.n_cells else ""
+    title = Text(plain(grid.document.name) + part, "table.title")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
     names = [name for axis in grid.axes for name in axis.names]
     measures = [name for name in _MEASURES if name != "accuracy" or name in grid.document.record.observables]
     steps = "updates" if grid.document.descends else "steps"
     for name in [*names, "done", "failed", "t_end", steps, *measures]:
         table.add_column(name, justify="right", no_wrap=True)
-    for point, own in zip(grid.points, _by_cell(store), strict=True):
+    for point, own in _by_cell(store, [grid.point(index) for index in shown]):
         values = [
             Text(plain(label(key, axis.values[k][place])))
             for axis, place in zip(grid.axes, point.position, strict=True)
@@ -242,6 +244,8 @@ def _listed(axis: Axis) -> str:
 # At the end, and when the first and the last mode are learned; where they are recorded.
 _MEASURES = ("loss", "accuracy", "first", "last")
 
+_MOST_LINES = 500
+
 _SHOWN = ("status", "n_accepted", "t", "loss", "accuracy", "learning_times")
 
 
@@ -254,20 +258,16 @@ def _done(store: Store) -> NDArray[np.int64]:
     return done
 
 
-def _by_cell(store: Store) -> Iterator[dict[str, NDArray[Any]]]:
-    """Read what is shown of each cell: all cells at once where a file holds many of them."""
+def _by_cell(store: Store, points: Sequence[GridPoint]) -> Iterator[tuple[GridPoint, dict[str, NDArray[Any]]]]:
+    """Read what is shown of cells: of all cells at once where a file holds many of them."""
     grid, results = store.layout.plan, store.dataset()
     names = [name for name in _SHOWN if name in results]
-    if store.layout.cells == 1:
-        for point in grid.points:
-            own = results[names].isel({axis.name: i for axis, i in zip(grid.axes, point.position, strict=True)})
-            yield {name: own[name].values for name in names}
-        return
-    n = len(grid.axes)
-    whole = {name: results[name].values for name in names}
-    flat = {name: values.reshape(-1, *values.shape[n:]) for name, values in whole.items()}
-    for index in range(grid.n_cells):
-        yield {name: values[index] for name, values in flat.items()}
+    some = results[names]
+    if store.layout.cells > 1:
+        some = some.load()
+    for point in points:
+        own = some.isel({axis.name: i for axis, i in zip(grid.axes, point.position, strict=True)})
+        yield point, {name: own[name].values for name in names}
 
 
 def _short(value: float) -> str:

@@ -101,13 +101,16 @@ class Cell:
         tuple of h ndarrays, shape (size, d_i, d_{i-1})
             The weights.
         """
+        return self._start(first, size, self.loss(first, size))
+
+    def _start(self, first: int, size: int, loss: Loss) -> Weights:
         init = self.point.init
         if isinstance(init, spec.Plane):
-            return plane.start(init, self.network, self.loss(first, size), size, self.folder, self.files)
+            return plane.start(init, self.network, loss, size, self.folder, self.files)
         keys = msgspec.to_builtins(init)
         kind = keys.pop("kind")
         if kind == "decoupled":
-            keys["loss"] = self.loss(first, size)
+            keys["loss"] = loss
         stream = np.random.SeedSequence(self.seed, spawn_key=(self.point.index,))
         weights: Weights = getattr(inits, kind)(self.network, **keys, size=size, rng=stream, first=first)
         return weights
@@ -145,7 +148,7 @@ class Cell:
             Their flow, or their descent.
         """
         cells, loss = (self, *others), self.loss(first, size)
-        starts = [cell.start(first, size) for cell in cells]
+        starts = [cell._start(first, size, loss) for cell in cells]
         start = tuple(np.concatenate(layers) for layers in zip(*starts, strict=True)) if others else starts[0]
         record = recorded(self.record.observables, loss)
         common: dict[str, Any] = {"record": record, "threads": threads, "progress": progress}

@@ -1,5 +1,5 @@
 """The picture of a scan: loss curves, the rise of the modes, and learning times over the grid; of descents also what
-they end with.
+they end with, and of starts in a plane only that.
 
 One axis of the grid, the last that holds numbers, is drawn inside every panel; the others make the panels.
 Figures are drawn on Agg canvases without pyplot, so that the settings and the windows of a session stay as
@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from fastdln.scan.basins import MOST_PANELS, PLANE, draw_map
 from fastdln.text import plain
 
 __all__ = ["FORMATS", "save_scan", "scan_figure"]
@@ -81,7 +82,9 @@ def scan_figure(results: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         The figure, with a canvas of its own.
     """
-    title = _title(results)
+    if "loss" in results and all(results["status"].sizes.get(dim, 1) > 1 for dim in PLANE):
+        return _map(_drawn(results), _title(results, "medians"))
+    title = _title(results, "median, quartiles, 10 to 90 %")
     grid = _Grid.of(_drawn(results))
     kinds = [kind for kind in _KINDS if kind.variable in results and grid.offers(kind)]
     heights = [kind.height for kind in kinds] * len(grid.rows)
@@ -106,6 +109,15 @@ def scan_figure(results: xr.Dataset) -> Figure:
     _legend(axes[0, -1], grid.inner or "", grid.inner_labels() if grid.inner else [], grid.colours())
     if by_mode := [place for place, kind in enumerate(kinds) if kind.by_mode]:
         _legend(axes[by_mode[0], -1], *grid.mode_labels(), grid.mode_colours())
+    return figure
+
+
+def _map(results: xr.Dataset, title: str) -> Figure:
+    others = [size for dim, size in results["status"].sizes.items() if dim not in (*PLANE, "trajectory")]
+    figure = Figure(figsize=(1.6 + 3.6 * min(int(np.prod(others)), MOST_PANELS), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
+    draw_map(figure, results, _ends(results, "loss"), _outcomes(results)[1])
     return figure
 
 
@@ -433,12 +445,12 @@ def _drawn(results: xr.Dataset) -> xr.Dataset:
     return some[[name for name in dict.fromkeys(names) if name in results]].load()
 
 
-def _title(results: xr.Dataset) -> str:
+def _title(results: xr.Dataset, shown: str) -> str:
     status = results["status"].values
     done = int((status >= 0).sum())
     count = f"{done:,}" if done == status.size else f"{done:,} of {status.size:,}"
     drawn = f", {MAX_TRAJECTORIES} of each cell drawn" if results.sizes["trajectory"] > MAX_TRAJECTORIES else ""
-    return f"{_literal(results.attrs['title'])}: {count} trajectories{drawn}; median, quartiles, 10 to 90 %"
+    return f"{_literal(results.attrs['title'])}: {count} trajectories{drawn}; {shown}"
 
 
 def _choices(results: xr.Dataset, dims: list[str], most: int) -> list[Choice]:

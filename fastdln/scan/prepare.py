@@ -19,7 +19,7 @@ from fastdln.scan.cell import Cell
 from fastdln.scan.derived import arrays, extra_bytes
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan
-from fastdln.scan.spec import Data, SpecError
+from fastdln.scan.spec import Data, Plane, SpecError
 
 __all__ = ["Estimate", "estimate", "prepare"]
 
@@ -143,6 +143,8 @@ def _checked(plan: Plan) -> list[Cell]:
         with _named(plan, index):
             cell = Cell.of(plan, index)
             network, target, init = cell.network, cell.point.target, cell.point.init
+            if isinstance(init, Plane):  # one point of it is as good as another
+                init = msgspec.structs.replace(init, a=0.0, b=0.0)
             # equal numbers in tables of two kinds are equal
             start = (network, *((type(table), table) for table in (target, cell.point.loss, init)))
             if start not in starts:

@@ -17,6 +17,7 @@ from fastdln.integrate import schedules
 from fastdln.scan import SpecError, scan
 from fastdln.scan.cell import Cell
 from fastdln.scan.layout import Layout
+from fastdln.scan.picture import scan_figure
 from fastdln.scan.plan import load_plan
 from fastdln.scan.prepare import estimate, prepare
 from fastdln.scan.store import StoreError, open_store
@@ -311,3 +312,121 @@ def test_a_store_with_another_number_of_cells_is_refused(tmp_path):
     file.write_text(file.read_text().replace('"cells": 3', '"cells": 2'))
     with pytest.raises(StoreError, match=r"the array status has the shape .* in chunks of \(1, 3, 10\)"):
         open_store(out)
+
+
+# ---- starts in a plane
+
+MODES = (INIT[1], 'kind = "plane"\nmodes = [0, 1]\na = {start = -1.0, stop = 1.0, count = 5}\nb = [0.25, 0.5, 2.0]')
+RATE = "learning_rate = 0.2"
+
+
+def test_a_plane_along_two_modes_is_one_unit_of_its_points(tmp_path):
+    spec = descents(tmp_path, RATE, MODES, ("trajectories = 10", "trajectories = 1"))
+    results = scan(spec, tmp_path / "x.zarr", chunk=6)
+    assert results["loss"].dims == ("a", "b", "trajectory", "time")
+    assert Layout.of(load_plan(spec), 6).span == (2, 3)
+    net, loss = dln.Network((2, 3, 2)), dln.Quadratic.from_singular_values((2, 1), shape=(2, 2))
+    for a in (-1.0, 0.5):
+        for b in (0.25, 2.0):
+            w0 = dln.inits.decoupled(net, loss, [a, b])
+            sol = dln.descend(w0, loss, 0.2, 30, record_every=7, record=["loss", "strengths"])
+            cell = results.sel(a=a, b=b, trajectory=0)
+            np.testing.assert_array_equal(cell["loss"], sol.loss)
+            np.testing.assert_allclose(cell["strengths"][0], [a**2, b**2], rtol=1e-14)
+    assert_same_bits(scan(spec, tmp_path / "y.zarr", chunk=1).load(), results.load())
+
+
+def test_the_map_of_a_plane_shows_what_its_points_end_with(tmp_path):
+    several = ("trajectories = 10", "trajectories = 3")
+    spec = descents(tmp_path, "learning_rate = [0.2, 0.6]", MODES, several, steps=300)
+    results = scan(spec, tmp_path / "x.zarr").load()
+    figure = scan_figure(results)
+    panels = [ax for ax in figure.axes if ax.get_xlabel() == "a"]
+    assert [ax.get_title("left") for ax in panels] == ["learning_rate 0.2", "learning_rate 0.6"]
+    for i, ax in enumerate(panels):
+        own = results.isel(learning_rate=i)
+        failed = (own["status"] == dln.Status.DIVERGED).all("trajectory").values
+        ends = np.where(failed, np.nan, own["loss"].values[..., 0, -1])
+        shown = ax.collections[0].get_array().reshape(3, 5).T
+        np.testing.assert_allclose(shown, np.maximum(ends, shown[~failed].min()))
+        assert ax.get_title("right") == ("red: failed" if failed.any() else "")
+        if failed.any():
+            np.testing.assert_array_equal(ax.collections[1].get_array().reshape(3, 5).T == 1.0, failed)
+    assert (results["status"] == dln.Status.DIVERGED).any()
+
+
+def test_pictures_of_descents_show_what_they_end_with(whole):
+    figure = scan_figure(whole)
+    rows = {ax.get_ylabel(): ax for ax in figure.axes if ax.get_ylabel()}
+    assert list(rows) == ["loss", "strength / σ", "learning time", "loss at the end"]
+    assert rows["loss"].get_xlabel() == "updates"
+    assert rows["loss"].get_xlim() == (0.0, 30.0)
+    assert rows["loss"].get_ylim()[1] < 2 * whole["loss"][..., 0].max()  # however far some have gone
+    ax = rows["loss at the end"]
+    cells = whole.isel(momentum=0)
+    finished = (cells["status"] == dln.Status.FINISHED).values
+    ends = np.where(finished, cells["loss"].values[..., -1], np.nan)
+    (middle, *marks) = ax.lines
+    known = finished.any(axis=1)
+    np.testing.assert_array_equal(middle.get_xdata(), cells["learning_rate"].values[known])
+    np.testing.assert_allclose(middle.get_ydata(), np.nanmedian(ends[known], axis=1))
+    assert [list(line.get_xdata()) for line in marks] == ([[2.0]] if not known.all() else [])
+
+
+def plane_file(folder, rng=0):
+    draws = np.random.default_rng(rng)
+    plane = [tuple(draws.standard_normal(shape) for shape in ((3, 2), (2, 3))) for _ in range(3)]
+    np.savez(folder / "plane.npz", **{f"{x}{i}": W for x, way in zip("WUV", plane, strict=True)
+                                      for i, W in enumerate(way, start=1)})  # fmt: skip
+    return plane
+
+
+@pytest.mark.parametrize("flows", [True, False])
+def test_a_plane_from_a_file(tmp_path, flows):
+    plane = plane_file(tmp_path)
+    init = 'kind = "plane"\npath = "plane.npz"\na = [-1.0, 0.0, 0.5]\nb = [0.25, 0.5]'
+    few = ("trajectories = 10", "trajectories = 1")
+    if flows:
+        spec = write_spec(tmp_path, WIDTHS, INIT, (INIT[1], init), few)
+    else:
+        spec = descents(tmp_path, "learning_rate = 0.02", (INIT[1], init), few)
+    results = scan(spec, tmp_path / "x.zarr")
+    assert len(open_store(tmp_path / "x.zarr").units()) == 1
+    w0 = dln.inits.plane(*plane, [-1.0, 0.0, 0.5], [0.25, 0.5])
+    loss = dln.Quadratic.from_singular_values((2, 1), shape=(2, 2))
+    if flows:
+        sol = dln.flow(w0, loss, (0.0, 5.0), t_eval=np.linspace(0, 5, 4))
+    else:
+        sol = dln.descend(w0, loss, 0.02, 30, record_every=7)
+    np.testing.assert_array_equal(results["loss"], sol.loss.reshape(3, 2, 1, -1))
+    assert (results["status"] == 0).all()
+    digest = load_plan(spec).digest
+    plane_file(tmp_path, rng=1)
+    assert load_plan(spec).digest != digest
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("a = 0.0\nb = 0.0", "of the keys path and modes a plane has one"),
+        ('path = "plane.npz"\nmodes = [0, 1]\na = 0.0\nb = 0.0', "of the keys path and modes a plane has one"),
+        ("modes = [0, 2]\na = 0.0\nb = 0.0", r"init.modes = \[0, 2\]: expected two modes, from 0 to 1"),
+        ("modes = [1, 1]\na = 0.0\nb = 0.0", r"init.modes = \[1, 1\]: expected two modes"),
+        ("modes = [0, 1]\na = 0.0", "init.b is missing"),
+        ('path = "none.npz"\na = 0.0\nb = 0.0', 'init: there is no file "none.npz"'),
+        ('path = "../plane.npz"\na = 0.0\nb = 0.0', "init: the file .* lies outside"),
+        ('path = "short.npz"\na = 0.0\nb = 0.0', r"init.path: short.npz has no array U1, U2, V1, V2, but W1, W2"),
+    ],
+)
+def test_planes_that_are_refused(tmp_path, keys, message):
+    plane_file(tmp_path)
+    np.savez(tmp_path / "short.npz", W1=np.eye(2), W2=np.eye(2))
+    with pytest.raises(SpecError, match=message):
+        scan(descents(tmp_path, RATE, (INIT[1], f'kind = "plane"\n{keys}')), tmp_path / "x.zarr")
+
+
+def test_a_plane_of_other_widths_is_refused(tmp_path):
+    plane_file(tmp_path)
+    init = (INIT[1], 'kind = "plane"\npath = "plane.npz"\na = 0.0\nb = 0.0')
+    with pytest.raises(SpecError, match=r"plane.npz has weights of Network\(\(2, 3, 2\)\); expected .*4"):
+        scan(descents(tmp_path, RATE, init, ("[2, 3, 2]", "[2, 4, 2]")), tmp_path / "x.zarr")
