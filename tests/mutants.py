@@ -382,7 +382,8 @@ MUTANTS = (
     ),
     Mutant(
         "extension-learns-again", "results/joining.py",
-        "np.where(np.isnan(before), later, before) if name == LEARNING_TIMES else later", "later", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
+        "np.where(np.isnan(before), later, before) if name == LEARNING_TIMES else later", "later",
+        ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
     ),
     Mutant(
         "tolerance-of-zero-layers", "arguments.py", "return np.where(usable, size, np.inf)", "return size",
