@@ -24,6 +24,8 @@ _NAMES = {
     "flow": "gradient_flow",
     "Stop": "gradient_flow",
     "descend": "descent",
+    "modified_flow": "modified",
+    **dict.fromkeys(("compare", "Comparison"), "comparison"),
     "Status": "integrate.status",
     "Trajectories": "results.trajectories",
     "FlowError": "results.trajectories",

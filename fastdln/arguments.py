@@ -19,7 +19,7 @@ from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Custom, Loss, Quadratic, check_loss
 from fastdln.network import Network
-from fastdln.observables import NEEDS, OBSERVABLES
+from fastdln.observables import LYAPUNOV, NEEDS, OBSERVABLES
 from fastdln.resources import cores
 
 __all__ = [
@@ -164,9 +164,16 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
     method = options.method
     check_record(options.record, loss)
     if isinstance(method, Descent):
-        if options.engine not in ("auto", "lanes", "dense"):
-            raise ValueError(f"engine={options.engine!r} does not descend: leave engine out, or take lanes or dense")
+        if LYAPUNOV in options.record and method.samples:
+            raise ValueError(f"{LYAPUNOV!r} cannot be recorded with batch_size: it is that of updates for all samples")
+        if options.engine not in ("auto", "lanes", "dense", "wide"):
+            raise ValueError(
+                f"engine={options.engine!r} does not descend: leave engine out, or take lanes, dense or wide"
+            )
         return
+    for name in options.record:
+        if OBSERVABLES[name].descends:
+            raise ValueError(f"{name!r} cannot be recorded along a flow: it is for descents")
     if isinstance(method, Stabilized):
         if options.step is not None:
             raise ValueError(f"method {method.name!r} chooses its own steps: give an explicit method with step=...")
@@ -174,6 +181,8 @@ def check_options(options: Options, loss: Loss, forward: bool, dtype: np.dtype[A
             raise ValueError(f"the engine 'wide' has explicit methods only, not {method.name!r}: leave engine out")
     elif not method.adaptive and options.step is None:
         raise ValueError(f"method {method.name!r} has no error estimate: give step=... for fixed steps")
+    if options.modified:
+        _check_modified(options, loss)
     if options.certify:
         _check_certify(options, loss, forward)
     if options.rtol < 4 * np.finfo(dtype).eps:
@@ -186,6 +195,19 @@ def check_record(record: tuple[str, ...], loss: Loss) -> None:
         for need in OBSERVABLES[name].needs:
             if not NEEDS[need].has(loss):
                 raise ValueError(f"{name!r} cannot be recorded: {loss!r} {NEEDS[need].lack}")
+
+
+def _check_modified(options: Options, loss: Loss) -> None:
+    """Refuse what no modified flow has."""
+    if options.engine not in ("auto", "lanes", "dense"):
+        raise ValueError(
+            f"engine={options.engine!r} has no products with the Hessian within a flow: leave engine out, or take "
+            "lanes or dense"
+        )
+    if isinstance(loss, Custom):
+        raise ValueError(f"a modified flow needs a curvature that is compiled, and {loss!r} has none")
+    if options.certify:
+        raise ValueError("certify=True is for the flow itself, not for a modified one")
 
 
 def _check_certify(options: Options, loss: Loss, forward: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from fastdln import arguments
 from fastdln.checks import integer, reals, seed, shown
 from fastdln.engines.base import Course, Options, Problem
+from fastdln.exponents import LEAST_UPDATES, largest, working_bytes
 from fastdln.gradient_flow import Stop
-from fastdln.integrate.descent import NO_KEY, Descent
+from fastdln.integrate.descent import NO_KEY, Descent, updates_recorded
 from fastdln.integrate.schedules import After, Schedule, rates
 from fastdln.integrate.status import Status
 from fastdln.integration import collect
 from fastdln.losses import Loss, sampled_of
 from fastdln.network import Network, check_layer_rates, check_weights
-from fastdln.observables import LEARNING_TIMES, Context, documented, raw_records
-from fastdln.resources import Report
+from fastdln.observables import LEARNING_TIMES, LYAPUNOV, Context, documented, raw_records
+from fastdln.resources import Report, require_memory
 from fastdln.results.joining import join
 from fastdln.results.trajectories import Trajectories
 
@@ -41,6 +43,7 @@ def descend(
     layer_rates: Sequence[float] | None = None,
     batch_size: int | None = None,
     rng: np.random.Generator | np.random.SeedSequence | int | None = None,
+    first: int = 0,
     record_every: int = 1,
     record_from: int = 0,
     record: Iterable[str] = ("loss",),
@@ -77,6 +80,8 @@ def descend(
         batch may be a short one.  For losses of data that hold their samples.
     rng : Generator, SeedSequence, int or None
         What the batches are drawn from; trajectory k has draws of its own, whatever else runs.
+    first : int
+        The index of the first trajectory, as for initial conditions.
     record_every, record_from : int
         Record at the updates record_from, record_from + record_every, ..., and the last; 0 is the start.
     record : iterable of str
@@ -87,8 +92,8 @@ def descend(
     bound : float, optional
         A trajectory has diverged where an entry of its weights is larger, or not finite.  By default 1e12 times the
         largest of: 1, the entries of its start, ||target||_2^(1/h).
-    engine : {"auto", "lanes", "dense"}
-        As in `flow`.
+    engine : {"auto", "lanes", "dense", "wide"}
+        As in `flow`.  Wide adds updates to large layers in place, and takes no memory of their size but for a velocity.
     threads : int, optional
         By default one for each core this process may use.  Results do not depend on it.
     progress : bool or callable
@@ -112,8 +117,11 @@ def descend(
     Notes
     -----
     Trajectories are bitwise the same whatever the batch, its order, the number of threads, and what is recorded when.
+    With the wide engine they depend on the BLAS library.
 
-    How to use it, and when to flow instead, is in docs/guides/descent.md.
+    How to use it, and when to flow instead, is in docs/guides/descent.md; the edge of stability, periods and exponents
+    are in docs/guides/edge.md.  An exponent, "lyapunov", takes that part of the descent once more, with a product with
+    the Hessian for every update.
 
     Descent does not conserve the balance matrices: ``drift`` is how far it has led away from
     prod_k (1 - eta_k mu/(1 - beta))^2 times those of the start.
@@ -136,8 +144,8 @@ def descend(
     beta, mu = _of_each("momentum", momentum), _of_each("weight_decay", weight_decay)
     if (beta >= 1).any():
         raise ValueError(f"momentum must be from 0 to below 1, not {shown(momentum)}")
-    every, first = arguments.count("record_every", record_every), integer("record_from", record_from)
-    if not 0 <= first <= steps:
+    every, begin = arguments.count("record_every", record_every), integer("record_from", record_from)
+    if not 0 <= begin <= steps:
         raise ValueError(f"record_from must be from 0 to steps = {steps}, not {record_from!r}")
     if not isinstance(stop, Stop | None):
         raise TypeError(f"stop must be a Stop, not {stop!r}")
@@ -170,12 +178,12 @@ def descend(
     course = Course(
         done=0,
         every=every,
-        record_from=first,
+        record_from=begin,
         rate=_to_each(schedule.peak, n),
         momentum=_to_each(beta, n),
         decay=_to_each(mu, n),
         bound=_bounds(bound, start, network, loss),
-        stream=np.arange(n),
+        stream=_first(first) + np.arange(n),
         velocity=np.zeros((n, network.n_parameters if method.moves else 0), start.dtype),
     )
     return _run(
@@ -219,6 +227,13 @@ def _batch_size(batch_size: Any, loss: Loss) -> int:
     return size
 
 
+def _first(first: Any) -> int:
+    index = integer("first", first)
+    if not 0 <= index < 1 << 62:
+        raise ValueError(f"first must be from 0 to below 2^62, not {first!r}")
+    return index
+
+
 def _key(rng: Any) -> tuple[int, int]:
     """The key of the draws of batches."""
     source = seed("rng", rng)
@@ -232,7 +247,7 @@ def _bounds(bound: Any, start: NDArray[Any], network: Network, loss: Loss) -> Fl
     most = float(np.finfo(start.dtype).max)
     if bound is not None:
         return np.full(len(start), min(arguments.positive("bound", bound), most))
-    largest = np.maximum(np.abs(start).max(axis=1).astype(np.float64), 1.0)
+    largest = np.maximum(np.maximum(start.max(axis=1), -start.min(axis=1)).astype(np.float64), 1.0)
     if loss.modes is not None:
         # rounded, as the last bits of a norm are those of a library
         norm = np.float32(loss.modes.sigma[..., 0]).astype(np.float64) ** (1 / network.depth)
@@ -243,8 +258,7 @@ def _bounds(bound: Any, start: NDArray[Any], network: Network, loss: Loss) -> Fl
 
 def _records(course: Course, last: int) -> NDArray[np.int64]:
     """The updates from those done to the last at which to record."""
-    updates = np.arange(course.record_from, last + 1, course.every)
-    updates = np.append(updates, last) if not updates.size or updates[-1] != last else updates
+    updates = updates_recorded(course.record_from, course.every, last)
     return updates[updates > course.done] if course.done else updates
 
 
@@ -286,6 +300,13 @@ def _run(
         raw=raw_records(options.record), learning=LEARNING_TIMES in options.record,
         layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads, course=course,
     )  # fmt: skip
+    first = course.record_from
+    if LYAPUNOV in options.record:
+        if last - first < LEAST_UPDATES:
+            raise ValueError(
+                f"{LYAPUNOV!r} needs at least {LEAST_UPDATES} updates from record_from = {first} on, not {last - first}"
+            )
+        require_memory(working_bytes(problem), "the exponents of this descent")
     context = Context(network, loss, _kept(method, course, updates), origin, options.layer_rates)
     t = _times(method, course, updates, varied)
     found = collect(problem, context, progress, "this descent", t)
@@ -300,6 +321,11 @@ def _run(
 
     if LEARNING_TIMES in found.recorded:
         found.recorded[LEARNING_TIMES][:] = time_of(found.recorded[LEARNING_TIMES])
+    if LYAPUNOV in found.recorded:
+        came = np.flatnonzero(found.status == Status.FINISHED)
+        found.recorded[LYAPUNOV][:] = np.nan
+        from_start = replace(course, done=0, velocity=np.zeros_like(course.velocity))
+        found.recorded[LYAPUNOV][came] = largest(problem, from_start, first, last, came)
     arrived = Course(
         last, course.every, course.record_from, course.rate, course.momentum, course.decay, course.bound, course.stream,
         found.velocity,

@@ -147,7 +147,8 @@ def flow(
     where the modes are not the coordinates, what is below 2^-53 of a learned mode is lost to rounding.
     What ``certify`` asks for is in docs/guides/certified.md, what "reduced" does in docs/guides/reduced.md; many flows
     over a grid of parameters are a scan, docs/guides/scans.md.  What can be recorded, and what it costs, is in
-    docs/guides/observables.md, and what gradient descent does instead in docs/guides/descent.md.
+    docs/guides/observables.md.  What gradient descent does instead is in docs/guides/descent.md, and `modified_flow` in
+    docs/guides/edge.md.
 
     Examples
     --------
@@ -158,6 +159,19 @@ def flow(
     >>> bool(sol.success.all()), sol.learning_times.shape
     (True, (3, 2))
     """
+    return from_arguments(
+        w0, loss, span, t_eval, method, rtol, atol, max_steps, record, stop, weight_decay, layer_rates, step, history,
+        certify, 0.0, engine, threads, progress,
+    )  # fmt: skip
+
+
+def from_arguments(
+    w0: Sequence[ArrayLike], loss: Loss, span: tuple[float, float], t_eval: ArrayLike | None, method: str | Tableau,
+    rtol: float, atol: float | None, max_steps: int, record: Iterable[str], stop: Stop | None, weight_decay: float,
+    layer_rates: Sequence[float] | None, step: float | None, history: bool, certify: bool, modified: float, engine: str,
+    threads: int | None, progress: bool | Report,
+) -> Trajectories:  # fmt: skip
+    """Integrate from arguments as they are given: those of `flow`, and the learning rate of a modified flow, or 0."""
     network, weights = check_weights(w0)
     start, single = arguments.starts(network, weights, loss)
     t_0, t_end = arguments.span(span)
@@ -180,6 +194,7 @@ def flow(
         history=arguments.boolean("history", history),
         certify=arguments.boolean("certify", certify),
         engine=arguments.engine(engine),
+        modified=modified,
     )
     arguments.check_options(options, loss, t_end > t_0, start.dtype)
     tolerances = arguments.tolerances(atol, start, network, loss, options.rtol)

@@ -60,7 +60,9 @@ def collect(
         certified=np.empty(n, bool),
         widths=np.empty((n, network.depth + 1), np.int64),
         enlargements=np.empty(n, np.int64),
-        velocity=np.empty((n, 0 if problem.course is None else problem.course.velocity.shape[1]), start.dtype),
+        velocity=np.empty(
+            (n if n > 1 else 0, 0 if problem.course is None else problem.course.velocity.shape[1]), start.dtype
+        ),
         history=[np.empty(0)] * n if options.history else None,
     )
     learned = found.recorded.get(LEARNING_TIMES)
@@ -69,10 +71,10 @@ def collect(
             rows = chunk.rows
             derive(chunk.records, problem.columns, context, rows, found.recorded)
             if n == 1:
-                found.final = chunk.final  # large ones are not copied
+                found.final, found.velocity = chunk.final, chunk.velocity  # large ones are not copied
             else:
-                found.final[rows] = chunk.final
-            for name in ("reached", "status", "counts", "certified", "widths", "enlargements", "velocity"):
+                found.final[rows], found.velocity[rows] = chunk.final, chunk.velocity
+            for name in ("reached", "status", "counts", "certified", "widths", "enlargements"):
                 getattr(found, name)[rows] = getattr(chunk, name)
             if learned is not None:
                 learned[rows] = chunk.learned
@@ -96,7 +98,7 @@ def _kept_bytes(problem: Problem, recorded: Sequence[Observable]) -> int:
     options, course = problem.options, problem.course
     histories = n * (8 * options.max_steps + sys.getsizeof(np.empty(0)) + 8) if options.history else 0
     # what trajectories of a descent have of their own, with the velocities at both ends
-    courses = 0 if course is None else 2 * course.velocity.nbytes + 8 * n * 5
+    courses = 0 if course is None else course.velocity.nbytes * (1 if n == 1 else 2) + 8 * n * 5
     return weights + records + notes + histories + courses
 
 

@@ -48,6 +48,11 @@ def nuclear_norm(values: Array) -> Array:
 # ---- of products (n, d_h d_0) or weights (n, N)
 
 
+def accuracy(products: Array, network: Network, loss: Loss) -> Array:
+    """The share of the samples that are classified correctly."""
+    return np.asarray(loss.accuracy(products.reshape(-1, *loss.shape)))
+
+
 def margin(products: Array, network: Network, loss: Loss) -> Array:
     """The least margin of the samples over ||P||_F."""
     P = products.reshape(-1, *loss.shape)

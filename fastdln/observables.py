@@ -111,6 +111,8 @@ class Observable:
     """Working memory: how many numbers are there on the way for each record."""
     needs: tuple[str, ...] = ()
     """What a loss must have for it, of `NEEDS`."""
+    descends: bool = False
+    """Whether it is for descents, not for flows."""
     double: bool = False
     """Whether it is computed in double precision, whatever that of the weights."""
     dtype: np.dtype[Any] | None = None
@@ -165,7 +167,7 @@ class Observable:
 
     @property
     def _form(self) -> str:
-        return f"shape ({', '.join(('n', *(_SIZES[dim] for dim in self.dims)))})"
+        return f"shape ({', '.join(('n', *(_SIZES[dim] for dim in self.dims)))}{'' if self.dims else ','})"
 
 
 _SIZES = {"time": "n_t", "mode": "r", "interface": "h-1", "parameter": "d_i, d_{i-1}"}  # as docstrings tell them
@@ -279,6 +281,11 @@ _ROWS = (
         raw="product", derive=_of_each(measures.margin), working=measures.outputs, needs=("labels",), double=True,
     ),
     Observable(
+        "accuracy", ("time",), "share of the samples that are classified as their labels say",
+        "those whose class has a larger output than all others; of signs, the outputs of the right sign",
+        raw="product", derive=_of_each(measures.accuracy), working=measures.outputs, needs=("labels",), double=True,
+    ),
+    Observable(
         "weight_norm", ("time",), "Frobenius norm of the weights", "of all layers together", raw="weights",
         derive=lambda records, context, times: measures.length(records), working=measures.weights,
     ),
@@ -317,10 +324,15 @@ _ROWS = (
         "learning_times", ("mode",), "first time a strength reaches sigma/2",
         "NaN where there is none or sigma_j is rounding", units="time", needs=("modes",), dtype=_FLOAT,
     ),
+    Observable(
+        "lyapunov", (), "largest Lyapunov exponent",
+        "Per update, of a descent from record_from on, without the orthogonal gauges; NaN where it did not finish",
+        needs=("curvature",), descends=True, dtype=_FLOAT,
+    ),
     Observable("weights", ("time", "parameter"), "weights", "each layer's at the times ``t``", raw="weights"),
 )  # fmt: skip
 OBSERVABLES = {row.name: row for row in _ROWS}
-LEARNING_TIMES = "learning_times"
+LEARNING_TIMES, LYAPUNOV = "learning_times", "lyapunov"
 
 # What is told of every trajectory: attributes of `fastdln.Trajectories` as well.
 OUTCOMES = {

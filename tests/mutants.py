@@ -382,8 +382,8 @@ MUTANTS = (
     ),
     Mutant(
         "extension-learns-again", "results/joining.py",
-        "np.where(np.isnan(before), joined(before, new._recorded[name]), before)",
-        "joined(before, new._recorded[name])", ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
+        "np.where(np.isnan(before), later, before) if name == LEARNING_TIMES else later", "later",
+        ("test_flow.py::test_going_on_is_as_good_as_one_call[dense]",),
     ),
     Mutant(
         "tolerance-of-zero-layers", "arguments.py", "return np.where(usable, size, np.inf)", "return size",
@@ -492,6 +492,35 @@ MUTANTS = (
         "lambda product: own.grad(product)", ("test_mapped.py::test_the_wide_engine_takes_all_losses",),
     ),
     Mutant(
+        "wide-descent-ahead-without-decay", "wide/descent.py", "1.0 + decayed", "1.0",
+        ("test_wide_descents.py::test_they_are_those_of_dense",),
+    ),
+    Mutant(
+        "wide-descent-bound-not-looked-at", "wide/moving.py", "self._next_most = self._try(update)",
+        "self._next_most = bound", ("test_wide_descents.py::test_a_bound_is_met_to_the_entry",),
+    ),
+    Mutant(
+        "wide-descent-reach-without-velocity", "wide/moving.py", "change += abs(update.moved) * self._fastest",
+        "change += 0.0", ("test_wide_descents.py::test_entries_are_where_they_are_said_to_be",),
+    ),
+    Mutant(
+        "wide-descent-velocity-not-ahead", "wide/moving.py", "more *= moved", "more *= 0",
+        ("test_wide_descents.py::test_they_are_those_of_dense",),
+    ),
+    Mutant(
+        "wide-descent-gradient-of-a-batch-kept", "wide/descent.py", "        if self._batches is not None:\n",
+        "        if self._batches is not None and not self._complete:\n",
+        ("test_wide_descents.py::test_they_are_those_of_dense",),
+    ),
+    Mutant(
+        "wide-descent-one-epoch", "wide/batches.py", "if epoch != self._epoch:", "if self._epoch < 0:",
+        ("test_twins.py::test_batches_are_those_of_the_streams",),
+    ),
+    Mutant(
+        "wide-descent-factor-of-the-velocity", "products/thin_update.py", "e.fma(moved, part", "e.fma(own, part",
+        ("test_thin_update.py::test_updates",),
+    ),
+    Mutant(
         "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
@@ -552,7 +581,7 @@ MUTANTS = (
         ("test_measures.py::test_margins_of_losses",),
     ),
     Mutant(
-        "measure-mean-margin", "losses/labels.py", ".min(axis=(-2, -1))", ".mean(axis=(-2, -1))",
+        "measure-mean-margin", "losses/base.py", ".min(axis=-1).astype", ".mean(axis=-1).astype",
         ("test_measures.py::test_the_margin_is_that_of_the_worst_sample",),
     ),
     Mutant(
@@ -798,6 +827,83 @@ MUTANTS = (
     Mutant(
         "sharpness-restarts-from-the-least", "hessian/leading.py", "y[i, :, : -size - 1 : -1].T @ known[own]",
         "y[i, :, :size].T @ known[own]", ("test_leading.py::test_restarts",),
+    ),
+    # ---- past the edge of stability
+    Mutant(
+        "past-gauges-stay", "fastdln/exponents.py", "    if not columns:\n", "    if columns:\n",
+        ("test_exponents.py::test_at_a_minimum_the_exponent_is_that_of_the_slowest_change_across_the_gauges",),
+    ),
+    Mutant(
+        "past-gauges-turned", "fastdln/exponents.py", "= -above[:, :, a].transpose", "= above[:, :, a].transpose",
+        ("test_exponents.py::test_on_a_cycle_of_a_network_it_is_that_of_the_multipliers_across_the_gauges",),
+    ),
+    Mutant(
+        "past-look-ahead", "fastdln/exponents.py", "ahead = w + beta * v if method.nesterov else w", "ahead = w",
+        ("test_exponents.py::test_at_a_minimum_the_exponent_is_that_of_the_slowest_change_across_the_gauges",),
+    ),
+    Mutant(
+        "past-rates-of-layers", "fastdln/exponents.py", "(rates * change + mu * ahead)", "(change + mu * ahead)",
+        ("test_exponents.py::test_at_a_minimum_the_exponent_is_that_of_the_slowest_change_across_the_gauges",),
+    ),
+    Mutant(
+        "past-schedule", "fastdln/exponents.py", "factors[k % n if", "factors[0 if",
+        ("test_exponents.py::test_a_schedule_is_followed",),
+    ),
+    Mutant(
+        "past-state-of-update", "fastdln/exponents.py", "states[:, k - before - 1]", "start",
+        ("test_exponents.py::test_the_last_chaos_of_two_layers_has_the_exponent_log_three",),
+    ),
+    Mutant(
+        "past-from-another-update", "fastdln/descent.py", "replace(course, done=0, velocity",
+        "replace(course, velocity",
+        ("test_exponents.py::test_going_on_gives_the_exponent_of_one_run",),
+    ),
+    Mutant(
+        "past-exponent-of-before", "results/joining.py", "if name == LEARNING_TIMES else later", "",
+        ("test_exponents.py::test_going_on_gives_the_exponent_of_one_run",),
+    ),
+    Mutant(
+        "past-period-of-one-return", "results/periods.py", ".max(axis=1) <= most[left]", ".min(axis=1) <= most[left]",
+        ("test_periods.py",),
+    ),
+    Mutant(
+        "past-absolute-tolerance", "results/periods.py", "np.linalg.norm(x, axis=2).max(axis=1)",
+        "np.ones(len(x))",
+        ("test_periods.py::test_the_tolerance_is_relative_to_the_largest_and_holds_for_all_records",),
+    ),
+    Mutant(
+        "past-correction-turned", "lockstep/recipe.py", "factors[:, 1] = -options.modified",
+        "factors[:, 1] = options.modified",
+        ("test_modified.py::test_the_field_is_that_of_the_modified_equation", "test_comparison.py"),
+    ),
+    Mutant(
+        "past-decay-in-correction", "lockstep/recipe.py", "1 + options.modified * options.weight_decay / 2", "1",
+        ("test_modified.py::test_the_field_is_that_of_the_modified_equation",),
+    ),
+    Mutant(
+        "past-scratch-of-the-flow", "lockstep/recipe.py", "correction(products, widths, unit, hidden.n_scratch)",
+        "correction(products, widths, unit, products.n_constants)",
+        ("test_modified.py::test_what_is_recorded_is_of_the_loss_itself",),
+    ),
+    Mutant(
+        "past-sums-of-dense", "products/gemm.py", "0 if p.d is None else ADDED if sums else SUBTRACTED",
+        "0 if p.d is None else SUBTRACTED", ("test_modified.py::test_the_field_is_that_of_the_modified_equation",),
+    ),
+    Mutant(
+        "past-times-of-updates", "fastdln/comparison.py", "np.rint(", "np.floor(",
+        ("test_comparison.py::test_distances_are_those_of_single_runs_at_multiples_of_the_rate",),
+    ),
+    Mutant(
+        "past-diverged-counts", "fastdln/comparison.py", "np.where(came[..., None], network.pack(sol.final), np.nan)",
+        "network.pack(sol.final)", ("test_comparison.py::test_what_has_diverged_is_at_no_distance",),
+    ),
+    Mutant(
+        "past-exponent-across", "descent/exponents.py", "across += np.log(np.abs(1 - rate * bend))",
+        "across += np.log(np.abs(1 + rate * bend))", ("test_mode_exponents.py",),
+    ),
+    Mutant(
+        "past-exponent-along", "descent/exponents.py", "((h - 1) * bend - h", "(h * bend - h",
+        ("test_mode_exponents.py",),
     ),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ RIGHT = {
     "max_iterations": 5, "max_legs": 2, "alpha": 0.1, "t_max": 9.0, "chains": (), "transverse": False, "sparse": False,
     "layer_rates": None, "weight_decay": 0.0, "sol": None, "eta": 0.1, "period": 1, "doublings": 2, "momentum": 0.0,
     "nesterov": False, "vectors": False, "direction_1": WEIGHTS, "direction_2": WEIGHTS, "grid_1": [0.0],
-    "grid_2": [0.0],
+    "grid_2": [0.0], "start": 0.5, "updates": 3, "burn_in": 1,
 }  # fmt: skip
 WRONG = object(), "1", 1j, np.array([object()])
 NUMBERS = True, 10**400, np.nan

@@ -28,9 +28,10 @@ def test_a_guide_runs(page: Path) -> None:
         exec(compile(block, page.name, "exec"), names)
 
 
-def test_the_scan_file_is_one() -> None:
-    (text,) = blocks(ROOT / "docs" / "guides" / "scans.md", "toml")
-    assert read(tomllib.loads(text)).trajectories == 256
+def test_the_scan_files_are_such() -> None:
+    flows, descents = (read(tomllib.loads(text)) for text in blocks(ROOT / "docs" / "guides" / "scans.md", "toml"))
+    assert (flows.trajectories, flows.descends) == (256, False)
+    assert (descents.trajectories, descents.descends) == (8, True)
 
 
 def test_flow_leads_to_every_guide() -> None:

@@ -80,13 +80,15 @@ def test_each_is_its_formula(widths, kind):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_the_margin_is_that_of_the_worst_sample(loss, widths, dtype):
     w0, _ = problem(widths, dtype=dtype)
-    sol = dln.flow(w0, loss, (0.0, 20.0), [0.0, 5.0, 20.0], rtol=1e-5, record=("margin", "weights"))
+    sol = dln.flow(w0, loss, (0.0, 20.0), [0.0, 5.0, 20.0], rtol=1e-5, record=("margin", "accuracy", "weights"))
     X, labels = loss.arrays()["X"], loss.labels
     assert sol.margin.dtype == dtype
     for k in range(3):
         for i in range(3):
             P = np.linalg.multi_dot([np.asarray(W[k, i], np.float64) for W in sol.weights[::-1]])
             Z = P @ X
+            right = labels * Z > 0 if loss is SIGNS else Z.argmax(axis=0) == labels
+            assert_allclose(sol.accuracy[k, i], right.mean(), rtol=1e-6)
             if loss is SIGNS:
                 least = (labels * Z).min()
             else:
@@ -96,6 +98,10 @@ def test_the_margin_is_that_of_the_worst_sample(loss, widths, dtype):
 
 
 def test_margins_of_losses():
+    assert np.isnan(CLASSES.accuracy(np.full((3, 4), np.nan)))
+    assert CLASSES.accuracy(np.zeros((3, 4))) == 0.0  # no class is ahead
+    with pytest.raises(ValueError, match=r"an accuracy needs a loss with labels, .* not Quadratic"):
+        dln.Quadratic(np.eye(2)).accuracy(np.eye(2))
     assert SIGNS.margin(np.zeros((2, 4))) == 0.0
     assert dln.SoftmaxCrossEntropy([[1.0]], [0]).margin([[3.0]]) == np.inf  # there is no other class
     assert dln.SoftmaxCrossEntropy(np.eye(3), [0, 1, 2]).margin(np.diag([3.0, 2.0, 1.0]) - 1.0) == 1.0

@@ -67,11 +67,27 @@ def loss_with(row: Observable) -> dln.Loss | None:
     return LABELLED if "labels" in row.needs else None
 
 
+def descended(dtype: type = np.float64, **options: Any) -> Trajectories:
+    """A descent on the quadratic loss."""
+    start = dln.inits.gaussian(dln.Network(WIDTHS), 0.5, size=N, rng=0)
+    loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(2, 4))
+    return dln.descend(tuple(W.astype(dtype) for W in start), loss, 0.05, 70, record_every=10, **options)
+
+
+def kind(row: Observable) -> str:
+    """What the observable is recorded of."""
+    return "descent" if row.descends else "labels" if "labels" in row.needs else "modes"
+
+
 @pytest.fixture(scope="module")
-def sols() -> dict[bool, Trajectories]:
-    """All that is recorded of losses with labels, and of others."""
-    labelled = [name for name, row in OBSERVABLES.items() if not set(row.needs) - {"labels"}]
-    return {True: solve(LABELLED, record=labelled), False: solve(record=ALL)}
+def sols() -> dict[str, Trajectories]:
+    """All that is recorded of flows of losses with labels, of others, and of descents."""
+    labelled = [name for name, row in OBSERVABLES.items() if not set(row.needs) - {"labels"} and not row.descends]
+    return {
+        "labels": solve(LABELLED, record=labelled),
+        "modes": solve(record=ALL),
+        "descent": descended(record=[name for name, row in OBSERVABLES.items() if row.descends]),
+    }
 
 
 def pieces(sol: Trajectories, row: Observable) -> dict[str, Any]:
@@ -135,6 +151,9 @@ class Modeless(dln.Quadratic):
 @every
 def test_only_what_says_so_needs_modes(row: Observable) -> None:
     network, loss = dln.Network(WIDTHS), loss_with(row) or Modeless(np.ones((2, 4)))
+    if row.descends:
+        assert row.shape(network, loss, N_TIMES) == ()
+        return
     if "modes" in row.needs:
         with pytest.raises(AttributeError, match="no modes"):
             row.shape(network, loss, N_TIMES)
@@ -164,13 +183,16 @@ def test_a_line_without_a_row_is_named() -> None:
 
 
 @every
-def test_what_is_recorded_has_the_shape_and_dtype_of_its_row(sols: dict[bool, Trajectories], row: Observable) -> None:
-    sol = sols["labels" in row.needs]
+def test_what_is_recorded_has_the_shape_and_dtype_of_its_row(sols: dict[str, Trajectories], row: Observable) -> None:
+    sol = sols[kind(row)]
     assert getattr(solve(loss_with(row), record=()), row.name) is None
     assert sol._recorded[row.name].shape == (N, *row.shape(sol.network, sol.loss_function, N_TIMES))
     weights = np.dtype(np.float32)
     start = tuple(W.astype(weights) for W in sol.start)
-    small = dln.flow(start, sol.loss_function, (0.0, 1.0), rtol=1e-4, record=row.name)
+    if row.descends:
+        small = descended(np.float32, record=row.name)
+    else:
+        small = dln.flow(start, sol.loss_function, (0.0, 1.0), rtol=1e-4, record=row.name)
     assert small._recorded[row.name].dtype == (np.float32 if row.timed else np.float64)
     for name, meaning in row.meanings(sol.network, weights).items():
         assert pieces(small, row)[name].dtype == meaning.dtype
@@ -178,8 +200,8 @@ def test_what_is_recorded_has_the_shape_and_dtype_of_its_row(sols: dict[bool, Tr
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
-def test_outcomes_are_attributes(sols: dict[bool, Trajectories], name: str) -> None:
-    sol = sols[False]
+def test_outcomes_are_attributes(sols: dict[str, Trajectories], name: str) -> None:
+    sol = sols["modes"]
     assert getattr(sol, name).shape == (N,)
     assert getattr(sol, name).dtype == OUTCOMES[name].dtype
 
@@ -201,9 +223,9 @@ def test_an_event_is_kept_and_functions_of_time_are_joined() -> None:
 
 @every
 @pytest.mark.parametrize("single", [False, True])
-def test_a_row_is_in_the_dataset(sols: dict[bool, Trajectories], row: Observable, single: bool) -> None:
+def test_a_row_is_in_the_dataset(sols: dict[str, Trajectories], row: Observable, single: bool) -> None:
     pytest.importorskip("xarray")
-    sol = sols["labels" in row.needs]
+    sol = sols[kind(row)]
     shown = sol[2] if single else sol
     dataset = shown.to_dataset()
     for name, meaning in row.meanings(sol.network, np.dtype(np.float64)).items():

@@ -6,22 +6,26 @@ Cells are `rich.text.Text`: of what comes from files nothing is taken for markup
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import xarray as xr
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
 from fastdln.claims import Claim
 from fastdln.integrate.status import Status
 from fastdln.scan.disk import in_words
-from fastdln.scan.plan import Axis, Plan, label
+from fastdln.scan.layout import NOT_RUN
+from fastdln.scan.plan import Axis, GridPoint, Plan, label
 from fastdln.scan.prepare import Estimate
 from fastdln.scan.store import Store
 from fastdln.text import plain
 
 __all__ = ["cells", "claim", "claims", "pairs", "plan", "progress"]
+
+SUCCESSES = (Status.FINISHED, Status.STOPPED)
 
 
 def pairs(values: Mapping[str, object]) -> Table:
@@ -91,7 +95,7 @@ def progress(store: Store, damaged: Mapping[int, str]) -> Table:
     layout = store.layout
     units = {index: record for index, record in store.units().items() if index not in damaged}
     total = layout.plan.document.trajectories * layout.plan.n_cells
-    done = sum(record["size"] for record in units.values())
+    done = sum(layout.unit(index).trajectories for index in units)
     failures = sum((Counter(record["failures"]) for record in units.values()), Counter[str]())
     finished = len(units) == layout.n_units
     return pairs(
@@ -111,7 +115,7 @@ def progress(store: Store, damaged: Mapping[int, str]) -> Table:
 
 
 def cells(store: Store) -> Table:
-    """Tabulate the results, a line for each cell.
+    """Tabulate the results, a line for each cell; of very many cells some, evenly spread.
 
     Parameters
     ----------
@@ -123,22 +127,25 @@ def cells(store: Store) -> Table:
     rich.table.Table
         The table; medians are over the trajectories that succeeded.
     """
-    grid, results = store.layout.plan, store.dataset()
-    tally = _tally(store)
-    title = Text(plain(grid.document.name), "table.title")
+    grid, done = store.layout.plan, _done(store)
+    shown = np.unique(np.linspace(0, grid.n_cells - 1, _MOST_LINES).round().astype(int)).tolist()
+    part = f": {len(shown):,} of {grid.n_cells:,} cells" if len(shown) < grid.n_cells else ""
+    title = Text(plain(grid.document.name) + part, "table.title")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
     names = [name for axis in grid.axes for name in axis.names]
-    for name in [*names, "done", "failed", "t_end", "steps", *_MEASURES]:
+    measures = [name for name in _MEASURES if name != "accuracy" or name in grid.document.record.observables]
+    steps = "updates" if grid.document.descends else "steps"
+    for name in [*names, "done", "failed", "t_end", steps, *measures]:
         table.add_column(name, justify="right", no_wrap=True)
-    for point in grid.points:
-        own = results.isel({axis.name: i for axis, i in zip(grid.axes, point.position, strict=True)})
+    for point, own in _by_cell(store, [grid.point(index) for index in shown]):
         values = [
             Text(plain(label(key, axis.values[k][place])))
             for axis, place in zip(grid.axes, point.position, strict=True)
             for k, key in enumerate(axis.keys)
         ]
-        done, failures = tally[point.index]
-        table.add_row(*values, f"{done:,}", f"{failures:,}", *_medians(own))
+        run = own["status"][own["status"] != NOT_RUN]
+        failures = np.count_nonzero(~np.isin(run, SUCCESSES)) if done[point.index] else 0
+        table.add_row(*values, f"{done[point.index]:,}", f"{failures:,}", *_medians(own, measures))
     return table
 
 
@@ -234,33 +241,51 @@ def _listed(axis: Axis) -> str:
     return " ".join(values) + (f" ... ({axis.size:,} values)" if axis.size > _MOST_LISTED else "")
 
 
-# The loss at the end, and when the first and the last mode are learned; where they are recorded.
-_MEASURES = ("loss", "first", "last")
+# At the end, and when the first and the last mode are learned; where they are recorded.
+_MEASURES = ("loss", "accuracy", "first", "last")
+
+_MOST_LINES = 500
+
+_SHOWN = ("status", "n_accepted", "t", "loss", "accuracy", "learning_times")
 
 
-def _tally(store: Store) -> list[tuple[int, int]]:
-    """Count the finished trajectories of each cell, and those of them that failed."""
-    tally = [(0, 0)] * store.layout.plan.n_cells
-    for record in store.units().values():
-        done, failed = tally[record["cell"]]
-        tally[record["cell"]] = (done + record["size"], failed + sum(record["failures"].values()))
-    return tally
+def _done(store: Store) -> NDArray[np.int64]:
+    """Count the finished trajectories of each cell."""
+    done = np.zeros(store.layout.plan.n_cells, np.int64)
+    for index in store.units():
+        unit = store.layout.unit(index)
+        done[unit.cells.start : unit.cells.stop] += unit.size
+    return done
+
+
+def _by_cell(store: Store, points: Sequence[GridPoint]) -> Iterator[tuple[GridPoint, dict[str, NDArray[Any]]]]:
+    """Read what is shown of cells: of all cells at once where a file holds many of them."""
+    grid, results = store.layout.plan, store.dataset()
+    names = [name for name in _SHOWN if name in results]
+    some = results[names]
+    if store.layout.cells > 1:
+        some = some.load()
+    for point in points:
+        own = some.isel({axis.name: i for axis, i in zip(grid.axes, point.position, strict=True)})
+        yield point, {name: own[name].values for name in names}
 
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
 
 
-def _medians(cell: xr.Dataset) -> list[str]:
-    succeeded = np.isin(cell["status"].values, [Status.FINISHED, Status.STOPPED])
+def _medians(cell: Mapping[str, NDArray[Any]], measures: Sequence[str]) -> list[str]:
+    succeeded = np.isin(cell["status"], SUCCESSES)
     if not succeeded.any():
-        return ["-"] * (2 + len(_MEASURES))
-    shown = [float(cell["t"][-1]), float(np.median(cell["n_accepted"].values[succeeded]))]
-    loss = float(np.median(cell["loss"].values[succeeded, -1])) if "loss" in cell else np.nan
-    learned = np.full(2, np.nan)
+        return ["-"] * (2 + len(measures))
+    last = int(np.isfinite(cell["t"]).sum()) - 1
+    shown = {name: float(np.median(cell[name][succeeded, last])) for name in ("loss", "accuracy") if name in cell}
     if "learning_times" in cell:
         # A mode that is not learned counts as later than all; a median over such is none.
-        times = np.median(np.nan_to_num(cell["learning_times"].values[succeeded], nan=np.inf), axis=0)
+        times = np.median(np.nan_to_num(cell["learning_times"][succeeded], nan=np.inf), axis=0)
         finite = times[np.isfinite(times)]
-        learned = np.array([finite.min(), finite.max()]) if finite.size else learned
-    return ["-" if np.isnan(value) else _short(value) for value in (*shown, loss, *learned)]
+        if finite.size:
+            shown |= {"first": finite.min(), "last": finite.max()}
+    head = [float(cell["t"][last]), float(np.median(cell["n_accepted"][succeeded]))]
+    values = head + [shown.get(name, np.nan) for name in measures]
+    return ["-" if np.isnan(value) else _short(value) for value in values]

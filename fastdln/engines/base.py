@@ -40,6 +40,7 @@ class Options:
     history: bool = False
     certify: bool = False
     engine: str = "auto"
+    modified: float = 0.0  # the learning rate of a modified flow; 0: the flow itself
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def choose(problem: Problem) -> Engine:
         raise ValueError(f"engine={name!r} is for losses that are quadratic, not {loss!r}: leave engine out")
     if name != AUTO:
         return ENGINES[name](problem)
-    if loss.quadratic is None or problem.descent is not None:
+    if loss.quadratic is None or problem.descent is not None or problem.options.modified:
         return direct(problem)
     reduced = Reduced.promised(problem.network, problem.loss, problem.start.dtype, problem.options.certify)
     return reduced or direct(problem)

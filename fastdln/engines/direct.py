@@ -16,7 +16,6 @@ from fastdln.engines.lockstep.arena import arena_bytes
 from fastdln.engines.lockstep.batch import Batch
 from fastdln.engines.lockstep.methods import vectors
 from fastdln.engines.wide import Wide
-from fastdln.integrate.descent import Descent
 from fastdln.integrate.methods import Method
 from fastdln.kernels.products.gemm import VECTOR_BYTES
 from fastdln.kernels.products.program import program
@@ -47,7 +46,10 @@ WIDE_FROM, PER_RANK, SEVERAL = 400, 24, 0.8
 
 def direct(problem: Problem) -> Engine:
     """The engine that suits a batch as it is."""
-    return DIRECT[best(problem.network, problem.loss, problem.options.method, problem.start.dtype)](problem)
+    name = best(problem.network, problem.loss, problem.options.method, problem.start.dtype)
+    if problem.options.modified and name == "wide":  # which has no products with the Hessian
+        name = "dense"
+    return DIRECT[name](problem)
 
 
 def alone(problem: Problem) -> Engine:
@@ -63,8 +65,7 @@ def best(network: Network, loss: Loss, method: Method, dtype: DTypeLike) -> str:
     most = SPARSE_BYTES if _filled(plan, dtype) < FULL else 0 if stabilized else LANES_BYTES
     if lanes_bytes(network, loss, method, dtype) <= most:
         return "lanes"
-    # the wide engine has explicit methods of flows only
-    if stabilized or isinstance(method, Descent):
+    if stabilized:  # the wide engine has explicit methods only
         return "dense"
     rank = min(network.widths[0], network.widths[-1])
     largest, second, *_ = sorted([*map(min, network.shapes), 0], reverse=True)

@@ -12,6 +12,11 @@ from fastdln.integrate.schedules import Schedule
 NO_KEY = (0, 0)
 
 
+def updates_recorded(first: int, every: int, last: int) -> NDArray[np.int64]:
+    """The updates first, first + every, ... below the last, and the last."""
+    return np.append(np.arange(first, last, every), last)
+
+
 @dataclass(frozen=True, eq=False)
 class Descent:
     """Gradient descent, with or without momentum, on all samples or on batches of them.

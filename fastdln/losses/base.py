@@ -197,6 +197,30 @@ class Loss(ABC):
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(self._grad(W), W.dtype)
 
+    def grad_of(self, product: ArrayLike, samples: NDArray[np.integer]) -> NDArray[Any]:
+        """Evaluate the derivative by the product of the mean over some samples.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+        samples : ndarray of int, shape (k,)
+            The numbers of the samples, counted from 0.
+
+        Returns
+        -------
+        ndarray, shape (..., d_h, d_0)
+            The derivative, in the dtype of the product.
+
+        Raises
+        ------
+        ValueError
+            If the loss does not hold its samples.
+        """
+        W = self._parts.read(product)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self._grad_of(W, samples), W.dtype)
+
     def curvature(self, product: ArrayLike, direction: ArrayLike) -> NDArray[Any]:
         """Evaluate the derivative of the gradient by the product along a direction.
 
@@ -238,11 +262,40 @@ class Loss(ABC):
         """
         W = self._parts.read(product)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._margin(W).astype(W.dtype)
+            return self._margins(W, "a margin").min(axis=-1).astype(W.dtype)
 
-    def _margin(self, W: NDArray[Any]) -> Any:
-        """The least margin at products of the right shape."""
-        raise ValueError(f"a margin needs a loss with labels, as Logistic and SoftmaxCrossEntropy, not {self!r}")
+    def accuracy(self, product: ArrayLike) -> Any:
+        """Evaluate the share of the samples that are classified as their labels say.
+
+        Parameters
+        ----------
+        product : array_like, shape (..., d_h, d_0)
+            Products W of the weights.
+
+        Returns
+        -------
+        ndarray, shape (...,), or float
+            The share of the samples whose class has a larger output than all others; of signs that of all outputs of
+            the right sign.  NaN where an output is.
+
+        Raises
+        ------
+        ValueError
+            If the loss has no labels.
+        """
+        W = self._parts.read(product)
+        with np.errstate(over="ignore", invalid="ignore"):
+            margins = self._margins(W, "an accuracy")
+            right = (margins > 0).mean(axis=-1)
+            return np.where(np.isnan(margins).any(axis=-1), np.nan, right).astype(W.dtype)[()]
+
+    def _margins(self, W: NDArray[Any], what: str) -> Any:
+        """The margins of all samples, along the last axis, at products of the right shape."""
+        raise ValueError(f"{what} needs a loss with labels, as Logistic and SoftmaxCrossEntropy, not {self!r}")
+
+    def _grad_of(self, W: NDArray[Any], samples: NDArray[np.integer]) -> Any:
+        """dL/dW of some samples at products of the right shape."""
+        raise TypeError(f"{sampled_of(self, 'a mean over some samples')!r} has no derivative for some samples")
 
     @abstractmethod
     def _value(self, W: NDArray[Any]) -> Any:

@@ -29,6 +29,10 @@ class _Signed(Parts):
     def shape(self) -> tuple[int, int]:
         return len(self.Y), len(self.X)
 
+    def restricted(self, samples: NDArray[np.integer]) -> _Signed:
+        """Some of the samples."""
+        return _Signed(self.X[:, samples], self.Y[:, samples])
+
 
 @dataclass(frozen=True, eq=False)
 class _Classes(Parts):
@@ -41,6 +45,10 @@ class _Classes(Parts):
     @property
     def shape(self) -> tuple[int, int]:
         return self.n_classes, len(self.X)
+
+    def restricted(self, samples: NDArray[np.integer]) -> _Classes:
+        """Some of the samples."""
+        return _Classes(self.X[:, samples], self.labels[samples], self.n_classes)
 
 
 class _Sampled(Loss):
@@ -70,6 +78,9 @@ class _Sampled(Loss):
 
     def _grad(self, W: NDArray[Any]) -> Any:
         return self._slope(W @ self._parts.X) @ self._parts.X.T / self.n_samples
+
+    def _grad_of(self, W: NDArray[Any], samples: NDArray[np.integer]) -> Any:
+        return self.of_parts(self._parts.restricted(samples))._grad(W)
 
     def _curvature(self, W: NDArray[Any], D: NDArray[Any]) -> Any:
         return self._bend(W @ self._parts.X, D @ self._parts.X) @ self._parts.X.T / self.n_samples
@@ -113,8 +124,8 @@ class _OfSigns(_Sampled):
     def _marks(self) -> Floats:
         return self._parts.Y
 
-    def _margin(self, W: NDArray[Any]) -> Any:
-        return (self._parts.Y * (W @ self._parts.X)).min(axis=(-2, -1))
+    def _margins(self, W: NDArray[Any], what: str) -> Any:
+        return (self._parts.Y * (W @ self._parts.X)).reshape(*W.shape[:-2], -1)
 
 
 class Logistic(_OfSigns):
@@ -233,11 +244,11 @@ class SoftmaxCrossEntropy(_Sampled):
         """The classes, shape (m,)."""
         return self._parts.labels
 
-    def _margin(self, W: NDArray[Any]) -> Any:
+    def _margins(self, W: NDArray[Any], what: str) -> Any:
         Z = W @ self._parts.X
         own = Z[..., self._parts.labels, np.arange(self.n_samples)]
         np.copyto(Z, -np.inf, where=self._marks() == 1)
-        return (own - Z.max(axis=-2)).min(axis=-1)
+        return own - Z.max(axis=-2)
 
     def _marks(self) -> Floats:
         return np.asarray(np.arange(self._parts.n_classes)[:, None] == self._parts.labels, np.float64)

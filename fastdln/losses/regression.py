@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastdln.linalg import Floats, reproducible
+from fastdln.losses.base import sampled_of
 from fastdln.losses.data import decompose_inputs, samples
 from fastdln.losses.form import Mapped, Parts, QuadraticForm
 from fastdln.losses.quadratic import QuadraticLoss
@@ -106,3 +108,9 @@ class Regression(QuadraticLoss):
         loss = self.of_parts(self._parts)
         loss._samples = Samples(*samples(X, Y, center=False))
         return loss
+
+    def _grad_of(self, W: NDArray[Any], samples: NDArray[np.integer]) -> Any:
+        data = sampled_of(self, "a mean over some samples")
+        assert data.inputs is not None
+        X = data.inputs[:, samples]
+        return (W @ X - data.target[:, samples]) @ X.T / len(samples)

@@ -281,7 +281,10 @@ def _options(header: Any, network: Network, descent: Descent | None) -> Options:
         "history": lambda history: arguments.boolean("history", history),
         "certify": lambda certify: arguments.boolean("certify", certify),
         "engine": arguments.engine,
+        "modified": lambda rate: arguments.not_negative("modified", rate),
     }
+    if isinstance(header, dict):  # files of before there were modified flows do not have it
+        header = {"modified": 0.0} | header
     if not isinstance(header, dict) or header.keys() != checks.keys():
         raise ValueError("its header does not tell the options of a flow")
     return Options(**{name: check(header[name]) for name, check in checks.items()})

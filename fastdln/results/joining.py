@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdln.observables import OBSERVABLES
+from fastdln.observables import LEARNING_TIMES, OBSERVABLES
 from fastdln.results.trajectories import Trajectories
 
 __all__ = ["join"]
@@ -24,8 +24,10 @@ def join(old: Trajectories, new: Trajectories, go_on: NDArray[np.bool_], **other
 
     recorded = {}
     for name, before in old._recorded.items():
-        if not OBSERVABLES[name].timed:  # an event that has happened happens no more
-            recorded[name] = np.where(np.isnan(before), joined(before, new._recorded[name]), before)
+        if not OBSERVABLES[name].timed:
+            later = joined(before, new._recorded[name])
+            # an event that has happened happens no more
+            recorded[name] = np.where(np.isnan(before), later, before) if name == LEARNING_TIMES else later
             continue
         times = new._recorded[name].shape[1]
         after = np.full((len(old._status), times, *before.shape[2:]), np.nan, before.dtype)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdln.checks import count, positive
 from fastdln.engines.base import Course, Options
 from fastdln.integrate.status import ADVICE, Status
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.observables import OBSERVABLES, documented
 from fastdln.results.dataset import dataset
+from fastdln.results.periods import SERIES, TIMES_LONGEST, least_periods
 
 Value = TypeVar("Value")
 
@@ -132,6 +134,7 @@ class Trajectories:
     stable_rank = Recorded[Any]()
     nuclear_norm = Recorded[Any]()
     margin = Recorded[Any]()
+    accuracy = Recorded[Any]()
     weight_norm = Recorded[Any]()
     layer_alignment = Recorded[Any]()
     sharpness = Recorded[Any]()
@@ -140,6 +143,7 @@ class Trajectories:
     imbalance = Recorded[Any]()
     drift = Recorded[Any]()
     learning_times = Recorded[Any]()
+    lyapunov = Recorded[Any]()
     weights = Recorded[Weights | None]()
 
     @property
@@ -235,6 +239,52 @@ class Trajectories:
             raise ValueError("no history was kept: call flow(..., history=True)")
         times = self._steps[range(len(self))[k]]
         return times, np.diff(times, prepend=self.span[0])
+
+    def period(self, tol: float = 1e-8, longest: int = 64) -> Any:
+        """Find the least period of each trajectory of a descent over its last records.
+
+        It is the least p with ||W_(k+p) - W_k|| at most ``tol`` times the largest ||W_k||, over the last 4 ``longest``
+        records; without recorded weights that of the strengths or, without these, of the singular values.
+
+        Parameters
+        ----------
+        tol : float
+            Relative tolerance, above 0.
+        longest : int
+            The longest period to look for.
+
+        Returns
+        -------
+        ndarray of int, shape (n,)
+            The periods: 1 at rest, 0 where there is none up to ``longest``, or the trajectory did not come to the end.
+
+        Raises
+        ------
+        ValueError
+            If this is a flow, or the last 4 ``longest`` updates were not recorded, each of them.
+
+        Examples
+        --------
+        >>> import fastdln as dln
+        >>> loss, start = dln.Quadratic([[1.0]]), ([[0.7]], [[0.7]])
+        >>> sol = dln.descend(start, loss, [0.9, 1.1, 1.25], 2000, record=("weights",), record_from=1744)
+        >>> sol.period()
+        array([1, 2, 4])
+        """
+        relative, most = positive("tol", tol), count("longest", longest)
+        if self._updates is None:
+            raise ValueError("a flow has no period: it is for descents")
+        names = [name for name in SERIES if name in self._recorded]
+        if not names:
+            raise ValueError(f"period() needs one of {', '.join(SERIES)}: call descend(..., record=('weights',))")
+        wanted = TIMES_LONGEST * most
+        tail = self._updates[-wanted:]
+        if len(tail) < wanted or (np.diff(tail) != 1).any():
+            raise ValueError(
+                f"period() with longest = {most} needs a record of each of the last {wanted} updates: take "
+                "record_every=1 and an earlier record_from, or a smaller longest"
+            )
+        return self._each(least_periods(self._recorded[names[0]], relative, most))
 
     def raise_for_status(self) -> Trajectories:
         """Return these trajectories if none failed.

@@ -39,7 +39,10 @@ class Attributes(msgspec.Struct):
     spec_sha256: str
     spec_folder: str
     chunk: _Positive
+    """Trajectories of a cell in a unit."""
     fastdln_format: _Positive
+    cells: _Positive = 1
+    """The most cells in a unit."""
     fastdln_revision: _Positive = 1
     """Stores of format 1 had none."""
     spec_folder_from_store: str = ""

@@ -1,27 +1,29 @@
-"""From a cell of the grid to what `fastdln.flow` takes: network, loss, starts, times.
+"""From a cell of the grid to what `fastdln.flow` or `fastdln.descend` takes: network, loss, starts, times.
 
 Trajectory k of cell c draws from ``SeedSequence(seed, spawn_key=(c,))`` and k alone, whatever part of the
-cell is asked for; a random target from the stream beside it, ``spawn_key=(c, 1)``, and what is seen or measured of it
-from ``spawn_key=(c, 2)``.
+cell is asked for; a random target from the stream beside it, ``spawn_key=(c, 1)``, what is seen or measured of it
+from ``spawn_key=(c, 2)``, and the batches of a descent from ``spawn_key=(c, 3)``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln import inits
+from fastdln.descent import descend
 from fastdln.gradient_flow import flow
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
 from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
-from fastdln.scan import spec
+from fastdln.scan import plane, spec, updates
 from fastdln.scan.derived import recorded
 from fastdln.scan.loss import Landscape
 from fastdln.scan.plan import GridPoint, Plan
@@ -36,7 +38,7 @@ NEGLIGIBLE = 1e-8
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the grid as gradient flows."""
+    """One point of the grid as gradient flows, or as descents."""
 
     network: Network
     point: GridPoint
@@ -99,10 +101,16 @@ class Cell:
         tuple of h ndarrays, shape (size, d_i, d_{i-1})
             The weights.
         """
-        keys = msgspec.to_builtins(self.point.init)
+        return self._start(first, size, self.loss(first, size))
+
+    def _start(self, first: int, size: int, loss: Loss) -> Weights:
+        init = self.point.init
+        if isinstance(init, spec.Plane):
+            return plane.start(init, self.network, loss, size, self.folder, self.files)
+        keys = msgspec.to_builtins(init)
         kind = keys.pop("kind")
         if kind == "decoupled":
-            keys["loss"] = self.loss(first, size)
+            keys["loss"] = loss
         stream = np.random.SeedSequence(self.seed, spawn_key=(self.point.index,))
         weights: Weights = getattr(inits, kind)(self.network, **keys, size=size, rng=stream, first=first)
         return weights
@@ -112,6 +120,7 @@ class Cell:
         first: int,
         size: int,
         *,
+        others: Sequence[Cell] = (),
         threads: int | None = None,
         max_steps: int | None = None,
         progress: Report | bool = False,
@@ -124,44 +133,51 @@ class Cell:
             The index of the first trajectory.
         size : int
             Their number.
+        others : sequence of Cell
+            Cells that differ in what may vary within a batch alone; their trajectories follow, cell by cell.
         threads : int, optional
             Threads, by default one for each core.
         max_steps : int, optional
-            Fewer steps than the scan file allows.
+            Fewer steps, or updates, than the scan file allows.
         progress : callable or bool
             As in `fastdln.flow`.
 
         Returns
         -------
         Trajectories
-            Their flow.
+            Their flow, or their descent.
         """
+        cells, loss = (self, *others), self.loss(first, size)
+        starts = [cell._start(first, size, loss) for cell in cells]
+        start = tuple(np.concatenate(layers) for layers in zip(*starts, strict=True)) if others else starts[0]
+        record = recorded(self.record.observables, loss)
+        common: dict[str, Any] = {"record": record, "threads": threads, "progress": progress}
+        if self.point.flow is None:
+            common |= updates.arguments([cell.point for cell in cells], size, self.record, max_steps)
+            if common["batch_size"] is not None:
+                draws = np.random.SeedSequence(self.seed, spawn_key=(self.point.index, 3))
+                common |= {"rng": draws, "first": first}
+            return descend(start, loss, **common)
         options = msgspec.to_builtins(self.point.flow)
         del options["t_end"]
         if max_steps is not None:
             options["max_steps"] = max_steps
-        loss = self.loss(first, size)
-        return flow(
-            self.start(first, size),
-            loss,
-            (0.0, self.t_end),
-            t_eval=self.times,
-            record=recorded(self.record.observables, loss),
-            threads=threads,
-            progress=progress,
-            **options,
-        )
+        return flow(start, loss, (0.0, self.t_end), t_eval=self.times, **common, **options)
 
     @property
     def t_end(self) -> float:
         """The end of the flow's span."""
+        assert self.point.flow is not None
         t_end = self.point.flow.t_end
         return self._automatic_end() if t_end == "auto" else float(t_end)
 
     @property
     def times(self) -> NDArray[np.float64]:
         """The times that are recorded."""
-        record, t_end = self.record.times, self.t_end
+        record = self.record.times
+        if isinstance(record, spec.Updates):
+            return updates.times(self.point, record)
+        t_end = self.t_end
         if record.count == 1:
             return np.array([t_end])
         first = record.first
@@ -174,6 +190,12 @@ class Cell:
         # The ends exactly, and rounding must not carry a time beyond them.
         times[0], times[-1] = first, t_end
         return np.asarray(times)
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """The updates of a descent that are recorded."""
+        assert isinstance(self.record.times, spec.Updates)
+        return updates.recorded(self.point, self.record.times)
 
     def _automatic_end(self) -> float:
         loss, depth = self.loss(0, 1), self.network.depth

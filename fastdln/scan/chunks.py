@@ -62,7 +62,7 @@ class Chunks:
         str
             The name within the folder of the array.
         """
-        place = (*self._layout.plan.position(unit.cell), unit.block, *(0 for _ in self._variable.dims[1:]))
+        place = (*self._layout.place(unit), *(0 for _ in self._variable.dims[1:]))
         name: str = self._array.metadata.encode_chunk_key(place)
         return name
 
@@ -73,15 +73,16 @@ class Chunks:
         ----------
         unit : Unit
             The unit.
-        block : ndarray, shape (size, ...)
-            Its results.
+        block : ndarray, shape (trajectories, ...)
+            Its results, cell by cell.
 
         Returns
         -------
         bytes
             Compressed, with the checksum at the end.
         """
-        self._array[self._region(unit)] = self._variable.pad(block)
+        padded = self._variable.pad(block)
+        self._array[self._layout.region(unit)] = padded.reshape(*unit.extent, unit.size, *padded.shape[1:])
         data: bytes = self._files.pop(self.name(unit)).to_bytes()
         return data
 
@@ -109,15 +110,12 @@ class Chunks:
         name = self.name(unit)
         self._files[name] = cpu.Buffer.from_bytes(path.read_bytes())
         try:
-            self._array[self._region(unit)]
+            self._array[self._layout.region(unit)]
         except (ValueError, RuntimeError, TypeError) as error:  # as the codecs have it
             return f"cannot be decoded ({error})"
         finally:
             del self._files[name]
         return None
-
-    def _region(self, unit: Unit) -> tuple[Any, ...]:
-        return (*self._layout.plan.position(unit.cell), slice(unit.first, unit.first + unit.size))
 
 
 def mark(data: bytes) -> Mark:

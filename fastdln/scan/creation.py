@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from fastdln import __version__
 from fastdln.integrate.status import Status
+from fastdln.losses import Loss
 from fastdln.revision import NUMERICS
 from fastdln.scan.attributes import FORMAT, METADATA
 from fastdln.scan.cell import Cell
@@ -25,6 +27,7 @@ from fastdln.scan.disk import sync
 from fastdln.scan.errors import StoreError
 from fastdln.scan.layout import NOT_RUN, Layout, Variable
 from fastdln.scan.plan import Plan, canonical_json, label
+from fastdln.scan.spec import Masked, Random, Sensing
 from fastdln.scan.store import JOURNAL, LOCK
 
 __all__ = ["create"]
@@ -98,6 +101,7 @@ def _build(folder: Path, layout: Layout, cells: list[Cell]) -> None:
         "spec_folder": str(spec_folder),
         "spec_folder_from_store": os.path.relpath(spec_folder, folder.resolve()),
         "chunk": layout.chunk,
+        "cells": layout.cells,
         "fastdln_files": {file.relative_to(folder).as_posix(): mark(file.read_bytes()) for file in files},
     }
     if tied := [name for axis in plan.axes for name in axis.names[1:]]:
@@ -154,17 +158,44 @@ def _write_coordinates(group: zarr.Group, plan: Plan) -> None:
 def _write_cells(group: zarr.Group, layout: Layout, cells: list[Cell]) -> None:
     """Write what is known of every cell before it is run."""
     shape, dims = layout.plan.shape, tuple(axis.name for axis in layout.plan.axes)
-    times = np.array([cell.times for cell in cells])
+    times = np.full((len(cells), layout.plan.n_times), np.nan)
     sigma = np.full((len(cells), layout.n_modes), np.nan)
     modes = np.empty(len(cells), np.int64)
+    losses: dict[Hashable, Loss] = {}
     for i, cell in enumerate(cells):
-        loss = cell.loss(0, 1)
+        own = cell.times
+        times[i, : len(own)] = own
+        if (key := _landscape(cell)) not in losses:
+            losses[key] = cell.loss(0, 1)
+        loss = losses[key]
         modes[i] = min(loss.shape)
         if loss.modes is not None and not loss.batch_shape:
             sigma[i, : modes[i]] = loss.modes.sigma
     _write(group, "t", times.reshape(*shape, -1), (*dims, "time"), "time recorded", "time")
+    if layout.plan.document.descends:
+        _write_steps(group, layout, cells)
     _write(group, "n_modes", modes.reshape(shape), dims, "modes of the target; the rest of the axis is padding")
     _write(group, "sigma", sigma.reshape(*shape, -1), (*dims, "mode"), "singular values of the target")
+
+
+def _landscape(cell: Cell) -> Hashable:
+    """What the loss of a cell follows from: its number, too, where something is drawn."""
+    point = cell.point
+    drawn = isinstance(point.target, Random) or isinstance(point.loss, Masked | Sensing)
+    return cell.network, type(point.target), point.target, type(point.loss), point.loss, point.index if drawn else None
+
+
+def _write_steps(group: zarr.Group, layout: Layout, cells: list[Cell]) -> None:
+    """Write the updates that are recorded: once, where all cells record the same."""
+    shape, dims = layout.plan.shape, tuple(axis.name for axis in layout.plan.axes)
+    steps = np.full((len(cells), layout.plan.n_times), NOT_RUN, np.int64)
+    for row, cell in zip(steps, cells, strict=True):
+        own = cell.steps
+        row[: len(own)] = own
+    if (steps == steps[0]).all():
+        _write(group, "steps", steps[0], ("time",), "updates done", "updates")
+    else:
+        _write(group, "steps", steps.reshape(*shape, -1), (*dims, "time"), "updates done", "updates")
 
 
 def _write(

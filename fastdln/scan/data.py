@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.checks import shown
+from fastdln.network import Weights
 from fastdln.resources import require_memory
 from fastdln.results import archive
-from fastdln.scan.spec import Data, FromFile, Masked, Sensing, SpecError
+from fastdln.scan.spec import Data, FromFile, Masked, Plane, Sensing, SpecError
 
-__all__ = ["digests", "load", "load_mask", "load_measurements"]
+__all__ = ["check_unchanged", "digests", "load", "load_mask", "load_measurements", "load_plane"]
 
 Floats = NDArray[np.float64]
 
@@ -26,12 +27,12 @@ _BYTES_PER_CHARACTER = 4  # of a table of one-digit numbers: 8 bytes for a digit
 
 
 def digests(table: Data | FromFile, folder: Path) -> dict[str, str]:
-    """Fingerprint the files of a target or a loss, so that a scan is not continued with other data.
+    """Fingerprint the files of a target, a loss or starts, so that a scan is not continued with other data.
 
     Parameters
     ----------
     table : Data or FromFile
-        The target, or the loss.
+        The target, the loss, or the starts.
     folder : Path
         The folder of the scan file.
 
@@ -118,6 +119,56 @@ def load_measurements(loss: Sensing, folder: Path) -> tuple[NDArray[Any], NDArra
     return arrays["A"], arrays.get("y")
 
 
+def load_plane(init: Plane, depth: int, folder: Path) -> tuple[Weights, Weights, Weights]:
+    """Read what spans a plane of starts.
+
+    Parameters
+    ----------
+    init : Plane
+        The initial condition, with a path.
+    depth : int
+        The number of layers.
+    folder : Path
+        The folder of the scan file.
+
+    Returns
+    -------
+    weights, direction_1, direction_2 : tuples of ndarrays
+        Of whatever shapes.
+    """
+    assert init.path is not None
+    names = [[f"{letter}{i}" for i in range(1, depth + 1)] for letter in "WUV"]
+    wanted = {name for layers in names for name in layers}
+    arrays, found = _read_archive(_locate(init.path, init, folder), init.path, wanted, "init")
+    if missing := sorted(wanted - arrays.keys()):
+        raise SpecError(f"init.path: {init.path} has no array {', '.join(missing)}, but {_listed(found)}")
+    weights, first, second = (tuple(arrays[name] for name in layers) for layers in names)
+    return weights, first, second
+
+
+def check_unchanged(table: Data | FromFile, folder: Path, files: tuple[tuple[str, str], ...]) -> None:
+    """Refuse files that are not those that the scan was begun with.
+
+    Parameters
+    ----------
+    table : Data or FromFile
+        What names them.
+    folder : Path
+        The folder of the scan file.
+    files : tuple of pairs of str
+        The SHA-256 of each data file of the scan, by its name.
+
+    Raises
+    ------
+    SpecError
+        If one differs.
+    """
+    known = dict(files)
+    for name, digest in digests(table, folder).items():
+        if digest != known[name]:
+            raise SpecError(f'{_where(table)}: the file "{name}" in {folder} has changed since the scan was begun')
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -141,7 +192,7 @@ def _locate(name: str, table: Data | FromFile, folder: Path) -> Path:
 
 def _where(table: Data | FromFile) -> str:
     """The table of the scan file."""
-    return "target" if isinstance(table, Data) else "loss"
+    return "target" if isinstance(table, Data) else "init" if isinstance(table, Plane) else "loss"
 
 
 def _read_pair(path: Path, target: Data) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -186,6 +237,8 @@ def _read_file(path: Path, where: str) -> NDArray[Any]:
 
 
 def _samples(key: str, array: NDArray[Any], target: Data) -> Floats:
+    if key == "Y" and array.ndim == 1:  # one number, or label, for each sample
+        array = array[None] if target.samples == "columns" else array[:, None]
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise SpecError(
             f"target.{key} has shape {array.shape} and dtype {array.dtype}; expected a matrix of real numbers"

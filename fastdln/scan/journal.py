@@ -38,6 +38,8 @@ class _Record(msgspec.Struct):
     size: _Natural
     failures: dict[str, _Natural]
     seconds: float
+    cells: _Natural = 1
+    """How many cells there are in the unit."""
     revision: _Natural = 1
     """The numerics revision by which the unit was computed; stores of format 1 knew only the first."""
     chunks: dict[str, tuple[_Natural, str]] = {}
@@ -109,7 +111,8 @@ def check_records(units: Mapping[int, dict[str, Any]], layout: Layout, path: Pat
         except msgspec.ValidationError as error:
             raise JournalError(f"{path}, unit {index}: {error}; the store cannot be trusted") from None
         unit = layout.unit(index) if index < layout.n_units else None
-        if unit is None or (told.cell, told.first, told.size) != (unit.cell, unit.first, unit.size):
+        place = (told.cell, told.first, told.size, told.cells)
+        if unit is None or place != (unit.cell, unit.first, unit.size, len(unit.cells)):
             raise JournalError(
                 f"{path}: unit {index} has the trajectories {told.first} to {told.first + told.size - 1} of cell "
                 f"{told.cell}, but this scan has no such unit; the store cannot be trusted"

@@ -70,13 +70,27 @@ class Variable(NamedTuple):
 
 @dataclass(frozen=True)
 class Unit:
-    """The work that is done, stored and recorded at once: a block of the trajectories of one cell."""
+    """The work that is done, stored and recorded at once: a block of the trajectories of one cell, or of several."""
 
     index: int
     cell: int
+    """The first of its cells."""
     block: int
     first: int
     size: int
+    """Trajectories of each of its cells."""
+    extent: tuple[int, ...]
+    """Its cells along each axis of the grid; together they are consecutive ones."""
+
+    @property
+    def cells(self) -> range:
+        """The cells."""
+        return range(self.cell, self.cell + prod(self.extent))
+
+    @property
+    def trajectories(self) -> int:
+        """The number of trajectories in all its cells."""
+        return self.size * len(self.cells)
 
 
 @dataclass(frozen=True)
@@ -87,12 +101,15 @@ class Layout:
     ----------
     plan : Plan
         The scan.
-    chunk : int, optional
-        Trajectories in a unit, by default what makes units of moderate size. Results do not depend on it.
+    chunk : int
+        Trajectories of a cell in a unit.
+    together : int
+        The most cells in a unit. There are several only where they can be computed at once, and then whole ones.
     """
 
     plan: Plan
     chunk: int
+    together: int = 1
 
     @classmethod
     def of(cls, plan: Plan, chunk: int | None = None) -> Layout:
@@ -103,7 +120,7 @@ class Layout:
         plan : Plan
             The scan.
         chunk : int, optional
-            Trajectories in a unit, if it is not to be chosen.
+            Trajectories in a unit, if it is not to be chosen. Results do not depend on it.
 
         Returns
         -------
@@ -115,7 +132,7 @@ class Layout:
             whole = cls(plan, n)
             largest = whole.n_parameters
             if _holds_weights(plan):
-                largest *= plan.document.record.times.count
+                largest *= plan.n_times
             widest = max(v.dtype.itemsize * prod(v.shape[1:]) for v in whole.variables)
             if widest > _MOST_BYTES:
                 raise SpecError(
@@ -124,10 +141,10 @@ class Layout:
                 )
             most = min(max(_WEIGHTS_PER_UNIT // largest, 1), _MAX_CHUNK, _MOST_BYTES // widest)
             blocks = ceil(n / most)
-            chunk = ceil(n / blocks)
+            return cls(plan, ceil(n / blocks), max(most // n, 1))
         if chunk < 1:
             raise SpecError(f"chunk = {chunk}: expected the number of trajectories in a unit, at least 1")
-        return cls(plan, min(chunk, n))
+        return cls(plan, min(chunk, n), max(chunk // n, 1))
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
@@ -135,14 +152,16 @@ class Layout:
         record = self.plan.document.record
         sizes = {
             "trajectory": self.plan.document.trajectories,
-            "time": record.times.count,
+            "time": self.plan.n_times,
             "mode": self.n_modes,
             "interface": self.n_interfaces,
             "plateau": most_plateaus(self.n_modes),
             **{f"layer{i}": width for i, width in enumerate(_widths(self.plan)[0])},
         }
         table = dict(OUTCOMES)
-        if self.plan.document.tables["flow"]["certify"] is False:  # not true, and no axis
+        if (
+            self.plan.document.descends or self.plan.document.tables["flow"]["certify"] is False
+        ):  # not true, and no axis
             del table["certified"]
         for name in record.observables:
             table |= self._meanings(name)
@@ -176,10 +195,31 @@ class Layout:
         """The number of units in each cell."""
         return ceil(self.plan.document.trajectories / self.chunk)
 
+    @cached_property
+    def span(self) -> tuple[int, ...]:
+        """The cells of a unit along each axis of the grid; those at its end may have fewer."""
+        left, spans = self.together if self.chunk == self.plan.document.trajectories else 1, []
+        for axis in reversed(self.plan.axes):
+            if not self.plan.varies_within_batches(axis):
+                left = 1
+            spans.append(min(axis.size, left))
+            left = left // axis.size if left >= axis.size else 1
+        return tuple(reversed(spans))
+
+    @cached_property
+    def _spread(self) -> tuple[int, ...]:
+        """The numbers of units along each axis of the grid."""
+        return tuple(ceil(size / span) for size, span in zip(self.plan.shape, self.span, strict=True))
+
+    @property
+    def cells(self) -> int:
+        """The number of cells in a unit."""
+        return prod(self.span)
+
     @property
     def n_units(self) -> int:
         """The number of units of the scan."""
-        return self.plan.n_cells * self.blocks
+        return prod(self._spread) * self.blocks
 
     @property
     def bytes_per_trajectory(self) -> int:
@@ -207,7 +247,7 @@ class Layout:
             The shape of its chunks: one unit each.
         """
         grid = self.plan.shape
-        return (*grid, *variable.shape), (*(1 for _ in grid), self.chunk, *variable.shape[1:])
+        return (*grid, *variable.shape), (*self.span, self.chunk, *variable.shape[1:])
 
     def unit(self, index: int) -> Unit:
         """Return a unit.
@@ -222,9 +262,45 @@ class Layout:
         Unit
             Its cell and its trajectories.
         """
-        cell, block = divmod(index, self.blocks)
+        number, block = divmod(index, self.blocks)
+        corner = [int(k) * span for k, span in zip(np.unravel_index(number, self._spread), self.span, strict=True)]
+        extent = tuple(min(span, n - k) for k, span, n in zip(corner, self.span, self.plan.shape, strict=True))
         first = block * self.chunk
-        return Unit(index, cell, block, first, min(self.chunk, self.plan.document.trajectories - first))
+        size = min(self.chunk, self.plan.document.trajectories - first)
+        return Unit(index, self.plan.index(corner), block, first, size, extent)
+
+    def place(self, unit: Unit) -> tuple[int, ...]:
+        """Tell where in the grid of chunks a unit stands.
+
+        Parameters
+        ----------
+        unit : Unit
+            The unit.
+
+        Returns
+        -------
+        tuple of int
+            Its number along each axis of the grid, and along the trajectories.
+        """
+        corner = self.plan.position(unit.cell)
+        return (*(k // span for k, span in zip(corner, self.span, strict=True)), unit.block)
+
+    def region(self, unit: Unit) -> tuple[slice, ...]:
+        """Tell what part of an array a unit fills.
+
+        Parameters
+        ----------
+        unit : Unit
+            The unit.
+
+        Returns
+        -------
+        tuple of slice
+            Along the axes of the grid, and along the trajectories.
+        """
+        corner = self.plan.position(unit.cell)
+        cells = (slice(k, k + n) for k, n in zip(corner, unit.extent, strict=True))
+        return (*cells, slice(unit.first, unit.first + unit.size))
 
     def _meanings(self, name: str) -> dict[str, Meaning]:
         """The arrays of an observable."""

@@ -190,31 +190,22 @@ def _data(target: spec.Data, folder: Path, files: Files) -> tuple[NDArray[np.flo
     # A name may come to mean another file from one scan to the next, and while one runs: what is kept is kept by its
     # fingerprint, and what is read must have it.
     X, Y = data.load(target, folder)
-    _check_unchanged(target, folder, files)
+    data.check_unchanged(target, folder, files)
     return X, Y
 
 
 @lru_cache(maxsize=4)
 def _mask_of(loss: spec.Masked, folder: Path, files: Files) -> NDArray[Any]:
     mask = data.load_mask(loss, folder)
-    _check_unchanged(loss, folder, files)
+    data.check_unchanged(loss, folder, files)
     return mask
 
 
 @lru_cache(maxsize=4)
 def _measurements_of(loss: spec.Sensing, folder: Path, files: Files) -> tuple[NDArray[Any], NDArray[Any] | None]:
     measurements = data.load_measurements(loss, folder)
-    _check_unchanged(loss, folder, files)
+    data.check_unchanged(loss, folder, files)
     return measurements
-
-
-def _check_unchanged(table: spec.Data | spec.FromFile, folder: Path, files: Files) -> None:
-    """Refuse files that are not those that the scan was begun with."""
-    known = dict(files)
-    for name, digest in data.digests(table, folder).items():
-        if digest != known[name]:
-            where = "target" if isinstance(table, spec.Data) else "loss"
-            raise SpecError(f'{where}: the file "{name}" in {folder} has changed since the scan was begun')
 
 
 @reproducible

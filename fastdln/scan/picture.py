@@ -1,4 +1,5 @@
-"""The picture of a scan: loss curves, the rise of the modes, and learning times over the grid.
+"""The picture of a scan: loss curves, the rise of the modes, and learning times over the grid; of descents also what
+they end with, and of starts in a plane only that.
 
 One axis of the grid, the last that holds numbers, is drawn inside every panel; the others make the panels.
 Figures are drawn on Agg canvases without pyplot, so that the settings and the windows of a session stay as
@@ -20,9 +21,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from fastdln.scan.basins import MOST_PANELS, PLANE, draw_map
 from fastdln.text import plain
 
 __all__ = ["FORMATS", "save_scan", "scan_figure"]
@@ -36,6 +38,7 @@ Choice = dict[str, int]
 """A place on some axes of the grid."""
 
 MAX_COLUMNS, MAX_ROWS, MAX_ENTRIES = 6, 4, 12
+MAX_CURVES = 48
 MAX_TRAJECTORIES = 2000
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 # Losses below this part of the largest are cut off: nothing is learned there but the last digits.
@@ -79,7 +82,9 @@ def scan_figure(results: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         The figure, with a canvas of its own.
     """
-    title = _title(results)
+    if "loss" in results and all(results["status"].sizes.get(dim, 1) > 1 for dim in PLANE):
+        return _map(_drawn(results), _title(results, "medians"))
+    title = _title(results, "median, quartiles, 10 to 90 %")
     grid = _Grid.of(_drawn(results))
     kinds = [kind for kind in _KINDS if kind.variable in results and grid.offers(kind)]
     heights = [kind.height for kind in kinds] * len(grid.rows)
@@ -107,11 +112,23 @@ def scan_figure(results: xr.Dataset) -> Figure:
     return figure
 
 
+def _map(results: xr.Dataset, title: str) -> Figure:
+    others = [size for dim, size in results["status"].sizes.items() if dim not in (*PLANE, "trajectory")]
+    figure = Figure(figsize=(1.6 + 3.6 * min(int(np.prod(others)), MOST_PANELS), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
+    draw_map(figure, results, _ends(results, "loss"), _outcomes(results)[1])
+    return figure
+
+
 @dataclass(frozen=True)
 class _Grid:
     """How the grid is spread over the figure; of very long axes some points are left out."""
 
+    whole: xr.Dataset
+    """All points."""
     results: xr.Dataset
+    """Those whose curves are drawn."""
     inner: str | None
     """The axis inside each panel."""
     columns: list[Choice]
@@ -131,7 +148,8 @@ class _Grid:
         negligible = sigma <= NEGLIGIBLE * np.fmax.reduce(sigma, axis=1, keepdims=True)
         modes = np.flatnonzero((~negligible & (np.isfinite(sigma) | np.isnan(sigma[:, :1]))).any(axis=0))
         columns = _choices(results, outer[:1], MAX_COLUMNS)
-        return cls(results, inner, columns, _choices(results, outer[1:], MAX_ROWS), modes)
+        drawn = results.isel({inner: _thinned(list(range(results.sizes[inner])), MAX_CURVES)}) if inner else results
+        return cls(results, drawn, inner, columns, _choices(results, outer[1:], MAX_ROWS), modes)
 
     @property
     def inner_size(self) -> int:
@@ -139,11 +157,18 @@ class _Grid:
 
     def offers(self, kind: _Kind) -> bool:
         """Tell whether there is anything to see in a row."""
+        if kind.at_end:
+            return self.descends and self.inner_is_number
         return not kind.needs_sigma or (len(self.rows) == 1 and bool(np.isfinite(self.results["sigma"].values).any()))
 
     @property
     def inner_is_number(self) -> bool:
         return self.inner is not None and self.results[self.inner].dtype.kind in "fi"
+
+    @property
+    def descends(self) -> bool:
+        """Tell whether these are descents."""
+        return "steps" in self.results
 
     def cells(self, choice: Choice) -> list[xr.Dataset]:
         """Return the cells of a panel, in the order of its inner axis."""
@@ -174,15 +199,13 @@ class _Grid:
 
 
 def _loss(ax: Axes, grid: _Grid, choice: Choice) -> None:
-    losses = _positive(grid.results["loss"])
-    bottom = 0.0
-    if losses.size:
-        bottom = max(FLOOR * losses.max(), 0.5 * losses.min())
+    bottom, top = _heights(grid.results)
+    if top > 0:
         ax.set_yscale("log")
-        ax.set_ylim(bottom, 1.6 * losses.max())
+        ax.set_ylim(bottom, top)
     n_failed = 0
     for cell, colour in zip(grid.cells(choice), grid.colours(), strict=True):
-        t, loss = cell["t"].values, cell["loss"].values
+        t, loss = _clock(cell), cell["loss"].values
         finished, failed = _outcomes(cell)
         if finished.any():
             _bands(ax, t, loss[finished], colour, crowd=grid.inner_size)
@@ -190,12 +213,25 @@ def _loss(ax: Axes, grid: _Grid, choice: Choice) -> None:
         for curve in loss[failed]:
             known = np.flatnonzero(np.isfinite(curve))
             if known.size:
-                last = t[known[-1]], max(curve[known[-1]], bottom)
+                last = t[known[-1]], min(max(curve[known[-1]], bottom), top)
                 ax.plot(*last, "x", color=FAILURE, ms=5, mew=1.2, zorder=5, clip_on=False)
     if n_failed:
         text = f"× {n_failed} failed"
         ax.text(0.97, 0.93, text, transform=ax.transAxes, ha="right", fontsize=8, color=FAILURE)
     _time_axis(ax, grid.cells(choice))
+
+
+def _heights(results: xr.Dataset) -> tuple[float, float]:
+    """Return the least and the largest loss to show; of descents, which may climb far, none above all starts."""
+    losses = _above_zero(results["loss"].values)
+    if "steps" in results:
+        succeeded = np.isin(results["status"].values, _successes(results))
+        curves = results["loss"].values[succeeded]
+        starts = _above_zero(curves[:, 0])
+        losses = np.append(starts, _above_zero(np.fmin(_last(curves), starts.max(initial=0.0))))
+    if not losses.size:
+        return 0.0, 0.0
+    return max(FLOOR * losses.max(), 0.5 * losses.min()), 1.6 * losses.max()
 
 
 def _strengths(ax: Axes, grid: _Grid, choice: Choice) -> None:
@@ -204,7 +240,7 @@ def _strengths(ax: Axes, grid: _Grid, choice: Choice) -> None:
     sigma = cell["sigma"].values
     for mode, colour in zip(grid.modes, grid.mode_colours(), strict=False):
         if finished.any() and sigma[mode] > NEGLIGIBLE * sigma[0]:
-            _bands(ax, cell["t"].values, cell["strengths"].values[finished][..., mode] / sigma[mode], colour)
+            _bands(ax, _clock(cell), cell["strengths"].values[finished][..., mode] / sigma[mode], colour)
     if grid.inner:
         text = f"{grid.inner} {grid.inner_labels()[0]}"
         ax.text(0.03, 0.94, text, transform=ax.transAxes, va="top", fontsize=8, color=INK)
@@ -230,11 +266,64 @@ def _learning_times(ax: Axes, grid: _Grid, choice: Choice) -> None:
         if failed.any():
             text = f"× {failed.sum()} failed"
             ax.text(place, 0.03, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7, color=FAILURE)
-    times = _positive(grid.results["learning_times"])
+    times = _above_zero(grid.results["learning_times"].values)
     if times.size:
         ax.set_yscale("log")
         # A few modes are learned at the very start, by chance: they must not stretch the axis.
         ax.set_ylim(0.7 * np.quantile(times, 0.02), 1.5 * times.max())
+
+
+def _at_end(variable: str) -> Callable[[Axes, _Grid, Choice], None]:
+    """Draw what trajectories end with along the inner axis, all of it; failures stand below."""
+
+    def draw(ax: Axes, grid: _Grid, choice: Choice) -> None:
+        panel = grid.whole.isel(choice).transpose(grid.inner, ...)
+        x = panel[grid.inner].values.astype(np.float64)
+        ends = _ends(panel, variable)
+        known = np.isfinite(ends).any(axis=1)
+        low, middle, high = np.nanquantile(ends[known], QUANTILES[1:4], axis=1)
+        ax.fill_between(x[known], low, high, color=CATEGORIES[0], alpha=0.2, lw=0)
+        few = len(x) <= MAX_CURVES
+        ax.plot(x[known], middle, "o-" if few else ".", color=CATEGORIES[0], ms=3.5 if few else 1.5, lw=1.1)
+        if not known.all():
+            below = np.zeros(np.count_nonzero(~known))
+            size, place = 4 if few else 2, ax.get_xaxis_transform()
+            ax.plot(x[~known], below, "x", transform=place, color=FAILURE, ms=size, clip_on=False, zorder=5)
+        if x.min() > 0 and x.max() / x.min() >= 20:
+            ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        if variable == "loss" and known.any() and (middle > 0).all():
+            ax.set_yscale("log")
+            ax.yaxis.set_minor_formatter(NullFormatter())
+            least = _above_zero(_ends(grid.whole, variable)).min()
+            ax.set_ylim(0.5 * least, max(10 * _heights(grid.whole)[1], least))
+        ax.set_xlim(x.min(), x.max())
+        ax.set_xlabel(grid.inner or "", fontsize=9, color=INK)
+
+    return draw
+
+
+def _ends(results: xr.Dataset, variable: str) -> Floats:
+    """Return what trajectories end with; NaN where they failed."""
+    succeeded = np.isin(results["status"].values, _successes(results))
+    return np.where(succeeded, _last(results[variable].values), np.nan)
+
+
+def _last(curves: Floats) -> Floats:
+    """Return the last number of each curve: that of its last record, as cells may have fewer than others."""
+    there = np.isfinite(curves)
+    last = curves.shape[-1] - 1 - there[..., ::-1].argmax(axis=-1)
+    found: Floats = np.take_along_axis(curves, last[..., None], axis=-1)[..., 0]
+    return found
+
+
+def _clock(cell: xr.Dataset) -> Floats:
+    """Return what curves are drawn over: times, or updates."""
+    if "steps" not in cell:
+        times: Floats = cell["t"].values
+        return times
+    steps = cell["steps"].values
+    return np.where(steps < 0, np.nan, steps)
 
 
 def _bands(ax: Axes, t: Floats, curves: Floats, colour: Any, crowd: int = 1) -> None:
@@ -256,18 +345,25 @@ def _spread(cell: xr.Dataset, mode: np.intp) -> Floats:
     quartiles = np.quantile(later, [0.25, 0.5, 0.75], method="inverted_cdf")
     if np.isinf(quartiles[1]):
         return np.full(3, np.nan)
-    capped: Floats = np.minimum(quartiles, cell["t"].values[-1])
+    capped: Floats = np.minimum(quartiles, np.nanmax(cell["t"].values))
     return capped
 
 
 def _outcomes(cell: xr.Dataset) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell which trajectories have succeeded and which have failed; the others have not been run."""
-    meanings = dict(
-        zip(cell["status"].attrs["flag_meanings"].split(), cell["status"].attrs["flag_values"], strict=True)
-    )
     status = cell["status"].values
-    finished = np.isin(status, [meanings["FINISHED"], meanings["STOPPED"]])
-    return finished, ~finished & (status != meanings["NOT_RUN"])
+    finished = np.isin(status, _successes(cell))
+    return finished, ~finished & (status != _codes(cell)["NOT_RUN"])
+
+
+def _successes(results: xr.Dataset) -> list[int]:
+    codes = _codes(results)
+    return [codes["FINISHED"], codes["STOPPED"]]
+
+
+def _codes(results: xr.Dataset) -> dict[str, int]:
+    attributes = results["status"].attrs
+    return dict(zip(attributes["flag_meanings"].split(), attributes["flag_values"], strict=True))
 
 
 def _positions(ax: Axes, grid: _Grid) -> Floats:
@@ -283,7 +379,8 @@ def _positions(ax: Axes, grid: _Grid) -> Floats:
     else:
         values = np.arange(len(labels), dtype=np.float64)
         ax.set_xlim(-0.5, len(labels) - 0.5)
-    ax.set_xticks(values, labels)
+    if len(labels) <= MAX_ENTRIES or not grid.inner_is_number:
+        ax.set_xticks(values, labels)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(grid.inner or "", fontsize=9, color=INK)
     return values
@@ -291,14 +388,17 @@ def _positions(ax: Axes, grid: _Grid) -> Floats:
 
 def _time_axis(ax: Axes, cells: list[xr.Dataset]) -> None:
     """Show the times of a panel; logarithmic ones from shortly before anything happens."""
-    t = np.array([cell["t"].values for cell in cells])
-    start, end = float(t.min()), float(t.max())
+    t = np.array([_clock(cell) for cell in cells])
+    start, end = float(np.nanmin(t)), float(np.nanmax(t))
+    ax.set_xlabel("updates" if "steps" in cells[0] else "time", fontsize=9, color=INK)
+    if "steps" in cells[0]:
+        ax.set_xlim(start if start < end else 0.0, end)
+        return
     # Times that were recorded at equal ratios are looked at so.
     if t.shape[1] > 2 and start > 0 and np.ptp(np.diff(np.log(t), 2)) < 1e-6:
         ax.set_xscale("log")
         start = max(start, min(map(_first_change, cells)) / 4)
     ax.set_xlim(min(start, 0.5 * end), end)
-    ax.set_xlabel("time", fontsize=9, color=INK)
 
 
 def _first_change(cell: xr.Dataset) -> float:
@@ -340,17 +440,17 @@ def _legend(ax: Axes, title: str, labels: list[str], colours: list[Any]) -> None
 
 def _drawn(results: xr.Dataset) -> xr.Dataset:
     """Read what is drawn; of very many trajectories the first ones, which are as good as any others."""
-    names = ["t", "sigma", "n_modes", "status", *(kind.variable for kind in _KINDS)]
+    names = ["t", "steps", "sigma", "n_modes", "status", *(kind.variable for kind in _KINDS)]
     some = results.isel(trajectory=slice(MAX_TRAJECTORIES))
-    return some[[name for name in names if name in results]].load()
+    return some[[name for name in dict.fromkeys(names) if name in results]].load()
 
 
-def _title(results: xr.Dataset) -> str:
+def _title(results: xr.Dataset, shown: str) -> str:
     status = results["status"].values
     done = int((status >= 0).sum())
     count = f"{done:,}" if done == status.size else f"{done:,} of {status.size:,}"
     drawn = f", {MAX_TRAJECTORIES} of each cell drawn" if results.sizes["trajectory"] > MAX_TRAJECTORIES else ""
-    return f"{_literal(results.attrs['title'])}: {count} trajectories{drawn}; median, quartiles, 10 to 90 %"
+    return f"{_literal(results.attrs['title'])}: {count} trajectories{drawn}; {shown}"
 
 
 def _choices(results: xr.Dataset, dims: list[str], most: int) -> list[Choice]:
@@ -366,8 +466,7 @@ def _thinned(items: list[T], most: int) -> list[T]:
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def _positive(variable: xr.DataArray) -> Floats:
-    values: Floats = variable.values
+def _above_zero(values: Floats) -> Floats:
     return values[np.isfinite(values) & (values > 0)]
 
 
@@ -391,10 +490,14 @@ class _Kind:
     by_mode: bool
     needs_sigma: bool
     draw: Callable[[Axes, _Grid, Choice], None]
+    at_end: bool = False
+    """It shows what descents end with."""
 
 
 _KINDS = (
     _Kind("loss", "loss", 2.5, False, False, _loss),
     _Kind("strengths", "strength / σ", 2.1, True, True, _strengths),
     _Kind("learning_times", "learning time", 2.1, True, False, _learning_times),
+    _Kind("loss", "loss at the end", 1.8, False, False, _at_end("loss"), at_end=True),
+    _Kind("accuracy", "accuracy at the end", 1.8, False, False, _at_end("accuracy"), at_end=True),
 )

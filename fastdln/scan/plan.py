@@ -5,23 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from fastdln.scan.data import digests
 from fastdln.scan.reading import read
-from fastdln.scan.spec import TABLES, Data, Document, Flow, FromFile, Network, SpecError, Strict
+from fastdln.scan.spec import TABLES, Data, Document, Flow, FromFile, Network, Plane, SpecError, Strict, Times
 
 __all__ = ["Axis", "GridPoint", "Plan", "load_plan"]
 
 
 LONGEST_FILE = 8 << 20
 """The bytes of the longest scan file that is read."""
+
+WITHIN_BATCHES = frozenset({"init.a", "init.b", "updates.momentum", "updates.weight_decay", "updates.learning_rate"})
+"""Keys of which each trajectory of a batch may have its own value."""
 
 MOST_CELLS = 2**20
 """The most cells of a grid: each is checked before the scan begins, and has a file in every array of the store."""
@@ -59,7 +64,10 @@ class GridPoint:
     target: Strict
     loss: Strict
     init: Strict
-    flow: Flow
+    schedule: Strict
+    updates: Strict
+    flow: Flow | None = None
+    """None where it is a descent."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Plan:
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The axes of the grid; tied axes stand where the first of them does."""
-        names = Counter(key.split(".")[1] for key in self.document.axes)
+        names = Counter(["steps", *(key.split(".")[1] for key in self.document.axes)])  # the store has steps of its own
         groups = {key: tied.axes for tied in self.document.zips for key in tied.axes}
         axes: dict[tuple[str, ...], Axis] = {}
         for key in self.document.axes:
@@ -104,6 +112,15 @@ class Plan:
     def shape(self) -> tuple[int, ...]:
         """The number of points on each axis."""
         return tuple(axis.size for axis in self.axes)
+
+    @cached_property
+    def n_times(self) -> int:
+        """The number of records of the cell that has most."""
+        times = self.document.record.times
+        if isinstance(times, Times):
+            return times.count
+        steps = max(np.atleast_1d(self.document.tables["updates"]["steps"]).tolist())
+        return len(range(times.first, steps, times.every)) + 1
 
     @property
     def n_cells(self) -> int:
@@ -124,6 +141,39 @@ class Plan:
             Its index on each axis.
         """
         return tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.axes else ()
+
+    def index(self, position: Sequence[int]) -> int:
+        """Return the number of a cell in C order.
+
+        Parameters
+        ----------
+        position : sequence of int
+            Its place on each axis.
+
+        Returns
+        -------
+        int
+            The number.
+        """
+        return int(np.ravel_multi_index(position, self.shape)) if self.axes else 0
+
+    def varies_within_batches(self, axis: Axis) -> bool:
+        """Tell whether cells that differ along an axis can be computed at once.
+
+        Parameters
+        ----------
+        axis : Axis
+            The axis.
+
+        Returns
+        -------
+        bool
+            True where it changes nothing but numbers that each trajectory of a batch has for itself.
+        """
+        tables = self.document.tables
+        own = {"random", "masked", "sensing"}.intersection(_kinds(tables, "target") + _kinds(tables, "loss"))
+        batches = self.document.descends and tables["updates"]["batch_size"] is not None
+        return not own and not batches and WITHIN_BATCHES.issuperset(axis.keys)
 
     def point(self, index: int) -> GridPoint:
         """Return one point of the grid.
@@ -157,11 +207,17 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes two scans the same one: the scan file in its normal form, and the data it refers to."""
         files: dict[str, str] = {}
-        kinds = {kind for name in ("target", "loss") for kind in np.atleast_1d(self.document.tables[name]["kind"])}
-        if kinds & {"data", "masked", "sensing"}:
-            for table in {table for point in self.points for table in (point.target, point.loss)}:
-                if isinstance(table, Data | FromFile):
-                    files |= digests(table, self.folder)
+        kinds = {kind for name in ("target", "loss", "init") for kind in _kinds(self.document.tables, name)}
+        if kinds & {"data", "masked", "sensing", "plane"}:
+            # the points of a plane are many, and its file is one
+            whole = {"a": 0.0, "b": 0.0}
+            for table in {
+                msgspec.structs.replace(table, **whole) if isinstance(table, Plane) else table
+                for point in self.points
+                for table in (point.target, point.loss, point.init)
+                if isinstance(table, Data | FromFile)
+            }:
+                files |= digests(table, self.folder)
         return {"spec": self.document.normalised(), "files": dict(sorted(files.items()))}
 
     @property
@@ -239,6 +295,11 @@ def label(key: str, value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(label(key, item) if not isinstance(item, tuple) else f"({label(key, item)})" for item in value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _kinds(tables: dict[str, dict[str, Any]], name: str) -> list[str]:
+    kind = tables[name]["kind"]
+    return kind if isinstance(kind, list) else [kind]
 
 
 def _fill(name: str, table: dict[str, Any], chosen: dict[str, Any]) -> Any:

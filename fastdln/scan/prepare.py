@@ -6,17 +6,20 @@ import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 
+import msgspec
 import numpy as np
 
 from fastdln import arguments
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.resources import require_memory
+from fastdln.scan import updates
 from fastdln.scan.cell import Cell
 from fastdln.scan.derived import arrays, extra_bytes
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan
-from fastdln.scan.spec import Data, SpecError
+from fastdln.scan.spec import Data, Plane, SpecError
 
 __all__ = ["Estimate", "estimate", "prepare"]
 
@@ -50,23 +53,23 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Cell]]:
     record = plan.document.record
     # Before anything is built, as a grid of very many cells or a network of very many weights takes long to build.
     require_memory(_unit_bytes(layout, 0) + 8 * layout.largest_target, "one unit of this scan")
-    known = 8 * (record.times.count + layout.n_modes) + _BYTES_PER_CELL
+    known = 8 * (plan.n_times + layout.n_modes) + _BYTES_PER_CELL
     require_memory(plan.n_cells * known, f"the grid of {plan.n_cells:,} cells", "give fewer values, or record less")
     cells = _checked(plan)
-    extra = max(
-        extra_bytes(record.observables, cell.loss(0, 1), cell.network, record.times.count)
-        for cell in {
-            (cell.network, type(cell.point.target), cell.point.target, cell.point.loss): cell for cell in cells
-        }.values()
-    )
+    extra = 0
+    for cell in {
+        (cell.network, type(cell.point.target), cell.point.target, cell.point.loss): cell for cell in cells
+    }.values():
+        with _named(plan, cell.point.index):
+            extra = max(extra, extra_bytes(record.observables, cell.loss(0, 1), cell.network, plan.n_times))
     require_memory(_unit_bytes(layout, extra), "one unit of this scan")
-    # What is left is for `flow` to judge, and for what is derived from it: by one step of a trajectory of every kind of
-    # cell.
+    # What is left is for `flow` or `descend` to judge, and for what is derived from it: by one step of a trajectory of
+    # every kind of cell.
     tried = set()
     for cell in cells:
         target = cell.point.target
         data = target if isinstance(target, Data) else None
-        kind = (cell.point.network, cell.point.flow, type(target), data, cell.point.loss)
+        kind = (cell.point.network, _method(cell), type(target), data, cell.point.loss)
         if kind not in tried:
             tried.add(kind)
             with _named(plan, cell.point.index):
@@ -74,9 +77,18 @@ def prepare(plan: Plan, chunk: int | None = None) -> tuple[Layout, list[Cell]]:
     return layout, cells
 
 
+def _method(cell: Cell) -> Hashable:
+    """What the scan file says of the integration, without what each trajectory may have for itself."""
+    point = cell.point
+    if point.flow is not None:
+        return point.flow
+    alike = msgspec.structs.replace(updates.settings(point), **dict.fromkeys(updates.VARYING, 0.0))
+    return alike, type(point.schedule), point.schedule
+
+
 def _unit_bytes(layout: Layout, extra: int) -> int:
     """The bytes of a unit, with what is recorded and not stored, and its copies on the way to the disk."""
-    return 3 * layout.chunk * (layout.bytes_per_trajectory + extra + 8 * layout.n_parameters)
+    return 3 * layout.chunk * layout.cells * (layout.bytes_per_trajectory + extra + 8 * layout.n_parameters)
 
 
 @dataclass(frozen=True)
@@ -106,14 +118,19 @@ def estimate(layout: Layout, cells: list[Cell], threads: int | None = None) -> E
     Estimate
         The cost of the scan.
     """
-    n = layout.plan.document.trajectories
-    few = min(n, lane_count(np.float64) * arguments.threads(threads))
-    some = [cells[i] for i in np.unique(np.linspace(0, len(cells) - 1, _MOST_TRIED).round().astype(int))]
+    n, n_units = layout.plan.document.trajectories, layout.n_units // layout.blocks
+    wanted = lane_count(np.float64) * arguments.threads(threads)
+    few = min(n, wanted)
+    some = np.unique(np.linspace(0, n_units - 1, _MOST_TRIED).round().astype(int)).tolist()
     seconds = 0.0
-    for cell in some:
+    for number in some:
+        within = layout.unit(number * layout.blocks).cells
+        tried = np.unique(np.linspace(0, len(within) - 1, ceil(wanted / few)).round().astype(int)).tolist()
+        cell, *others = (cells[within[i]] for i in tried)
         began = time.perf_counter()
-        cell.integrate(0, few, threads=threads)
-        seconds += (time.perf_counter() - began) * (n / few) * (len(cells) / len(some))
+        cell.integrate(0, few, others=others, threads=threads)
+        parts = (n / few) * (len(within) / len(tried)) * (n_units / len(some))
+        seconds += (time.perf_counter() - began) * parts
     return Estimate(len(cells), n * len(cells), layout.n_bytes, seconds)
 
 
@@ -126,6 +143,8 @@ def _checked(plan: Plan) -> list[Cell]:
         with _named(plan, index):
             cell = Cell.of(plan, index)
             network, target, init = cell.network, cell.point.target, cell.point.init
+            if isinstance(init, Plane):  # one point of it is as good as another
+                init = msgspec.structs.replace(init, a=0.0, b=0.0)
             # equal numbers in tables of two kinds are equal
             start = (network, *((type(table), table) for table in (target, cell.point.loss, init)))
             if start not in starts:
@@ -134,12 +153,20 @@ def _checked(plan: Plan) -> list[Cell]:
                 if (shape := cell.loss(0, 1).shape) != expected:
                     raise SpecError(f"the target has shape {shape}, but the widths make products of shape {expected}")
                 cell.start(0, 1)
-            span = (cell.point.flow.t_end, start if cell.point.flow.t_end == "auto" else None)
+            span = _span(cell, start)
             if span not in spans:
                 spans.add(span)
                 cell.times  # noqa: B018  (they may not exist)
         cells.append(cell)
     return cells
+
+
+def _span(cell: Cell, start: Hashable) -> Hashable:
+    """What the times of a cell follow from."""
+    if cell.point.flow is None:
+        return _method(cell)
+    t_end = cell.point.flow.t_end
+    return t_end, start if t_end == "auto" else None
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Progress:
     """
 
     def __init__(self, layout: Layout, finished: dict[int, dict[str, Any]], *, shown: bool) -> None:
-        self._done = sum(layout.unit(index).size for index in finished)
+        self._done = sum(layout.unit(index).trajectories for index in finished)
         self._failed = sum(sum(record["failures"].values()) for record in finished.values())
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}", markup=False),
@@ -81,9 +81,9 @@ class Progress:
         failed : int
             Its trajectories that failed.
         """
-        self._done += unit.size
+        self._done += unit.trajectories
         self._failed += failed
-        self.within(0, 0, unit.size)
+        self.within(0, 0, unit.trajectories)
 
     def __enter__(self) -> Self:
         self._bar.start()

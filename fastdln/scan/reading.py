@@ -22,15 +22,19 @@ from msgspec.structs import FieldInfo
 from fastdln.checks import shown
 from fastdln.scan.spec import (
     DEFAULTS,
+    DESCENT,
     TABLES,
     Count,
+    Descent,
     Document,
+    Flow,
     Range,
     Record,
     Seed,
     SpecError,
     Strict,
     Times,
+    Updates,
     Zip,
 )
 from fastdln.text import plain
@@ -80,13 +84,33 @@ def _read(source: str | Mapping[str, Any]) -> Document:
     raw = _parse(source)
     _refuse_unknown(raw, [*_HEAD, *TABLES, "record", "zip"], "at the top")
     head = {key: _convert(raw.get(key, default), type_, key) for key, (type_, default) in _HEAD.items()}
-    tables, axes = {}, []
+    tables, axes, descends = {}, [], _descends(raw)
     for name, forms in TABLES.items():
+        if name == "flow" and descends:
+            continue
         tables[name], found = _grid_table(name, _table(raw, name), forms)
         axes.extend(found)
-    return Document(
-        **head, tables=tables, axes=tuple(axes), record=_record(_table(raw, "record")), zips=_zips(raw, axes)
-    )
+    record = _record(_table(raw, "record"), descends)
+    return Document(**head, tables=tables, axes=tuple(axes), record=record, zips=_zips(raw, axes))
+
+
+def _descends(raw: Mapping[str, Any]) -> bool:
+    """Tell a scan of descents from one of flows, and refuse tables that belong to the other."""
+    kind = _table(raw, "updates").get("kind")
+    if isinstance(kind, list | tuple):
+        raise SpecError(f"updates.kind = {_show(kind)}: a scan is one of flows or one of descents; this is no axis")
+    if kind != DESCENT:
+        if "schedule" in raw:
+            raise SpecError(f'[schedule] is one of learning rates: it needs updates.kind = "{DESCENT}"')
+        return False
+    if "flow" in raw:
+        both = [key for key in _fields((Flow,)) if key in _fields((Descent,))]
+        others = [key for key in _fields((Flow,)) if key not in both]
+        raise SpecError(
+            f'[flow] does not go with updates.kind = "{DESCENT}": {", ".join(others)} are of flows alone (a descent '
+            f"ends after updates.steps), and {', '.join(both)} are keys of [updates]"
+        )
+    return True
 
 
 def _parse(source: str | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -147,27 +171,47 @@ def _fields(forms: tuple[type[Strict], ...]) -> dict[str, FieldInfo]:
     return {field.name: field for form in forms for field in msgspec.structs.fields(form)}
 
 
-def _record(table: Mapping[str, Any]) -> Record:
+def _record(table: Mapping[str, Any], descends: bool) -> Record:
     fields = _fields((Record,))
     _refuse_unknown(table, fields, "in [record]", prefix="record.")
     times = table.get("times")
     if times is None:
-        raise SpecError("record.times is missing: expected a count, or {count, spacing, first}")
-    if isinstance(times, Mapping):
-        keys = _fields((Times,))
-        _refuse_unknown(times, keys, "in record.times", prefix="record.times.")
-        for key in keys.keys() & times.keys():
-            _convert(times[key], keys[key].type, f"record.times.{key}")
-        converted = _convert(times, Times, "record.times")
-    else:
-        converted = Times(count=_convert(times, Count, "record.times"))
-    if converted.spacing == "log" and converted.first == 0:
-        raise SpecError('record.times.first = 0: expected a time > 0 with spacing = "log"')
+        raise SpecError(f"record.times is missing: expected {'{every, from}' if descends else _TIMES}")
+    converted = _updates_recorded(times) if descends else _times_recorded(times)
     given = table.get("observables", fields["observables"].default)
     observables = _convert(given, fields["observables"].type, "record.observables")
     if not observables or len(set(observables)) < len(observables):
         raise SpecError(f"record.observables = {_show(given)}: expected at least one, and each once")
+    if descends and "itinerary" in observables:
+        raise SpecError("record.observables: the itinerary is one of flows, not of descents")
     return Record(times=converted, observables=observables)
+
+
+_TIMES = "a count, or {count, spacing, first}"
+
+
+def _times_recorded(times: Any) -> Times:
+    if not isinstance(times, Mapping):
+        return Times(count=_convert(times, Count, "record.times"))
+    converted: Times = _parts(times, Times)
+    if converted.spacing == "log" and converted.first == 0:
+        raise SpecError('record.times.first = 0: expected a time > 0 with spacing = "log"')
+    return converted
+
+
+def _updates_recorded(times: Any) -> Updates:
+    if not isinstance(times, Mapping):
+        raise SpecError(f"record.times = {_show(times)}: a descent is recorded at updates, {{every = 10, from = 0}}")
+    converted: Updates = _parts(times, Updates)
+    return converted
+
+
+def _parts(times: Mapping[str, Any], type_: type[Strict]) -> Any:
+    keys = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+    _refuse_unknown(times, keys, "in record.times", prefix="record.times.")
+    for key in keys.keys() & times.keys():
+        _convert(times[key], keys[key].type, f"record.times.{key}")
+    return _convert(times, type_, "record.times")
 
 
 def _zips(raw: Mapping[str, Any], axes: list[str]) -> tuple[Zip, ...]:

@@ -1,8 +1,8 @@
-"""Running a scan: whatever units are missing, one after another, each by `fastdln.flow` on all cores.
+"""Running a scan: whatever units are missing, one after another, each by one call on all cores.
 
 What a unit computes depends on the scan file alone: every trajectory draws from a stream of its own, and
-`flow` gives it the same bits in any batch. So a scan may be stopped anywhere, and gone on with by any number
-of threads.
+`flow` and `descend` give it the same bits in any batch. So a scan may be stopped anywhere, and gone on with by any
+number of threads.
 """
 
 from __future__ import annotations
@@ -153,10 +153,9 @@ def open_or_create(plan: Plan, path: Path, chunk: int | None = None) -> Store:
         create(path, layout, cells)
     store = open_store(path)
     store.check_same(plan)
-    if chunk is not None and Layout.of(plan, chunk).chunk != store.layout.chunk:
-        raise SpecError(
-            f"chunk = {chunk}: {path} was made with units of {store.layout.chunk} trajectories, which cannot be changed"
-        )
+    made, asked = (layout.chunk * layout.cells for layout in (store.layout, Layout.of(plan, chunk)))
+    if chunk is not None and asked != made:
+        raise SpecError(f"chunk = {chunk}: {path} was made with units of {made} trajectories, which cannot be changed")
     # The data have just been found to be the same there; they need not lie any more where the store saw them.
     return store.with_folder(plan.folder)
 
@@ -195,9 +194,8 @@ def run(
         written: Future[None] | None = None
         for unit in writer.missing(damaged):
             began = time.perf_counter()
-            sol = Cell.of(layout.plan, unit.cell).integrate(
-                unit.first, unit.size, threads=threads, progress=shown.within
-            )
+            cell, *others = (Cell.of(layout.plan, index) for index in unit.cells)
+            sol = cell.integrate(unit.first, unit.size, others=others, threads=threads, progress=shown.within)
             failures = Counter(Status(code).name for code in sol.status[~sol.success].tolist())
             record = {"failures": failures, "seconds": round(time.perf_counter() - began, 3)}
             # While a unit is brought to the disk the next one is integrated, but no more than one.
@@ -221,7 +219,7 @@ def results(sol: Trajectories, layout: Layout) -> dict[str, NDArray[Any]]:
 
     Returns
     -------
-    dict of str to ndarray, shape (size, ...)
+    dict of str to ndarray, shape (trajectories, ...)
         The results.
     """
     named = dataset.arrays(sol) | arrays(layout.plan.document.record.observables, sol)

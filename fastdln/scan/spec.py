@@ -1,11 +1,11 @@
 """The scan file: its format, and the strict reading of it.
 
-A scan file is TOML. It describes one flow of many networks; **a list where a single value is expected is an
-axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``layer_values``, ``lambdas``,
-``layer_rates``) an axis is a list of lists. For numbers the axis may be a range, ``{start = 0.01, stop = 1.0,
-count = 5, spacing = "linear" | "log"}``, which stands for the list of its values, of 15 digits: linear unless it
-says so, both ends among them, integers where both are and integers are expected. One combination of the values on the
-axes is a *cell*. ::
+A scan file is TOML. It describes one flow, or one descent, of many networks; **a list where a single value is expected
+is an axis of the grid**. Where a list is itself a value (``widths``, ``values``, ``layer_values``, ``lambdas``,
+``layer_rates``, ``at``, ``factors``) an axis is a list of lists. For numbers the axis may be a range,
+``{start = 0.01, stop = 1.0, count = 5, spacing = "linear" | "log"}``, which stands for the list of its values, of 15
+digits: linear unless it says so, both ends among them, integers where both are and integers are expected. One
+combination of the values on the axes is a *cell*. ::
 
     name = "depth-scale"                # ("scan")
     trajectories = 256                  # required: in each cell
@@ -37,13 +37,34 @@ axes is a *cell*. ::
     layer_rates = [1.0, 1.0]            # one for each layer (all 1)
     certify = false                     # the variable "certified" then tells the trajectories that it ended
 
+    [schedule]                          # (constant), of descents; the table may be left out
+    kind = "cosine"                     # required; and, by kind, the keys below
+
+    [updates]                           # (flow); with "descent" there is no [flow]
+    kind = "descent"                    # required; "flow" has no further keys
+    steps = 10000                       # required: updates
+    nesterov = false                    # these and the following as in `fastdln.descend`
+    layer_rates = [1.0, 1.0]            # one for each layer (all 1)
+    batch_size = 32                     # (all samples)
+    bound = 1e6                         # (relative to the start and the target)
+    engine = "auto"
+    momentum = 0.0
+    weight_decay = 0.0
+    learning_rate = [0.01, 0.1]         # required: the peak, where there is a schedule
+
     [record]
     times = 64                          # so many from 0 to t_end; or
-                                        # {count = 64, spacing = "linear" | "log", first = 0.01}
+                                        # {count = 64, spacing = "linear" | "log", first = 0.01}; of descents
+                                        # {every = 10, from = 0}: updates, and the last
     observables = ["loss", "strengths", "learning_times"]
 
     [[zip]]                             # none or several: axes that advance together, as one
     axes = ["network.widths", "init.scale"]
+
+A scan is one of flows or one of descents: ``updates.kind`` is no axis. Cells that differ in the coordinates of a plane
+of starts, momentum, weight decay and learning rate alone, where these are the last axes, are computed and stored
+together, unless batches are drawn, or a target, mask or measurements for each cell: so axes of thousands of learning
+rates cost little.
 
 ``t_end = "auto"`` stands for 3 mode_time(0.9 s, min(scale, 0.1 s), sigma, h), with `mode_time` of
 `fastdln.theory.exact`: three times what a balanced network of depth h, its layers of size ``scale``
@@ -60,6 +81,9 @@ spacing; the last is t_end. ``observables``: any of those of `fastdln.flow`, by 
     ``plateau_learned`` (by mode), ``plateau_kind``, ``plateau_entry``, ``plateau_exit`` (infinite where it was not
     left), ``plateau_distance``, ``plateau_grad_norm``; ``learning_order`` (modes, then -1) and ``sequential``. NaN and
     -1 stand where there is no plateau.
+
+The itinerary is one of flows. The store of a descent has the updates done as ``steps`` beside their times ``t``; where
+cells record fewer than others, -1 and NaN follow.
 
 Targets, by ``kind``:
 
@@ -110,12 +134,30 @@ Initial conditions, by ``kind`` (see `fastdln.inits`):
 ``aligned``, ``decoupled``
     ``layer_values``: a number, or r numbers; as an axis also matrices of h rows.
 
+``plane``
+    ``a``, ``b``: coordinates in a plane; as two axes they make a map of what ends where. The plane is W + a U + b V, of
+    the arrays W1, ..., Wh, U1, ... and V1, ... of ``path``, a ``.npz`` file; or ``modes`` names two modes, and in all
+    layers these have the values a and b, the others 0, as for ``decoupled``.
+
+Schedules of learning rates, by ``kind`` (see `fastdln.schedules`):
+
+``constant``
+    None.
+``cosine``
+    ``warmup``: updates (0). ``least``: a part of the peak (0).
+``linear``
+    Down to 0 after the last update.
+``steps``
+    ``at``: the updates from which on the rate is ``factor`` times what it was.
+``cycle``
+    ``factors``: of the learning rate, again and again.
+
 A grid has at most 2^20 cells, a network at most 1024 widths, a scan file at most 8 MiB. What would not fit into memory
 is refused before anything is built.
 
 ``kind`` may be an axis too: each kind then takes the keys that it knows. The axes of the grid are ordered as
 the tables and keys are above, whatever their order in the file. In the store an axis has the name of its key,
-or ``table_key`` where two axes share the key; tied axes have the name of the first.
+or ``table_key`` where two axes share the key, and for ``updates_steps``; tied axes have the name of the first.
 """
 
 from __future__ import annotations
@@ -130,16 +172,34 @@ from fastdln.integrate.methods import METHODS
 from fastdln.observables import OBSERVABLES
 from fastdln.scan.derived import DERIVED
 
-__all__ = ["DEFAULTS", "TABLES", "Count", "Document", "Range", "Record", "Seed", "SpecError", "Strict", "Times", "Zip"]
+__all__ = [
+    "DEFAULTS",
+    "DESCENT",
+    "TABLES",
+    "Count",
+    "Document",
+    "Range",
+    "Record",
+    "Seed",
+    "SpecError",
+    "Strict",
+    "Times",
+    "Updates",
+    "Zip",
+]
 
 Positive = Annotated[float, Meta(gt=0)]
 Nonnegative = Annotated[float, Meta(ge=0)]
+Natural = Annotated[int, Meta(ge=0, le=2**53)]
 Count = Annotated[int, Meta(ge=1, le=2**53)]  # kernels count in float64
 Seed = Annotated[int, Meta(ge=0)]
 Numbers = Annotated[tuple[float, ...], Meta(min_length=1)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 
 _OBSERVABLES = (*OBSERVABLES, *DERIVED)
+
+DESCENT = "descent"
+"""The kind of updates that are no flow."""
 
 MOST_VALUES = 2**20
 """Of a range: as many as a grid has cells."""
@@ -200,7 +260,7 @@ class Squared(Strict, tag="quadratic", tag_field="kind", frozen=True):
 
 
 class FromFile(Strict, frozen=True):
-    """What losses have in common that a file may tell."""
+    """What losses and starts have in common that a file may tell."""
 
     path: str | None = None
     allow_outside: bool = False
@@ -310,6 +370,15 @@ class Decoupled(LayerValues, tag="decoupled", tag_field="kind", frozen=True):
     """`fastdln.inits.decoupled`."""
 
 
+class Plane(FromFile, tag="plane", tag_field="kind", frozen=True, kw_only=True):
+    """`fastdln.inits.plane`."""
+
+    modes: tuple[Natural, Natural] | None = None
+    # what may differ within a batch stands last: cells that differ in it alone are neighbours
+    a: float
+    b: float
+
+
 Method: TypeAlias = Literal[tuple(METHODS)]  # type: ignore[valid-type]
 Engine: TypeAlias = Literal[NAMES]  # type: ignore[valid-type]
 
@@ -328,6 +397,60 @@ class Flow(Strict, frozen=True):
     certify: bool = False
 
 
+class Constant(Strict, tag="constant", tag_field="kind", frozen=True):
+    """No schedule."""
+
+
+class Cosine(Strict, tag="cosine", tag_field="kind", frozen=True):
+    """`fastdln.schedules.cosine`."""
+
+    warmup: Natural = 0
+    least: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+
+class Linear(Strict, tag="linear", tag_field="kind", frozen=True):
+    """`fastdln.schedules.linear`."""
+
+
+class Steps(Strict, tag="steps", tag_field="kind", frozen=True):
+    """`fastdln.schedules.steps`."""
+
+    at: Annotated[tuple[Count, ...], Meta(min_length=1)]
+    factor: Nonnegative
+
+
+class Cycle(Strict, tag="cycle", tag_field="kind", frozen=True):
+    """`fastdln.schedules.cycle`, in units of the learning rate."""
+
+    factors: Annotated[tuple[Nonnegative, ...], Meta(min_length=1)]
+
+
+class OfFlow(Strict, tag="flow", tag_field="kind", frozen=True):
+    """``[updates]`` of a flow: those of its method."""
+
+
+class Descent(Strict, tag=DESCENT, tag_field="kind", frozen=True, kw_only=True):
+    """``[updates]`` of a descent."""
+
+    steps: Count
+    nesterov: bool = False
+    layer_rates: Annotated[tuple[Positive, ...], Meta(min_length=1)] | None = None
+    batch_size: Count | None = None
+    bound: Positive | None = None
+    engine: Literal["auto", "lanes", "dense"] = "auto"
+    # what may differ within a batch stands last: cells that differ in it alone are neighbours
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    weight_decay: Nonnegative = 0.0
+    learning_rate: Positive
+
+
+class Updates(Strict, frozen=True):
+    """``times`` of ``[record]`` of a descent."""
+
+    every: Count = 1
+    first: Natural = msgspec.field(default=0, name="from")
+
+
 class Times(Strict, frozen=True):
     """``times`` of ``[record]``."""
 
@@ -339,7 +462,7 @@ class Times(Strict, frozen=True):
 class Record(Strict, frozen=True):
     """``[record]``."""
 
-    times: Times
+    times: Times | Updates
     observables: tuple[Literal[_OBSERVABLES], ...] = ("loss", "learning_times")  # type: ignore[valid-type]
 
 
@@ -373,13 +496,20 @@ TABLES: dict[str, tuple[type[Strict], ...]] = {
         LambdaBalanced,
         Aligned,
         Decoupled,
+        Plane,
     ),
     "flow": (Flow,),
+    "schedule": (Constant, Cosine, Linear, Steps, Cycle),
+    "updates": (OfFlow, Descent),
 }
 
 
 # Tables that may be left out, and what they then are; the normal form leaves them out, too.
-DEFAULTS: dict[str, dict[str, Any]] = {"loss": {"kind": "quadratic"}}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "loss": {"kind": "quadratic"},
+    "schedule": {"kind": "constant"},
+    "updates": {"kind": "flow"},
+}
 
 
 class Document(Struct, frozen=True):
@@ -395,6 +525,11 @@ class Document(Struct, frozen=True):
     """The keys, as "table.key", that are axes."""
     record: Record
     zips: tuple[Zip, ...] = ()
+
+    @property
+    def descends(self) -> bool:
+        """Whether it is a scan of descents."""
+        return bool(self.tables["updates"]["kind"] == DESCENT)
 
     def normalised(self) -> dict[str, Any]:
         """Say the same as a scan file would, with every default filled in."""

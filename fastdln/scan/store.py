@@ -204,7 +204,7 @@ class Store:
         Store
             The same store.
         """
-        return replace(self, layout=Layout(Plan(self.layout.plan.document, folder), self.layout.chunk))
+        return replace(self, layout=replace(self.layout, plan=Plan(self.layout.plan.document, folder)))
 
     @contextmanager
     def writer(self, *, allow_mixed: bool = False) -> Iterator[Writer]:
@@ -307,7 +307,7 @@ def open_store(path: Path) -> Store:
     try:
         document = read(json.loads(attributes.spec)["spec"])
         plan = Plan(document, _data_folder(path, attributes))
-        layout = Layout.of(plan, attributes.chunk)
+        layout = Layout(plan, min(attributes.chunk, plan.document.trajectories), attributes.cells)
         variables = layout.variables
     except (SpecError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(

@@ -85,7 +85,7 @@ class Writer:
         ----------
         unit : Unit
             The unit.
-        results : mapping of str to ndarray, shape (size, ...)
+        results : mapping of str to ndarray, shape (trajectories, ...)
             For every array of the layout, the results of its trajectories.
         record : mapping
             What the journal shall say beyond what the unit is.
@@ -96,6 +96,8 @@ class Writer:
             If the disk does not take it, or the store is not where it was.
         """
         place = {"unit": unit.index, "cell": unit.cell, "first": unit.first, "size": unit.size}
+        if len(unit.cells) > 1:
+            place["cells"] = len(unit.cells)
         try:
             chunks = {}
             for name, array in self._arrays.items():

@@ -44,7 +44,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "nesterov alone": {"momentum": 0.8, "nesterov": True},
     "layer rates": {"layer_rates": (1.0, 0.5, 2.0), "momentum": 0.5},
 }
-ENGINES = ("lanes", "dense")
+ENGINES = ("lanes", "dense", "wide")
 STEPS = 25
 TIGHT = {np.float64: 1e-13, np.float32: 5e-6}
 

@@ -17,7 +17,7 @@ from fastdln.engines.base import Options
 from fastdln.engines.wide import Wide
 from fastdln.engines.wide import field as field_module
 from fastdln.engines.wide.certificate import least_value
-from fastdln.engines.wide.field import Field, factored, meeting
+from fastdln.engines.wide.field import Field, factored, layers_of, meeting
 from fastdln.engines.wide.layers import Factored, Formed
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Terms
@@ -151,7 +151,8 @@ def test_slopes_do_not_depend_on_where_products_meet(widths, monkeypatch):
     for m in range(1, net.depth + 2) if widths[0] <= widths[-1] else range(net.depth + 1):
         monkeypatch.setattr(field_module, "meeting", lambda _, m=m: m)
         state = net.pack(w0)[0]
-        field = Field(problem(net, loss, state), 0, state, 1e-9, 2, Workers(1))
+        asked = problem(net, loss, state)
+        field = Field(asked, 0, layers_of(asked, state, 1e-9, 2, Workers(1)))
         field.slope(START, 0)
         assert_allclose(field.product, dln.product(w0)[0], atol=1e-13)
         assert_allclose(field.gradient_norm(0), dln.gradient_norm(w0, loss), rtol=1e-12)

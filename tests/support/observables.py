@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastdln.observables import OBSERVABLES
 
-ALL = tuple(name for name, row in OBSERVABLES.items() if "labels" not in row.needs)
-"""Those of a quadratic loss."""
+ALL = tuple(name for name, row in OBSERVABLES.items() if "labels" not in row.needs and not row.descends)
+"""Those of a flow with a quadratic loss."""
 TIMED = tuple(name for name in ALL if OBSERVABLES[name].timed)
 NUMBERS = tuple(name for name in TIMED if not OBSERVABLES[name].by_layer)
 """Functions of time that are one array."""

@@ -593,3 +593,21 @@ def test_kinds_refuse_what_they_can_not_judge():
     other = dln.flow(start, loss, (0.0, 1.0), record=("loss", "strengths", "weights"))
     with pytest.raises(ValueError, match="other trajectories"):
         kinds(other, itinerary(sol))
+
+
+def test_descents_with_rates_of_their_own_are_read_each_at_its_own_times():
+    net, loss = dln.Network((3, 3, 3)), dln.Quadratic.from_singular_values((4.0, 2.0, 0.5), (3, 3), rng=0)
+    w0 = dln.inits.gaussian(net, 0.003, rng=1)
+    record = (*records(loss), "weights")
+    rates = [0.004, 0.008, 0.016]
+    sol = dln.descend(w0, loss, rates, 8000, record=record, record_every=5)
+    way = itinerary(sol)
+    for k, rate in enumerate(rates):
+        alone = itinerary(dln.descend(w0, loss, rate, 8000, record=record, record_every=5))
+        for name in ("entry", "exit", "value", "order"):
+            found, expected = getattr(way[k], name), getattr(alone, name)
+            assert np.array_equal(found[: len(expected)], expected, equal_nan=name != "order")
+        assert (kinds(sol, way)[k][: alone.n_plateaus] != "saddle").all()
+    slow = dln.flow(w0, loss, (0.0, 32.0), np.linspace(0.0, 32.0, 1601), record=record)
+    assert_allclose(way[0].learning_times, slow.learning_times, rtol=0.02)
+    assert (way.order == itinerary(slow).order).all()

@@ -116,8 +116,8 @@ class Arena:
         self.tell("layer", recipe.layer)
         self._called = recipe.scripted.called() if recipe.scripted else np.zeros(0, np.int64)
         common = [places["buffer"], *[0] * 4, _address(self._called)]
-        bases = np.array([0, 0, places["scratch"], *common], np.int64)
-        self.tell("products", recipe.products | {"bases": bases})
+        bases, corrected = (np.array([0, 0, places["scratch"], *common], np.int64) for _ in range(2))
+        self.tell("products", recipe.products | {"bases": bases, "correction_bases": corrected})
         self.tell(
             "growth",
             recipe.growth | {"norms": _norms(plan, places["scratch"]), "every": attempts_between(problem, plan.hidden)},
@@ -167,6 +167,7 @@ class Arena:
         addresses |= dict.fromkeys(("execute_rhs", "execute_observe", "execute_growth"), execute)
         addresses["value"] = int(self.workspace["square_distance"][0])
         addresses["execute_update"] = recipe.descent.execute
+        addresses["execute_correction"] = recipe.corrected.execute
         if recipe.scripted:
             addresses |= recipe.scripted.routines()
         self._code = straight_code(recipe.plan, layout, recipe.descent.straight)
@@ -221,7 +222,8 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
     sizes = {
         **dict.fromkeys((*COMMON, *(f"slope{s}" for s in range(layout.slopes)), *layout.states), stride),
         "probe": stride if "gradient" in problem.raw else 0,
-        "scratch": plan.hidden.n_scratch,
+        "correction": stride if plan.correction else 0,
+        "scratch": plan.n_scratch,
         "buffer": plan.buffer,
         "sampled": plan.batches.n_scratch if plan.batches else 0,
         "rates": update.RATES + problem.network.depth if problem.descent else 0,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdln.kernels.lockstep import blocks, vectors
 from fastdln.kernels.machine.lanes import lane_count
 from fastdln.kernels.products import gemm, tiles
 from fastdln.kernels.products.rows import Product
@@ -19,6 +22,8 @@ class Executor:
 
     lanes: int
     encode: Callable[[tuple[Product, ...], int], NDArray[np.int64]]
+    encode_sums: Callable[[tuple[Product, ...], int], NDArray[np.int64]]  # of programs that add products
+    execute_sums: Callable[[np.dtype[Any], int], int]  # address of what executes those
     buffer: Callable[[tuple[Product, ...], int], int] = lambda products, entry_bytes: 0  # entries of its buffer
 
     def unit(self, dtype: DTypeLike) -> int:
@@ -28,9 +33,14 @@ class Executor:
 
 def lanes(dtype: DTypeLike) -> Executor:
     """Many small networks, one in each lane; products by register tiles."""
-    return Executor(lane_count(dtype), tiles.encode)
+    return Executor(
+        lane_count(dtype), tiles.encode, tiles.encode, lambda dtype, lanes: blocks.library(dtype, lanes)["execute"]
+    )
 
 
 def dense(dtype: DTypeLike) -> Executor:
     """Medium networks, one a thread; products by panels and register tiles."""
-    return Executor(1, gemm.encode, gemm.buffer)
+    return Executor(
+        1, gemm.encode, partial(gemm.encode, sums=True), lambda dtype, lanes: vectors.library(dtype, lanes)["execute"],
+        gemm.buffer,
+    )  # fmt: skip

@@ -17,12 +17,12 @@ def hidden_growth(problem: Problem, plan: Program, unit: int) -> Growth:
     """The look at hidden growth after a program; nothing where it does not limit steps."""
     if not hides_growth(problem):
         return Growth((), (), 0, 0, 0, plan.n_scratch)
-    return _growth(problem.network.widths, problem.loss.form, problem.watched, unit)
+    return _growth(problem.network.widths, problem.loss.form, problem.watched, unit, problem.options.modified > 0)
 
 
 @functools.lru_cache(maxsize=64)
-def _growth(widths: tuple[int, ...], form: Form, modes: int, unit: int) -> Growth:
-    return growth(program(widths, **form._asdict(), modes=modes, unit=unit), widths, unit)
+def _growth(widths: tuple[int, ...], form: Form, modes: int, unit: int, negated: bool) -> Growth:
+    return growth(program(widths, **form._asdict(), modes=modes, unit=unit, negated=negated), widths, unit)
 
 
 def attempts_between(problem: Problem, hidden: Growth) -> int:

@@ -51,11 +51,14 @@ def called_bytes(problem: Problem) -> int:
 
 def scripted(
     mapped: Mapped, programs: dict[str, tuple[Product | Map, ...]], encode: Encode, entry: int, dtype: np.dtype[Any],
-    execute: int,
+    execute: int, keys: tuple[str, ...] = (maps.MAP, maps.VALUE),
 ) -> Scripted:  # fmt: skip
-    """The scripts of the programs that have maps; products are executed by what lies at an address."""
+    """The scripts of the programs that have maps, with the functions ``keys`` of these.
+
+    Products are executed by what lies at an address.
+    """
     lanes = entry // dtype.itemsize
-    code = maps.compiled(mapped.name, 8 * dtype.itemsize, lanes)
+    code = maps.compiled(mapped.name, 8 * dtype.itemsize, lanes, keys)
     having = {name: some for name, some in programs.items() if any(isinstance(p, Map) for p in some)}
     scripts = {name: maps.script(some, encode, entry, execute, code) for name, some in having.items()}
     return Scripted(scripts, code, mapped.foreign, math.prod(mapped.target.shape[-2:]))

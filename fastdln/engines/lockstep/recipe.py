@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ from fastdln.kernels.lockstep.growth import Growth, general
 from fastdln.kernels.lockstep.stages import UNROLL
 from fastdln.kernels.lockstep.vectors import library
 from fastdln.kernels.machine.assemble import Code
+from fastdln.kernels.products import maps
 from fastdln.kernels.products.maps import Script
 from fastdln.kernels.products.program import program
 from fastdln.kernels.products.rows import Map, Product, Program
+from fastdln.kernels.products.tangent import Correction, correction
 
 # Straight-line code is worth some tens of milliseconds of compilation for right-hand sides of at most STRAIGHT_FLOPS,
 # where it is 1.2 to 5 times as fast as the interpreter, and for at least STRAIGHT_FROM trajectories
@@ -39,6 +41,7 @@ class Plan:
     executor: Executor
     program: Program
     hidden: Growth
+    correction: Correction | None = None  # of a modified flow
     batches: Program | None = None  # of the updates of a descent, where these are for batches of samples
 
     @property
@@ -77,22 +80,34 @@ class Plan:
     def buffer(self) -> int:
         """Entries of the buffer that products are copied through."""
         programs = [*self.programs.values(), () if self.batches is None else self.batches.rhs]
+        programs.append(() if self.correction is None else self.correction.products)
         products = (p for program in programs for p in program if isinstance(p, Product))
         return self.executor.buffer(tuple(products), self.entry)
 
     @property
+    def n_scratch(self) -> int:
+        """Entries of scratch."""
+        return self.hidden.n_scratch if self.correction is None else self.correction.n_scratch
+
+    @property
     def has_rates(self) -> bool:
-        """Whether rates or decay make a slope another one than the gradient; descents apply theirs themselves."""
+        """Whether a slope is another one than the gradient, by rates, decay or a correction; descents apply theirs
+        themselves."""
         if self.problem.descent is not None:
             return False
+        if self.correction is not None:
+            return True
         return self.problem.options.layer_rates is not None or self.problem.options.weight_decay != 0
 
 
 def plan(problem: Problem, executor: Executor) -> Plan:
     """Plan the products of a problem."""
     unit = executor.unit(problem.start.dtype)
-    products = program(problem.network.widths, **problem.loss.form._asdict(), modes=problem.watched, unit=unit)
-    return Plan(problem, executor, products, hidden_growth(problem, products, unit), batches(problem, unit))
+    widths, modified = problem.network.widths, problem.options.modified > 0
+    products = program(widths, **problem.loss.form._asdict(), modes=problem.watched, unit=unit, negated=modified)
+    hidden = hidden_growth(problem, products, unit)
+    corrected = correction(products, widths, unit, hidden.n_scratch) if modified else None
+    return Plan(problem, executor, products, hidden, corrected, batches(problem, unit))
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,7 @@ class Recipe:
 
     plan: Plan
     scripted: Scripted | None  # for a loss that is not quadratic
+    corrected: Corrected
     layer: Fields
     products: Fields
     growth: Fields
@@ -127,10 +143,11 @@ def recipe(planned: Plan) -> Recipe:
     return Recipe(
         plan=planned,
         scripted=made,
+        corrected=(corrected := corrections(planned)),
         layer={
             "first": np.array(planned.program.layers, np.int64), "sizes": sizes, "entries": sizes.astype(np.float64),
         },
-        products=_products(planned, made.scripts if made else {}),
+        products=_products(planned, made.scripts if made else {}) | corrected.fields,
         growth=look_sizes(planned.hidden, planned.executor.lanes, planned.program, bool(least.any()))
         | {
             "general": general(planned.hidden.n_vectors).astype(planned.dtype),
@@ -215,6 +232,35 @@ def _products(planned: Plan, scripts: dict[str, Script]) -> Fields:
     }
 
 
+class Corrected(NamedTuple):
+    """What is told of the correction of a modified flow."""
+
+    fields: Fields
+    execute: int = 0
+    scripted: Scripted | None = None  # what both hold addresses of
+
+
+def corrections(planned: Plan) -> Corrected:
+    """What is told of the correction; nothing where there is none."""
+    if planned.correction is None:
+        return Corrected({"correction": 0, "correction_rows": 0, "correction_factors": 0})
+    problem, executor, products = planned.problem, planned.executor, planned.correction.products
+    options, mapped = problem.options, problem.loss.mapped
+    factors = np.empty((problem.network.depth, 2), planned.dtype)
+    factors[:, 0] = 1 + options.modified * options.weight_decay / 2
+    factors[:, 1] = -options.modified / 2 * np.array(options.layer_rates or 1.0)
+    execute, script = executor.execute_sums(planned.dtype, executor.lanes), None
+    if mapped is None:
+        rows = executor.encode_sums(tuple(p for p in products if isinstance(p, Product)), planned.entry)
+    else:
+        script = scripted(
+            mapped, {"correction": products}, executor.encode_sums, planned.entry, planned.dtype, execute,
+            (maps.DERIVATIVES,),
+        )  # fmt: skip
+        rows, execute = script.scripts["correction"].table, script.code.addresses["run"]
+    return Corrected({"correction": rows, "correction_rows": len(rows), "correction_factors": factors}, execute, script)
+
+
 def _records(problem: Problem) -> Fields:
     """Where observables lie in a record."""
     columns = problem.columns
@@ -246,6 +292,7 @@ def _constants(problem: Problem, products: Program) -> NDArray[Any]:
     identity = np.eye(loss.shape[1])
     named = {
         "cross": cross,
+        **({"minus": -cross} if "minus" in products.constants else {}),
         "whitened": loss.whitened,
         "gram": identity if loss.input_gram is None else loss.input_gram,
         "root": identity if loss.input_root is None else loss.input_root,

@@ -4,9 +4,11 @@ Where the input or the output is narrow, the right-hand side has rank r = min(d_
 weights at the beginning of the step and thin factors; large layers are read once for each product, or once for both
 where products from the two ends meet, and written once for each accepted step.
 
+A descent takes its products in the same way, and adds each update to the layers in place: see `descent`.
+
 Products with large layers are our own kernels, in parts that do not depend on threads; thin products are left to BLAS,
-in one thread each.  So bits depend on the BLAS library and on the processor it dispatches to, but neither on the batch
-nor on threads.
+in one thread each, as are those of many columns in a descent.  So bits depend on the BLAS library and on the processor
+it dispatches to, but neither on the batch nor on threads.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from functools import partial
 import numpy as np
 
 from fastdln.engines.base import Problem, Results
+from fastdln.engines.wide.descent import Descending
 from fastdln.engines.wide.memory import wide_bytes
 from fastdln.engines.wide.trajectory import Trajectory
 from fastdln.engines.wide.workers import Workers
@@ -54,7 +57,7 @@ def _results(problem: Problem) -> Iterator[Results]:
     def integrate(k: int, workers: Workers) -> Results:
         results = Results(problem, slice(k, k + 1))
         with np.errstate(all="ignore"):
-            Trajectory(problem, k, results, workers).run(stopped)
+            (Trajectory if problem.descent is None else Descending)(problem, k, results, workers).run(stopped)
         return results
 
     with Workers(threads) as workers, Workers(1) as alone:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import reachable, tightest
 from fastdln.engines.wide.field import Field
-from fastdln.engines.wide.layers import Matrix
+from fastdln.engines.wide.layers import Layer, Matrix
 from fastdln.integrate import certificate
 from fastdln.integrate.certificate import BELOW, REACH, SMALL, UNIT
 
@@ -25,7 +25,7 @@ NARROW, PER_RANK = 64, 8  # an end is narrow up to this width, or PER_RANK times
 class Certificate:
     """Checks of one trajectory at the beginning of a step."""
 
-    def __init__(self, problem: Problem, target: int, atol: float, field: Field) -> None:
+    def __init__(self, problem: Problem, target: int, atol: float, field: Field[Layer]) -> None:
         self._field, self._rtol, self._atol = field, problem.options.rtol, atol
         widths, eps = problem.network.widths, float(np.finfo(problem.start.dtype).eps)
         self._target = problem.quadratic.cross.reshape(-1, widths[-1], widths[0])[target].astype(np.float64)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.wide.layers import Factored, Formed, Layer, Matrix, thin
+from fastdln.engines.wide.layers import Factored, Formed, Held, Layer, Matrix, thin
 from fastdln.engines.wide.terms import START, Mix
 from fastdln.engines.wide.workers import Workers
 from fastdln.network import Network
@@ -51,19 +52,35 @@ def residual_at(problem: Problem, target: int, dtype: np.dtype[np.floating]) -> 
     return lambda product: cross - (product if gram is None else product @ gram)
 
 
-class Field:
+def layers_of(
+    problem: Problem, state: Matrix, atol: float, slopes: int, workers: Workers
+) -> list[Layer]:  # fmt: skip
+    """The layers of a flow, which lie in ``state``."""
+    network = problem.network
+    d_0, d_h = network.widths[0], network.widths[-1]
+    rates = problem.options.layer_rates or (1.0,) * network.depth
+    return [
+        Factored(W, slopes, min(d_0, d_h), rate, problem.options.rtol, atol, d_0 <= d_h, workers)
+        if thick
+        else Formed(W, slopes, rate, problem.options.rtol, atol)
+        for W, rate, thick in zip(network.unpack(state), rates, factored(network), strict=True)
+    ]
+
+
+H = TypeVar("H", bound=Held)
+
+
+class Field(Generic[H]):
     """Slopes of the flow, and the product of the weights, at the stages of a step.
 
     Attributes
     ----------
-    product, residual : ndarray, shape (d_h, d_0)
-        W and R = -dL/dW at the last stage that was looked at, or whose slope was evaluated.
+    product : ndarray, shape (d_h, d_0)
+        W at the last stage that was looked at, or whose slope was evaluated.
     """
 
-    def __init__(
-        self, problem: Problem, target: int, state: Matrix, atol: float, slopes: int, workers: Workers
-    ) -> None:
-        network, dtype = problem.network, state.dtype
+    def __init__(self, problem: Problem, target: int, layers: Sequence[H]) -> None:
+        network, dtype = problem.network, problem.start.dtype
         d_0, d_h = network.widths[0], network.widths[-1]
         self._depth = network.depth
         self._narrow_input = d_0 <= d_h
@@ -72,27 +89,32 @@ class Field:
         self._rights = {0: np.eye(d_0, dtype=dtype)} if self._meeting > 0 else {}
         self._lefts = {self._depth: np.eye(d_h, dtype=dtype)} if self._meeting <= self._depth else {}
         self._residual_at = residual_at(problem, target, dtype)
-        rates = problem.options.layer_rates or (1.0,) * network.depth
-        self.layers: list[Layer] = [
-            Factored(W, slopes, min(d_0, d_h), rate, problem.options.rtol, atol, self._narrow_input, workers)
-            if thick
-            else Formed(W, slopes, rate, problem.options.rtol, atol)
-            for W, rate, thick in zip(network.unpack(state), rates, factored(network), strict=True)
-        ]
-        self.product = self.residual = np.zeros((d_h, d_0), dtype)
+        self.layers = layers
+        self.product = np.zeros((d_h, d_0), dtype)
         self.dtype = dtype
         self._factors: list[tuple[Matrix, Matrix]] = []
+        self._met: tuple[dict[int, Matrix], dict[int, Matrix]] = {}, {}
 
     def slope(self, stage: Mix, l: int) -> None:
         """Evaluate slope number l at a stage."""
+        self.meet(stage)
+        self.complete(l)
+
+    def meet(self, stage: Mix) -> None:
+        """Evaluate the product at a stage, and half of what a slope there consists of."""
+        self._met = self._meet(stage, whole=True)
+
+    def complete(self, l: int, residual: Matrix | None = None) -> None:
+        """Evaluate slope number l where products met last, with R = -dL/dW of the loss or another."""
         h, m = self._depth, self._meeting
-        rights, lefts = self._meet(stage, whole=True)
+        R = self._residual_at(self.product) if residual is None else residual
+        rights, lefts = (half.copy() for half in self._met)
         if self._narrow_input:
-            lefts = {j: _times(self.residual.T, V) for j, V in lefts.items()}
-            lefts.setdefault(h, np.ascontiguousarray(self.residual.T))
+            lefts = {j: _times(R.T, V) for j, V in lefts.items()}
+            lefts.setdefault(h, np.ascontiguousarray(R.T))
         else:
-            rights = {j: _times(self.residual, F) for j, F in rights.items()}
-            rights.setdefault(0, self.residual)
+            rights = {j: _times(R, F) for j, F in rights.items()}
+            rights.setdefault(0, R)
         for i in range(m + 1, h):
             rights[i] = self._layer(i).product(rights[i - 1], None)[0]
         for i in range(m - 1, 1, -1):
@@ -120,7 +142,7 @@ class Field:
 
     def below(self) -> list[Matrix]:
         """W_i ... W_1 for i = 0..h, transposed, at the beginning of the step."""
-        products = [np.eye(self.product.shape[1], dtype=self.product.dtype)]
+        products: list[Matrix] = [np.eye(self.product.shape[1], dtype=self.product.dtype)]
         for layer in self.layers:
             layer.at(START)
             products.append(layer.product(products[-1], None)[0])
@@ -128,7 +150,7 @@ class Field:
 
     def above(self) -> list[Matrix]:
         """(W_h ... W_{i+1})' for i = 0..h, transposed, at the beginning of the step."""
-        products = [np.eye(len(self.product), dtype=self.product.dtype)]
+        products: list[Matrix] = [np.eye(len(self.product), dtype=self.product.dtype)]
         for layer in reversed(self.layers):
             layer.at(START)
             products.append(layer.product(None, products[-1])[1])
@@ -152,10 +174,9 @@ class Field:
             self.product = lefts[m] @ rights[m].T
         else:
             self.product = lefts[0] if m == 0 else rights[h].T
-        self.residual = self._residual_at(self.product)
         return rights, lefts
 
-    def _layer(self, i: int) -> Layer:
+    def _layer(self, i: int) -> H:
         return self.layers[i - 1]
 
 

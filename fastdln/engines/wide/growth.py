@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import growth_caps, least_losses, numbers
 from fastdln.engines.wide.field import Field
-from fastdln.engines.wide.layers import Matrix, thin
+from fastdln.engines.wide.layers import Layer, Matrix, thin
 from fastdln.kernels.lockstep.growth import EVERY, TRACE, general
 from fastdln.kernels.lockstep.slopes import LEAST_EXCESS
 
@@ -43,7 +43,7 @@ class _Norm:
 class Growth:
     """The rate of hidden growth of one trajectory on its way."""
 
-    def __init__(self, problem: Problem, target: int, field: Field) -> None:
+    def __init__(self, problem: Problem, target: int, field: Field[Layer]) -> None:
         network = problem.network
         self._cap, _ = growth_caps(problem)
         self._field, self._share = field, numbers(problem)["growth_share"]

@@ -10,6 +10,7 @@ r <= min(d_0, d_h).  Thin matrices are held transposed, each of their columns co
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -44,7 +45,7 @@ def thin(columns: int, length: int, dtype: DTypeLike) -> Matrix:
     return memory[first : first + columns * row // item].reshape(columns, row // item)[:, :length]
 
 
-def _triangle(columns: Matrix) -> Matrix:
+def triangle(columns: Matrix) -> Matrix:
     """R of columns = Q R, in f64; LAPACK given its workspace is up to twice as fast as `numpy.linalg.qr`."""
     n, rank = columns.shape[1], min(columns.shape)
     (factorize,) = get_lapack_funcs(("geqrf",), (columns,))
@@ -85,16 +86,8 @@ def part_count(rows: int) -> int:
     return max(1, min(PARTS, rows // LEAST_ROWS))
 
 
-class Layer(Protocol):
-    """A layer at a stage of a step; ``slopes`` are numbered, `Mix` says what a stage is made of.
-
-    Attributes
-    ----------
-    tight : float
-        By what its tolerance is scaled.
-    """
-
-    tight: float
+class Held(Protocol):
+    """A layer at a stage of a step; slopes are numbered, `Mix` says what a stage is made of."""
 
     def at(self, stage: Mix) -> None:
         """Go to a stage."""
@@ -108,6 +101,21 @@ class Layer(Protocol):
     def gradient_norm(self, l: int) -> float:
         """||P Q'||_F of slope l."""
 
+    def form(self, stage: Mix, out: Matrix) -> None:
+        """Write the weights at a stage to ``out``."""
+
+
+class Layer(Held, Protocol):
+    """A layer of a flow.
+
+    Attributes
+    ----------
+    tight : float
+        By what its tolerance is scaled.
+    """
+
+    tight: float
+
     def norm(self) -> float:
         """||W||_F at the beginning of the step."""
 
@@ -117,11 +125,51 @@ class Layer(Protocol):
     def errors(self, after: Mix, errors: list[Mix]) -> list[float]:
         """Mean squares of errors relative to the tolerance, of a step that ends at ``after``."""
 
-    def form(self, stage: Mix, out: Matrix) -> None:
-        """Write the weights at a stage to ``out``."""
-
     def advance(self, after: Mix, last: int) -> None:
         """End the step: go on from ``after``, where the slope is slope number ``last``."""
+
+
+class Large:
+    """A layer that products read as it lies, in parts that threads share."""
+
+    def __init__(self, weights: Matrix, workers: Workers) -> None:
+        self._weights, self._workers = weights, workers
+        dtype, rows = weights.dtype, len(weights)
+        self._tiles = np.array(skinny.library(dtype), np.int64)
+        self._vector = skinny.VECTOR_BYTES // dtype.itemsize
+        parts = part_count(rows)
+        edges = [skinny.ROWS * (rows * p // (parts * skinny.ROWS)) for p in range(parts)]
+        self._parts = [slice(a, b) for a, b in zip(edges, [*edges[1:], rows], strict=True)]
+        self._kept: dict[str, Matrix] = {}
+
+    def _through(
+        self, W: Matrix, f: Matrix, g: Matrix, tasks: Sequence[Callable[[], None]] = (), name: str = ""
+    ) -> tuple[Matrix, Matrix]:  # fmt: skip
+        """W F and W' G for W of the shape of the weights, beside other tasks."""
+        rows, columns = W.shape
+        y = self._memory(name + "y", len(f), rows)
+        z = self._memory(name + "z", len(self._parts) * len(g), columns)
+        sums = self._memory("sums", len(f), rows * self._vector)
+        task = _Multiplication(self._tiles, W, f, g, y, z, sums)
+        own = [partial(task.run, part, p * len(g)) for p, part in enumerate(self._parts)]
+        return y, self._summed([*tasks, *own], z, len(g))
+
+    def _summed(self, tasks: Sequence[Callable[[], None]], z: Matrix, count: int) -> Matrix:
+        """Do all tasks, and sum what each part has written into its ``count`` columns of z."""
+        self._workers.each(tasks, alone=self._weights.size < ALONE)
+        total = z[:count]
+        np.add.reduce(z.reshape(len(self._parts), count, z.shape[1]), axis=0, out=total)
+        return total
+
+    def _memory(self, name: str, columns: int, length: int) -> Matrix:
+        """A thin matrix whose memory is kept for the next call: what a step asks for anew comes in pages to be cleared.
+
+        So products are overwritten by the next ones of the same layer.
+        """
+        kept = self._kept.get(name)
+        if kept is None or len(kept) < columns or kept.shape[1] != length:
+            kept = self._kept[name] = thin(columns, length, self._weights.dtype)
+        return kept[:columns]
 
 
 class Formed:
@@ -181,7 +229,7 @@ class Formed:
         return float(np.square(error / scale).mean(dtype=np.float64))
 
 
-class Factored:
+class Factored(Large):
     """A layer that is read, and written only when a step is accepted; its slopes are factors.
 
     The error norm is  s ||E||_F/(sqrt(n) atol + rtol max(||W||_F, ||W_new||_F)),  n = d_i d_{i-1}, had from triangular
@@ -194,19 +242,14 @@ class Factored:
         self, weights: Matrix, slopes: int, rank: int, rate: float, rtol: float, atol: float, narrow_input: bool,
         workers: Workers,
     ) -> None:  # fmt: skip
-        self._weights, self._rank, self._rate, self._rtol, self._atol = weights, rank, rate, rtol, atol
-        self._narrow_input, self._workers = narrow_input, workers
+        super().__init__(weights, workers)
+        self._rank, self._rate, self._rtol, self._atol = rank, rate, rtol, atol
+        self._narrow_input = narrow_input
         dtype, (rows, columns) = weights.dtype, weights.shape
-        self._tiles = np.array(skinny.library(dtype), np.int64)
-        self._vector = skinny.VECTOR_BYTES // dtype.itemsize
         self._lost = float(np.finfo(dtype).tiny) ** 0.75  # products of this size may have lost entries to underflow
         self._left, self._right = (thin(slopes * rank, n, dtype) for n in (rows, columns))
-        parts = part_count(rows)
-        edges = [skinny.ROWS * (rows * p // (parts * skinny.ROWS)) for p in range(parts)]
-        self._parts = [slice(a, b) for a, b in zip(edges, [*edges[1:], rows], strict=True)]
         self._inner, self._inner_at_stage = np.zeros(slopes), np.zeros(slopes)  # <W, P Q'>
         self._images: list[tuple[Matrix, Matrix]] = [(weights, weights)] * 2
-        self._kept: dict[str, Matrix] = {}
         self.tight = 1.0
         self._stage = START
         self._norm = np.float64(np.linalg.norm(weights))
@@ -216,16 +259,8 @@ class Factored:
         self._stage = stage
 
     def product(self, right: Matrix | None, left: Matrix | None) -> tuple[Matrix, Matrix]:
-        W, (rows, columns) = self._weights, self._weights.shape
-        none = thin(0, 0, W.dtype)
+        W, none = self._weights, thin(0, 0, self._weights.dtype)
         f, g = (none if x is None else x for x in (right, left))
-        y, z = self._memory("y", len(f), rows), self._memory("z", len(self._parts) * len(g), columns)
-        sums = self._memory("sums", len(f), rows * self._vector)
-        task = _Multiplication(self._tiles, W, f, g, y, z, sums)
-
-        def multiply(p: int, part: slice) -> None:
-            task.run(part, p * len(g))
-
         more: list[Matrix | None] = [None, None]
 
         def correct(side: int, x: Matrix, near: Matrix, far: Matrix) -> None:
@@ -250,12 +285,8 @@ class Factored:
                 tasks.append(partial(correct, 0, f, self._right, self._left))
             if left is not None:
                 tasks.append(partial(correct, 1, g, self._left, self._right))
-        tasks += [partial(multiply, p, part) for p, part in enumerate(self._parts)]
-        self._workers.each(tasks, alone=W.size < ALONE)
-        total = z[: len(g)]
-        np.add.reduce(z.reshape(len(self._parts), len(g), columns), axis=0, out=total)
         found = []
-        for side, (image, addition) in enumerate(zip((y, total), more, strict=True)):
+        for side, (image, addition) in enumerate(zip(self._through(W, f, g, tasks), more, strict=True)):
             at_stage = self._memory(f"at stage{side}", len(image), image.shape[1])
             np.multiply(image, W.dtype.type(self._stage[0]), out=at_stage)
             if addition is not None:
@@ -264,16 +295,6 @@ class Factored:
                 self._images[side] = image, at_stage
             found.append(at_stage)
         return found[0], found[1]
-
-    def _memory(self, name: str, columns: int, length: int) -> Matrix:
-        """A thin matrix whose memory is kept for the next call: what a step asks for anew comes in pages to be cleared.
-
-        So products are overwritten by the next ones of the same layer.
-        """
-        kept = self._kept.get(name)
-        if kept is None or len(kept) < columns or kept.shape[1] != length:
-            kept = self._kept[name] = thin(columns, length, self._weights.dtype)
-        return kept[:columns]
 
     def keep(self, l: int, left: Matrix, right: Matrix) -> None:
         place = slice(l * self._rank, (l + 1) * self._rank)
@@ -284,7 +305,7 @@ class Factored:
 
     def gradient_norm(self, l: int) -> float:
         place = slice(l * self._rank, (l + 1) * self._rank)
-        return float(frobenius(_triangle(self._right[place].T) @ self._left[place]))
+        return float(frobenius(triangle(self._right[place].T) @ self._left[place]))
 
     def norm(self) -> float:
         return float(self._norm)
@@ -296,10 +317,10 @@ class Factored:
         count = self._rank * max(len(mix) - 1 for mix in (after, *errors))
         triangles: list[Matrix] = [self._left, self._right]
 
-        def triangle(side: int) -> None:
-            triangles[side] = _triangle(triangles[side][:count].T)
+        def factorize(side: int) -> None:
+            triangles[side] = triangle(triangles[side][:count].T)
 
-        self._workers.each([partial(triangle, side) for side in (0, 1)], alone=self._weights.size < ALONE)
+        self._workers.each([partial(factorize, side) for side in (0, 1)], alone=self._weights.size < ALONE)
 
         def square(mix: Mix) -> np.float64:
             factors = self._factors(mix)

@@ -6,8 +6,9 @@ import math
 
 from fastdln.engines.base import Problem
 from fastdln.engines.memory import results_bytes
-from fastdln.engines.wide.field import factored
+from fastdln.engines.wide.field import factored, meeting
 from fastdln.engines.wide.layers import part_count
+from fastdln.engines.wide.moving import TRIED
 from fastdln.engines.wide.trajectory import slope_count
 from fastdln.kernels.products import skinny
 
@@ -23,15 +24,38 @@ def wide_bytes(problem: Problem) -> int:
 
 def _working_bytes(problem: Problem) -> int:
     """Bytes that a trajectory takes at most beside its results."""
+    if problem.descent is not None:
+        return _descent_bytes(problem)
     network, slopes = problem.network, slope_count(problem)
     rank = min(network.widths[0], network.widths[-1])
     numbers = sum(
         _factored_numbers(shape, slopes, rank, problem.start.itemsize) if thick else _formed_numbers(shape, slopes)
         for shape, thick in zip(network.shapes, factored(network), strict=True)
     )
+    return numbers * problem.start.itemsize + _outputs_bytes(problem)
+
+
+def _outputs_bytes(problem: Problem) -> int:
+    """Bytes that a loss which is not quadratic takes."""
     mapped = problem.loss.mapped
-    outputs = 0 if mapped is None else OUTPUTS * 8 * math.prod(mapped.target.shape[-2:])
-    return numbers * problem.start.itemsize + outputs
+    return 0 if mapped is None else OUTPUTS * 8 * math.prod(mapped.target.shape[-2:])
+
+
+def _descent_bytes(problem: Problem) -> int:
+    """Bytes that a descent takes at most beside its weights and velocity: thin factors, and some rows of a layer."""
+    network, method, item = problem.network, problem.descent, problem.start.itemsize
+    assert method is not None
+    ends = network.widths[0], network.widths[-1]
+    columns = max(ends) if 1 <= meeting(network.widths) <= network.depth else min(ends)
+    images = 2 if method.nesterov else 1
+    numbers = sum(
+        columns * (images * (rows + part_count(rows) * width) + 2 * rows + width + rows * skinny.VECTOR_BYTES // item)
+        for rows, width in network.shapes
+    )
+    widest = max(network.widths)
+    passing = 8 * 3 * columns * widest + problem.threads * 2 * TRIED * widest * item
+    batches = 8 * problem.loss.n_samples + OUTPUTS * 8 * method.samples * sum(ends) if method.samples else 0
+    return numbers * item + passing + _outputs_bytes(problem) + batches
 
 
 def _formed_numbers(shape: tuple[int, int], slopes: int) -> int:

@@ -14,16 +14,16 @@ from fastdln.engines.base import Problem, Results
 from fastdln.engines.limits import goals, hides_growth, timing
 from fastdln.engines.wide.certificate import Certificate
 from fastdln.engines.wide.control import Control
-from fastdln.engines.wide.field import Field
+from fastdln.engines.wide.field import Field, layers_of
 from fastdln.engines.wide.growth import Growth, due
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
+from fastdln.engines.wide.watch import Watch
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate import law
 from fastdln.integrate.certificate import EVERY
 from fastdln.integrate.output import tried
 from fastdln.kernels.lockstep.learning import KNOWN
-from fastdln.losses import modes_of
 
 
 class Trajectory:
@@ -31,9 +31,7 @@ class Trajectory:
 
     def __init__(self, problem: Problem, k: int, results: Results, workers: Workers) -> None:
         self._problem, self._results = problem, results
-        several = bool(problem.loss.batch_shape)
-        self._target = k if several else 0
-        self._loss = problem.loss[k] if several else problem.loss
+        self._target = k if problem.loss.batch_shape else 0
         self._tableau = tableau = problem.tableau
         rows, main = tableau.rows, tableau.stages
         self._stages = [np.array(row) for row in rows]
@@ -45,14 +43,12 @@ class Trajectory:
         slopes = slope_count(problem)
         self._terms = Terms(slopes, problem.options.weight_decay)
         results.final[0] = problem.start[k]
-        self._field = Field(problem, self._target, results.final[0], problem.atol[k], slopes, workers)
+        layers = layers_of(problem, results.final[0], problem.atol[k], slopes, workers)
+        self._field = Field(problem, self._target, layers)
+        self._watch = Watch(problem, k, self._field, results)
         self._growth = Growth(problem, self._target, self._field) if hides_growth(problem) else None
         self._control = Control(problem)
         self._goals = goals(problem)[self._target].astype(np.float64)
-        self._modes = []
-        if len(self._goals):
-            U, _, V = modes_of(self._loss, "strengths")
-            self._modes = [x.astype(problem.start.dtype) for x in (U, V)]
         certify = problem.options.certify
         self._certificate = Certificate(problem, self._target, problem.atol[k], self._field) if certify else None
         self._timing = timing(problem)
@@ -83,7 +79,7 @@ class Trajectory:
         self._field.slope(START, 0)
         self._measure(0)
         self._look_at_growth()
-        strengths = self._strengths()
+        strengths = self._watch.strengths()
         at_once = strengths >= self._goals
         self._results.learned[0, at_once], self._goals[at_once] = 0.0, np.inf
         self._ends = [strengths]
@@ -134,7 +130,7 @@ class Trajectory:
             self._look_at_growth()
         if self._problem.options.history:
             self._results.history[0, int(control.attempts - control.rejections) - 1] = control.reached
-        self._ends = [self._strengths(), *self._ends][:KNOWN]
+        self._ends = [self._watch.strengths(), *self._ends][:KNOWN]
         self._lengths = [control.step, *self._lengths][: KNOWN - 1]
         search = Search(self._ends, self._lengths, self._goals, self._timing)
         if search.theta is not None or control.next_output <= control.due_limit:
@@ -149,7 +145,7 @@ class Trajectory:
     def _look_at_growth(self) -> None:
         """Renew the longest step that hidden growth allows, where the slope was evaluated last."""
         if self._growth is not None:
-            self._control.longest_step = self._growth.longest_step(self._square_distance)
+            self._control.longest_step = self._growth.longest_step(self._watch.square_distance)
 
     def _slope(self, h: float, s: int) -> Mix:
         """Evaluate slope number s of a step; returns the weights it belongs to."""
@@ -168,7 +164,7 @@ class Trajectory:
         if problem.options.stop_gradient is not None:
             control.gradient_norm = field.gradient_norm(l)
         if problem.options.stop_loss is not None:
-            control.loss_square = self._square_distance()
+            control.loss_square = self._watch.square_distance()
 
     def _settled(self) -> bool:
         """Whether a certificate ends it here; what is still to be recorded is the state then."""
@@ -188,24 +184,7 @@ class Trajectory:
                 results.records[0, first:] = results.records[0, first]
         return settled
 
-    # ---- observables, of the product that the field has at hand
-    def _square_distance(self) -> float:
-        """2 (L - floor)."""
-        form, product = self._loss.quadratic, self._field.product
-        if form is None:
-            return 2 * float(self._loss.value(product))
-        compared = product if form.input_root is None else product @ form.input_root.astype(product.dtype)
-        return float(np.square(form.whitened.astype(product.dtype) - compared).sum(dtype=np.float64))
-
-    def _strengths(self) -> NDArray[np.floating]:
-        """u_j' W v_j, where they are wanted."""
-        product = self._field.product
-        if not len(self._goals):
-            return np.zeros(0)
-        U, V = self._modes
-        strengths: NDArray[np.floating] = np.einsum("ij,ij->j", U, product @ V)
-        return strengths
-
+    # ---- records
     def _output(self, h: float, state: Callable[[float, float], Mix]) -> None:
         """Record every requested time that the step reaches; ``state`` tells the weights there."""
         control = self._control
@@ -252,21 +231,13 @@ class Trajectory:
 
     def _record(self, stage: Mix) -> None:
         """Write the next record, of the state ``stage``."""
-        field, problem, columns = self._field, self._problem, self._problem.columns
-        record = self._results.records[0, self._outputs]
+        field, columns, gradient = self._field, self._problem.columns, math.nan
         if "gradient" in columns:
             field.slope(stage, self._probe)
-            record[columns["gradient"]] = field.gradient_norm(self._probe)
+            gradient = field.gradient_norm(self._probe)
         elif set(columns) - {"weights"}:
             field.look(stage)
-        if "square_distance" in columns:
-            record[columns["square_distance"]] = self._square_distance()
-        if "strengths" in columns:
-            record[columns["strengths"]] = self._strengths()
-        if "product" in columns:
-            record[columns["product"]] = field.product.ravel()
-        if "weights" in columns:
-            field.form(stage, record[columns["weights"]], problem.network)
+        self._watch.write(self._outputs, stage, gradient)
         self._outputs += 1
         self._next_output()
 
@@ -279,7 +250,7 @@ class Trajectory:
         """Locate the thresholds that strengths may have passed in this step."""
         while search.theta is not None:
             self._field.look(state(h, search.theta))
-            search.add(self._strengths())
+            search.add(self._watch.strengths())
         for j, theta in search.found.items():
             self._results.learned[0, j] = self._control.time + theta * self._control.step
             self._goals[j] = np.inf

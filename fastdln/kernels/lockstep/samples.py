@@ -11,7 +11,7 @@ import numpy as np
 from fastdln.integrate import draws
 from fastdln.kernels.lockstep.control import ACTIVE, REACHED
 from fastdln.kernels.lockstep.learning import write
-from fastdln.kernels.machine.compile import part
+from fastdln.kernels.machine.compile import kernel, part
 from fastdln.kernels.machine.library import invoke
 from fastdln.kernels.machine.memory import peek, poke
 
@@ -19,9 +19,8 @@ philox, below = part(draws.philox), part(draws.below)
 
 
 @part
-def shuffle(w, order, stream, epoch):
-    """The order of the samples in an epoch of a trajectory, into a table."""
-    n = w.descent.all_samples
+def shuffle(order, n, stream, epoch, key_0, key_1):
+    """The order of n samples in an epoch of a trajectory, into a table."""
     for i in range(n):
         poke(order, i, i)
     block, used = 0, 4
@@ -30,13 +29,8 @@ def shuffle(w, order, stream, epoch):
     while i > 0:
         if used == 4:
             a, b, c, d = philox(
-                block & draws.WORD,
-                epoch & draws.WORD,
-                stream & draws.WORD,
-                stream >> 32,
-                w.descent.key_0,
-                w.descent.key_1,
-            )
+                block & draws.WORD, epoch & draws.WORD, stream & draws.WORD, stream >> 32, key_0, key_1
+            )  # fmt: skip
             block, used = block + 1, 0
         word = a if used == 0 else b if used == 1 else c if used == 2 else d
         used += 1
@@ -47,6 +41,12 @@ def shuffle(w, order, stream, epoch):
         poke(order, j, peek(order, i))
         poke(order, i, other)
         i -= 1
+
+
+@kernel
+def shuffle_alone(order, n, stream, epoch, key_0, key_1):
+    """The same for an engine that draws batches itself."""
+    shuffle(order, n, stream, epoch, key_0, key_1)
 
 
 @part
@@ -62,7 +62,8 @@ def draw(w, ctl, epoch_row):
         k = descent.first + np.int64(ctl[REACHED, l])
         epoch, order = k // per_epoch, descent.orders + 8 * n * l
         if ctl[epoch_row, l] != float(epoch):
-            shuffle(w, order, peek(w.course.stream, peek(w.trajectory, l)), epoch)
+            stream = peek(w.course.stream, peek(w.trajectory, l))
+            shuffle(order, n, stream, epoch, descent.key_0, descent.key_1)
             ctl[epoch_row, l] = float(epoch)
         start = (k % per_epoch) * descent.samples
         some = min(descent.samples, n - start)

@@ -15,7 +15,7 @@ from fastdln.kernels.lockstep.workspace import BY_RESIDUAL
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
 from fastdln.kernels.machine.memory import peek, peek_real, poke
-from fastdln.kernels.products.rows import DERIVATIVE, STATE
+from fastdln.kernels.products.rows import DERIVATIVE, DIRECTION, STATE
 
 LEAST_EXCESS = 2.0**-28  # of the least loss, which is known no better
 
@@ -47,10 +47,28 @@ def products(w, y, k):
 
 @part
 def rescale(w, y, k):
-    """Learning rates and weight decay."""
+    """Learning rates and weight decay, and the correction of a modified flow."""
     for i in range(w.layers):
         first, last = layer(w, i)
         invoke(w.rescale, k, y, w.products.rates + 2 * i * w.item, first, last)
+    if w.products.correction_rows > 0:
+        correct(w, y, k)
+
+
+@part
+def correct(w, y, k):
+    """Add to the field k = -(D G + mu W), D the layers' rates, -eta/2 times its derivative along itself.
+
+    That derivative is -(D H + mu) k, with the Hessian H.
+    """
+    products, out = w.products, w.at.correction
+    poke(products.correction_bases, STATE, y)
+    poke(products.correction_bases, DERIVATIVE, out)
+    poke(products.correction_bases, DIRECTION, k)
+    invoke(w.routines.execute_correction, products.correction_bases, products.correction, products.correction_rows)
+    for i in range(w.layers):
+        first, last = layer(w, i)
+        invoke(w.rescale, k, out, products.correction_factors + 2 * i * w.item, first, last)
 
 
 @part

@@ -43,6 +43,7 @@ AT = Group(
     "output",  # the second one; after the step the state that is recorded
     "within",  # end of a step within the step, or the derivative of continuous output
     "probe",  # slope for recorded gradients
+    "correction",  # of a modified flow: the Hessian times a slope
     "scratch",  # of the products; constants of the loss come first
     "step",  # one entry each: the signed step, where output is wanted, which lanes
     "theta",
@@ -104,6 +105,11 @@ PRODUCTS = Group(
     "rates",  # table (h, 2): learning rate and weight decay of each layer, and whether they are not 1 and 0
     "has_rates",
     "closes",  # whether the second stage of a pair is closed within the products
+    # of a modified flow: bases and program of the Hessian times a slope, or no rows, and what is made of both
+    "correction_bases",
+    "correction",
+    "correction_rows",
+    "correction_factors",  # table (h, 2): those of the slope, and minus those of that product
 )
 GROWTH = Group(
     "every",  # attempts between looks, or 1 where hidden growth does not limit steps
@@ -276,6 +282,7 @@ ROUTINES = Group(
     "execute_observe",
     "value",  # 2 (L - floor) from what that leaves: the square distance from the target, or the result of a map
     "execute_growth",
+    "execute_correction",
     "execute_update",
     "all_stages",  # straight-line code of all stages, or 0
     # the method, see `loop`

@@ -28,6 +28,7 @@ VECTOR_BYTES = 64
 # columns of a row: a panel of C, and as many of its rows as equal tiles cover; strides and offsets in bytes
 (KIND, COUNT, K, REST, SA, OA, DOWN_A, ALONG_A, SB, OB, LB, COPY, WIDTH, SC, OC, LC, SUB, SD, OD) = range(19)
 COLUMNS = 19
+SUBTRACTED, ADDED = 1, 2  # SUB: whether the product is taken from D, or added to it
 IN_PLACE, KEPT, COPIED, TURNED = range(4)  # the panel: where B lies, in the buffer, to be copied there, or transposed
 BUFFER = 3  # the base of the buffer, after state, derivative and scratch
 
@@ -40,8 +41,8 @@ def split(extent: int, most: int) -> list[int]:
     return [(extent + count - 1 - i) // count for i in range(count)]
 
 
-def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]:
-    """The rows that `interpret` executes; an entry is one number."""
+def encode(products: tuple[Product, ...], entry_bytes: int, sums: bool = False) -> NDArray[np.int64]:
+    """The rows that `interpret` executes; an entry is one number.  With ``sums`` products are added to D."""
     lanes = VECTOR_BYTES // entry_bytes
     rows = []
     for p in products:
@@ -66,7 +67,7 @@ def encode(products: tuple[Product, ...], entry_bytes: int) -> NDArray[np.int64]
                 row[COPY], row[WIDTH] = copy, width
                 row[SC], row[OC] = p.c.base, (p.c.offset + i * p.c.row + column) * entry_bytes
                 row[LC] = p.c.row * entry_bytes
-                row[SUB] = p.d is not None
+                row[SUB] = 0 if p.d is None else ADDED if sums else SUBTRACTED
                 row[SD], row[OD] = d.base, (d.offset + i * d.row + column) * entry_bytes
                 rows.append(row)
                 copy = IN_PLACE if copy == IN_PLACE else KEPT
@@ -112,7 +113,7 @@ def _tile(
     e: Emit, height: int, vectors: int, field: list[ir.Value], a: ir.Value, b: ir.Value, along_b: ir.Value,
     c: ir.Value, d: ir.Value,
 ) -> None:  # fmt: skip
-    """C = op(A) op(B), or D - op(A) op(B), for one tile; a, b, c, d point at its first entries."""
+    """C = op(A) op(B), or with D: D - op(A) op(B), D + op(A) op(B), for one tile; a, b, c, d: its first entries."""
     zero = e.zero(e.stream_type)
     total = [[cgutils.alloca_once_value(e.b, zero) for _ in range(vectors)] for _ in range(height)]
     downs = [e.times(field[DOWN_A], i) for i in range(height)]
@@ -134,8 +135,10 @@ def _tile(
                 yield o, place, last if v == vectors - 1 else Whole(e)
 
     with e.b.if_then(e.b.icmp_signed("!=", field[SUB], const(0))):
+        added = e.b.icmp_signed("==", field[SUB], const(ADDED))
         for o, place, part in spots(Whole(e)):
-            e.b.store(e.b.fsub(part.load(d, o), e.b.load(place)), place)
+            given, x = part.load(d, o), e.b.load(place)
+            e.b.store(e.b.select(added, e.b.fadd(given, x), e.b.fsub(given, x)), place)
     with e.b.if_else(e.b.icmp_signed("==", field[REST], const(e.stream))) as branches:
         for branch, kind in zip(branches, (Whole(e), None), strict=True):  # stores of a part of a vector may be slow
             with branch:

@@ -110,6 +110,7 @@ def program(
     order: tuple[str, int] | None = None,
     map: str | None = None,
     samples: int = 0,
+    negated: bool = False,
 ) -> Program:
     """Plan the products of a network.
 
@@ -122,6 +123,7 @@ def program(
     order : force an order; by default the one of fewest flops
     map : the map of a loss that is not quadratic
     samples : of how many samples, or by how many measurements, it takes the outputs; 0 where it takes the product
+    negated : whether the cross matrix, where there is one, is wanted with the other sign too, as ``minus``
     """
     d, h = widths, len(widths) - 1
     # one layer has no product to subtract: dW/dt = S - W G, with G the identity if need be
@@ -147,6 +149,8 @@ def program(
             inputs = constant("inputs", samples, d[0] * d[h]) if measured else constant("inputs", d[0], columns)
         parameter = constant("parameter", d[h], d[0]) if map == MASKED else constant("parameter", 1, 1)
         outputs = Outputs(cross, parameter, inputs, columns, measured)
+    if negated and map is None:
+        constant("minus", d[h], d[0])
     gram_at = constant("gram", d[0], d[0]) if gram else None
     root = constant("root", d[0], d[0]) if gram else None
     target = constant("whitened", d[h], d[0]) if gram else cross

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 NN, TN, NT = range(3)  # C = A B, A' B, A B'; every matrix is row-major
 STATE, DERIVATIVE, SCRATCH = range(3)
+DIRECTION = 4  # of a product with the Hessian beside a flow; behind the buffer of `gemm`
 MASKED = "masked"  # the map whose parameter is a matrix, a weight for each entry
 MEASURED = "measured"  # the map whose outputs are inner products of W with matrices: vec(W)', one row, times those
 CUSTOM = "custom"  # the map that calls functions of others

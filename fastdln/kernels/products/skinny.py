@@ -40,7 +40,7 @@ def _rows(e: Emit, base: ir.Value, row: ir.Value, count: int) -> list[ir.Value]:
     return [e.at(base, e.times(row, i)) for i in range(count)]
 
 
-def _prefetch(e: Emit, p: ir.Value, offset: ir.Value) -> None:
+def prefetch(e: Emit, p: ir.Value, offset: ir.Value) -> None:
     function = ir.FunctionType(VOID, [PTR, I32, I32, I32])
     prefetch = cgutils.get_or_insert_function(e.module, function, "llvm.prefetch.p0")
     e.b.call(prefetch, [e.at(p, offset), *(ir.Constant(I32, x) for x in (0, 2, 1))])
@@ -50,7 +50,7 @@ def _fetch(e: Emit, rows: list[ir.Value], offset: ir.Value, ahead: ir.Value, slo
     """Fetch what lies ``ahead`` bytes after the beginning of rows, 2^slowly times as slowly as ``offset`` goes on."""
     line = e.b.and_(e.b.lshr(offset, slowly), const(-VECTOR_BYTES))
     for p in rows:
-        _prefetch(e, p, e.b.add(line, ahead))
+        prefetch(e, p, e.b.add(line, ahead))
 
 
 def _shapes(e: Emit, m: ir.Value, n: ir.Value) -> Iterator[tuple[int, int]]:
@@ -154,7 +154,7 @@ def add_product(e: Emit, out: ir.Value, out_row: ir.Value, w: ir.Value, w_row: i
         total = [[cgutils.alloca_once_value(b, b.fmul(factor, x)) for x in row] for row in start]
         for row in _rows(e, e.at(w, e.times(w_row, height)), w_row, height):  # of the next tile
             for o in spots:
-                _prefetch(e, row, o)
+                prefetch(e, row, o)
         p_slot, q_slot = cgutils.alloca_once_value(b, p), cgutils.alloca_once_value(b, q)
         with e.each(terms):
             p_at, q_at = b.load(p_slot), b.load(q_slot)

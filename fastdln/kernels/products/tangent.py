@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from fastdln.kernels.products.program import orders, program
-from fastdln.kernels.products.rows import DERIVATIVE, SCRATCH, STATE, Map, Operand, Product, Program
+from fastdln.kernels.products.rows import DERIVATIVE, DIRECTION, SCRATCH, STATE, Map, Operand, Product, Program
 
 MAP_FLOPS = 60  # what a map costs for an entry, roughly: an exponential, and divisions
 
@@ -53,18 +53,17 @@ def _layers(widths: tuple[int, ...], plan: Program, base: int, first: int = 0) -
     return tuple(Place(base, first + at, size) for at, size in zip(plan.layers, sizes, strict=False))
 
 
-def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product | Map], int]:
+def _differentiate(
+    rhs: Sequence[Product | Map], directions: dict[tuple[int, int], Operand], top: int, unit: int = 1
+) -> tuple[list[Product | Map], int]:
     """The products of a right-hand side and their derivatives, and the entries of scratch.
 
-    The directions lie after the scratch of the right-hand side, layer by layer; results take the place of slopes.
+    The directions are given by the place of their layer; results take the place of slopes.  Scratch is taken from
+    ``top`` on.
     """
-    top = plan.n_scratch + plan.layers[-1]
-    derivatives = {
-        (STATE, at): Operand(SCRATCH, plan.n_scratch + at, columns)
-        for at, columns in zip(plan.layers, widths[:-1], strict=False)
-    }
+    derivatives = directions.copy()
     found: list[Product | Map] = []
-    for p in plan.rhs:
+    for p in rhs:
         if isinstance(p, Map):
             along = derivatives[p.z[:2]]
             if p.c == p.z:  # neither Z nor its change is needed afterwards
@@ -78,7 +77,8 @@ def _differentiate(plan: Program, widths: tuple[int, ...]) -> tuple[list[Product
         else:
             found.append(p)  # no product reads a slope, but any other result
             into = derivatives.get(p.c[:2]) or Operand(SCRATCH, top, p.n)
-            top = max(top, into.offset + p.m * p.n)
+            if into.base == SCRATCH:
+                top = max(top, into.offset + -(-p.m * p.n // unit) * unit)
         a, b, d = (
             None if x is None or x[:2] not in derivatives else derivatives[x[:2]]._replace(row=x.row)
             for x in (p.a, p.b, p.d)
@@ -127,7 +127,9 @@ def hessian(
         plans = (hessian(widths, gram, map, samples, choice) for choice in orders(len(widths) - 1, map))
         return min(plans, key=lambda plan: plan.flops)
     plan = program(widths, gram, order=order, map=map, samples=samples)
-    products, n_scratch = _differentiate(plan, widths)
+    layers = zip(plan.layers, widths[:-1], strict=False)
+    directions = {(STATE, at): Operand(SCRATCH, plan.n_scratch + at, columns) for at, columns in layers}
+    products, n_scratch = _differentiate(plan.rhs, directions, plan.n_scratch + plan.layers[-1])
     return Evaluation(
         products=tuple(products),
         sizes=(plan.layers[-1], plan.layers[-1], n_scratch),
@@ -137,6 +139,46 @@ def hessian(
         results=_layers(widths, plan, DERIVATIVE),
         map=map,
     )
+
+
+class Correction(NamedTuple):
+    """The product of the Hessian with a direction, as a program beside those of a flow."""
+
+    products: tuple[Product | Map, ...]
+    n_scratch: int  # entries of scratch, with what lies there of the flow
+
+
+def correction(plan: Program, widths: tuple[int, ...], unit: int, first: int) -> Correction:
+    """Plan the product of the Hessian with a direction, which leaves the scratch of a flow as it is.
+
+    The direction is the state at the base `DIRECTION`.
+
+    Parameters
+    ----------
+    plan : the flow's, with the ``minus`` of its cross matrix, unless its loss has a map
+    widths : d_0..d_h
+    unit : entries to which matrices are padded
+    first : entries of scratch that are the flow's
+    """
+    cross = plan.constants.get("cross", (None,))[0]
+
+    def moved(x: Operand) -> Operand:
+        if x.base != SCRATCH or (x.offset < plan.n_constants and x.offset != cross):
+            return x
+        return x._replace(
+            offset=plan.constants["minus"][0] if x.offset == cross else x.offset + first - plan.n_constants
+        )
+
+    rhs: list[Product | Map] = [
+        p._replace(c=moved(p.c), z=moved(p.z), y=moved(p.y), parameter=moved(p.parameter))
+        if isinstance(p, Map)
+        else p._replace(c=moved(p.c), a=moved(p.a), b=moved(p.b), d=None if p.d is None else moved(p.d))
+        for p in plan.rhs
+    ]
+    layers = zip(plan.layers, widths[:-1], strict=False)
+    directions = {(STATE, at): Operand(DIRECTION, at, columns) for at, columns in layers}
+    products, n_scratch = _differentiate(rhs, directions, first + plan.n_scratch - plan.n_constants, unit)
+    return Correction(tuple(products), n_scratch)
 
 
 @functools.cache

@@ -7,7 +7,8 @@ discrete updates).
 
 from __future__ import annotations
 
+from fastdln.theory.descent.exponents import ModeExponents, mode_exponents
 from fastdln.theory.descent.limits import step_limit
 from fastdln.theory.descent.scalar import Cycle, cascade, cycles, mode_map
 
-__all__ = ["Cycle", "cascade", "cycles", "mode_map", "step_limit"]
+__all__ = ["Cycle", "ModeExponents", "cascade", "cycles", "mode_exponents", "mode_map", "step_limit"]

@@ -68,7 +68,7 @@ class Records:
     learning_times: Floats | None
     """From inside the steps, shape (r, n)."""
     descends: bool
-    """Whether dL/dt = -||grad L||^2: the flow has neither weight decay nor learning rates of its own."""
+    """Whether dL/dt = -||grad L||^2: of a flow that has neither weight decay nor learning rates of its own."""
 
     def pace(self) -> Floats:
         """|dL/d ln t| with t from the start of the span, shape (n, n_t).
@@ -112,10 +112,11 @@ def _chunks(sol: Trajectories, loss: Loss) -> Iterator[tuple[slice, Records]]:
     whitened = None if form.input_gram is None else whiten(loss, "an itinerary")
     targets = loss if whitened is None else whitened.loss
     rank = sol.network.rank
-    elapsed = np.abs(sol.t - sol.span[0])
-    plain = sol.options.weight_decay == 0 and set(sol.options.layer_rates or (1.0,)) == {1.0}
+    options = sol.options
+    plain = options.weight_decay == 0 and set(options.layer_rates or (1.0,)) == {1.0} and sol.steps is None
     n, r = len(sol), min(loss.shape)
-    size = max(1, _CHUNK_BYTES // (8 * sol.t.size * r))
+    # descents with rates of their own have times of their own
+    size = 1 if sol.varied else max(1, _CHUNK_BYTES // (8 * sol.t.size * r))
     for first in range(0, n, size):
         rows = slice(first, min(first + size, n))
         part = sol if sol.single else sol[rows]
@@ -123,8 +124,9 @@ def _chunks(sol: Trajectories, loss: Loss) -> Iterator[tuple[slice, Records]]:
         strengths = part.strengths if whitened is None else _strengths(part, whitened.root, targets)
         times = None if whitened is not None else part.learning_times
         excess = np.asarray(part.loss, np.float64) - form.floor
+        t = part.t[0] if sol.varied else part.t
         yield rows, Records(
-            sol.t, elapsed, Modes.grouped(modes_of(target, "an itinerary").sigma, rank, sol.network.depth),
+            t, np.abs(t - sol.span[0]), Modes.grouped(modes_of(target, "an itinerary").sigma, rank, sol.network.depth),
             np.ascontiguousarray(np.moveaxis(_batch(strengths, sol.single), -1, 0)), _batch(excess, sol.single),
             None if part.grad_norm is None else _batch(part.grad_norm, sol.single),
             None if times is None else _batch(times, sol.single).T, plain,

@@ -74,7 +74,7 @@ def kinds(sol: Trajectories, way: Itinerary) -> NDArray[np.str_]:
     weights = tuple(_batch(W, sol.single) for W in sol.weights)
     losses = sol.loss_function
     for n, p in np.argwhere(found == "saddle"):
-        record = int(np.argmin(np.abs(sol.t - closest[n, p])))
+        record = int(np.argmin(np.abs((sol.t[n] if sol.varied else sol.t) - closest[n, p])))
         loss = losses[n] if losses.batch_shape else losses
         modes = tuple(map(int, np.flatnonzero(learned[n, p])))
         found[n, p] = _kind(tuple(W[n, record] for W in weights), loss, modes) or "saddle"
