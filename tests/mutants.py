@@ -809,6 +809,10 @@ MUTANTS = (
         ("theory/test_descent.py::test_doublings_of_two_layers",),
     ),
     Mutant(
+        "sharpness-of-one-vector", "hessian/leading.py", "EXTRA = 1 ", "EXTRA = 0 ",
+        ("test_leading.py::test_none_of_many_is_missed",),
+    ),
+    Mutant(
         "sharpness-found-too-early", "hessian/leading.py", "SHARE = 0.01", "SHARE = 1e4",
         ("test_leading.py::test_against_dense_spectra",),
     ),
