@@ -338,7 +338,8 @@ def test_a_plane_along_two_modes_is_one_unit_of_its_points(tmp_path):
 
 def test_the_map_of_a_plane_shows_what_its_points_end_with(tmp_path):
     several = ("trajectories = 10", "trajectories = 3")
-    spec = descents(tmp_path, "learning_rate = [0.2, 0.6]", MODES, several, steps=300)
+    far = ("[0.25, 0.5, 2.0]", "[0.25, 0.5, 3.0]")
+    spec = descents(tmp_path, "learning_rate = [0.2, 0.6]", MODES, far, several, steps=300)
     results = scan(spec, tmp_path / "x.zarr").load()
     figure = scan_figure(results)
     panels = [ax for ax in figure.axes if ax.get_xlabel() == "a"]
