@@ -86,6 +86,11 @@ def _as_recorded(records: Array, context: Context, times: slice) -> Array:
     return records
 
 
+def _none(network: Network, loss: Loss) -> int:
+    """What was recorded is shown as it is."""
+    return 0
+
+
 def _two(network: Network, loss: Loss) -> int:
     """A number of the record, and what follows from it."""
     return 2
@@ -252,7 +257,7 @@ _ROWS = (
     Observable("loss", ("time",), "loss", raw="square_distance", derive=_loss),
     Observable(
         "grad_norm", ("time",), "Frobenius norm of the gradient of the loss", "||grad L||_F",
-        raw="gradient", derive=_number,
+        raw="gradient", derive=_number, working=_none,
     ),
     Observable(
         "strengths", ("time", "mode"), "strength u_j' W v_j of each mode of the target", raw="strengths",
