@@ -203,7 +203,7 @@ class Layout:
             if not self.plan.varies_within_batches(axis):
                 left = 1
             spans.append(min(axis.size, left))
-            left = left // axis.size if left >= axis.size else 1
+            left = max(left // axis.size, 1)
         return tuple(reversed(spans))
 
     @cached_property

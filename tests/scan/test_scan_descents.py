@@ -16,6 +16,7 @@ import fastdln as dln
 from fastdln.integrate import schedules
 from fastdln.scan import SpecError, scan
 from fastdln.scan.cell import Cell
+from fastdln.scan.journal import check_records
 from fastdln.scan.layout import Layout
 from fastdln.scan.picture import scan_figure
 from fastdln.scan.plan import load_plan
@@ -303,6 +304,14 @@ def test_many_rates_are_few_calls(tmp_path, monkeypatch):
     results = scan(spec, tmp_path / "x.zarr")
     assert len(calls) == 3  # the trial, and the unit
     assert results.sizes["learning_rate"] == 4096
+
+
+def test_a_journal_that_tells_of_other_cells_is_not_trusted(tmp_path):
+    layout = Layout.of(load_plan(descents(tmp_path)), 30)
+    told = {"cell": 0, "first": 0, "size": 10, "failures": {}, "seconds": 1.0, "cells": 3}
+    check_records({0: told}, layout, tmp_path)
+    with pytest.raises(StoreError, match="this scan has no such unit"):
+        check_records({0: told | {"cells": 2}}, layout, tmp_path)
 
 
 def test_a_store_with_another_number_of_cells_is_refused(tmp_path):
