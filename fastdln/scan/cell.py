@@ -21,6 +21,7 @@ from fastdln.descent import descend
 from fastdln.gradient_flow import flow
 from fastdln.losses import Loss, Quadratic, Regression
 from fastdln.network import Network, Weights
+from fastdln.observables import LYAPUNOV
 from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
 from fastdln.scan import plane, spec, updates
@@ -153,6 +154,9 @@ class Cell:
         record = recorded(self.record.observables, loss)
         common: dict[str, Any] = {"record": record, "threads": threads, "progress": progress}
         if self.point.flow is None:
+            if max_steps is not None and LYAPUNOV in record:  # so few updates have no exponent
+                updates.check_exponent(self.point, self.record.times)
+                common["record"] = tuple(name for name in record if name != LYAPUNOV)
             common |= updates.arguments([cell.point for cell in cells], size, self.record, max_steps)
             if common["batch_size"] is not None:
                 draws = np.random.SeedSequence(self.seed, spawn_key=(self.point.index, 3))

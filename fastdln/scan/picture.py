@@ -158,12 +158,19 @@ class _Grid:
     def offers(self, kind: _Kind) -> bool:
         """Tell whether there is anything to see in a row."""
         if kind.at_end:
-            return self.descends and self.inner_is_number
+            return self.descends and self.inner_is_number and (self.burnt_in or not kind.after_burn_in)
+        if kind.before_burn_in and self.burnt_in:
+            return False
         return not kind.needs_sigma or (len(self.rows) == 1 and bool(np.isfinite(self.results["sigma"].values).any()))
 
     @property
     def inner_is_number(self) -> bool:
         return self.inner is not None and self.results[self.inner].dtype.kind in "fi"
+
+    @property
+    def burnt_in(self) -> bool:
+        """Tell whether nothing was recorded before some updates were done."""
+        return self.descends and bool((self.results["steps"].values[..., 0] > 0).all())
 
     @property
     def descends(self) -> bool:
@@ -303,10 +310,22 @@ def _at_end(variable: str) -> Callable[[Axes, _Grid, Choice], None]:
     return draw
 
 
+def _orbits(ax: Axes, grid: _Grid, choice: Choice) -> None:
+    """Draw all that was recorded of the strengths along the inner axis, each over its singular value."""
+    panel = grid.whole.isel(choice).transpose(grid.inner, "trajectory", "time", "mode", ...)
+    x, strengths = panel[grid.inner].values.astype(np.float64), panel["strengths"].values
+    sigma = np.broadcast_to(panel["sigma"].values, (len(x), panel.sizes["mode"]))
+    for j, colour in reversed(list(zip(grid.modes, grid.mode_colours(), strict=False))):
+        heights = (strengths[..., j] / sigma[:, j, None, None]).reshape(len(x), -1)
+        ax.plot(np.repeat(x, heights.shape[1]), heights.ravel(), ",", color=colour, rasterized=True)
+    ax.set_xlim(x.min(), x.max())
+    ax.set_xlabel(grid.inner or "", fontsize=9, color=INK)
+
+
 def _ends(results: xr.Dataset, variable: str) -> Floats:
     """Return what trajectories end with; NaN where they failed."""
-    succeeded = np.isin(results["status"].values, _successes(results))
-    return np.where(succeeded, _last(results[variable].values), np.nan)
+    succeeded, values = np.isin(results["status"].values, _successes(results)), results[variable]
+    return np.where(succeeded, _last(values.values) if "time" in values.dims else values.values, np.nan)
 
 
 def _last(curves: Floats) -> Floats:
@@ -492,12 +511,18 @@ class _Kind:
     draw: Callable[[Axes, _Grid, Choice], None]
     at_end: bool = False
     """It shows what descents end with."""
+    after_burn_in: bool = False
+    """And is worth while only where the first updates were not recorded."""
+    before_burn_in: bool = False
+    """It is worth while only where they were."""
 
 
 _KINDS = (
     _Kind("loss", "loss", 2.5, False, False, _loss),
-    _Kind("strengths", "strength / σ", 2.1, True, True, _strengths),
+    _Kind("strengths", "strength / σ", 2.1, True, True, _strengths, before_burn_in=True),
     _Kind("learning_times", "learning time", 2.1, True, False, _learning_times),
+    _Kind("strengths", "orbits / σ", 3.2, True, True, _orbits, at_end=True, after_burn_in=True),
+    _Kind("lyapunov", "exponent / update", 1.8, False, False, _at_end("lyapunov"), at_end=True),
     _Kind("loss", "loss at the end", 1.8, False, False, _at_end("loss"), at_end=True),
     _Kind("accuracy", "accuracy at the end", 1.8, False, False, _at_end("accuracy"), at_end=True),
 )

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.exponents import LEAST_UPDATES
 from fastdln.integrate import schedules
 from fastdln.integrate.descent import Descent, updates_recorded
 from fastdln.integrate.schedules import Schedule
+from fastdln.observables import LYAPUNOV
 from fastdln.scan import spec
 from fastdln.scan.plan import GridPoint
 from fastdln.scan.spec import SpecError
 
-__all__ = ["VARYING", "arguments", "recorded", "settings", "times"]
+__all__ = ["VARYING", "arguments", "check_exponent", "recorded", "settings", "times"]
 
 Floats = NDArray[np.float64]
 
@@ -105,6 +107,24 @@ def recorded(point: GridPoint, record: spec.Updates) -> NDArray[np.int64]:
     if record.first > steps:
         raise SpecError(f"record.times.from = {record.first}: expected an update from 0 to updates.steps = {steps}")
     return updates_recorded(record.first, record.every, steps)
+
+
+def check_exponent(point: GridPoint, record: spec.Times | spec.Updates) -> None:
+    """Refuse a Lyapunov exponent of too few updates.
+
+    Parameters
+    ----------
+    point : GridPoint
+        The cell.
+    record : Updates
+        What the scan file says of the updates that are recorded.
+    """
+    assert isinstance(record, spec.Updates)
+    if settings(point).steps - record.first < LEAST_UPDATES:
+        raise SpecError(
+            f"record.times.from = {record.first}: {LYAPUNOV!r} needs at least {LEAST_UPDATES} updates from there to "
+            f"updates.steps = {settings(point).steps}"
+        )
 
 
 def times(point: GridPoint, record: spec.Updates) -> Floats:

@@ -440,3 +440,29 @@ def test_a_plane_of_other_widths_is_refused(tmp_path):
     init = (INIT[1], 'kind = "plane"\npath = "plane.npz"\na = 0.0\nb = 0.0')
     with pytest.raises(SpecError, match=r"plane.npz has weights of Network\(\(2, 3, 2\)\); expected .*4"):
         scan(descents(tmp_path, RATE, init, ("[2, 3, 2]", "[2, 4, 2]")), tmp_path / "x.zarr")
+
+
+def test_orbits_after_a_burn_in_and_exponents(tmp_path):
+    """One mode of two layers, at rest below the limit of stability and with a period of 2 above it."""
+    mode = (WIDTHS[1], "[1, 1, 1]"), ("values = [2.0, 1.0]", "values = [1.0]")
+    observables = (LOSS_ALONE[0], '["strengths", "lyapunov"]')
+    rates = "learning_rate = {start = 0.9, stop = 1.1, count = 3}"
+    spec = descents(tmp_path, rates, *mode, observables, steps=2000, times="{every = 1, from = 1900}")
+    results = scan(spec, tmp_path / "x.zarr").load()
+    below, above = (results["strengths"].isel(learning_rate=i, trajectory=0, mode=0).values for i in (0, 2))
+    np.testing.assert_allclose(below, 1.0, rtol=1e-12)
+    cycle = next(c for c in dln.theory.descent.cycles(1.1, 1.0, 2, 2) if c.stable)
+    np.testing.assert_allclose(np.sort(above[:2]), np.sort(cycle.points**2), rtol=1e-6)
+    assert results["lyapunov"].dims == ("learning_rate", "trajectory")
+    assert (results["lyapunov"] < 1e-3).all()
+    figure = scan_figure(results)
+    orbits, exponents = figure.axes
+    assert [ax.get_ylabel() for ax in figure.axes] == ["orbits / σ", "exponent / update"]
+    points = np.concatenate([line.get_xydata() for line in orbits.lines])
+    np.testing.assert_array_equal(np.unique(points[:, 0]), results["learning_rate"])
+    drawn = points[points[:, 0] == results["learning_rate"].values[2], 1]
+    np.testing.assert_allclose(np.unique(drawn.round(6)), np.sort(cycle.points**2).round(6), atol=2e-6)
+    assert exponents.lines
+    short = descents(tmp_path, rates, *mode, observables, steps=2000, times="{every = 1, from = 1937}")
+    with pytest.raises(SpecError, match=r"record\.times\.from = 1937: 'lyapunov' needs at least 64 updates"):
+        scan(short, tmp_path / "y.zarr")
