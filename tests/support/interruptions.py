@@ -38,8 +38,8 @@ LONG = {
 }
 
 
-class AlarmError(Exception):
-    """What the handler of SIGALRM raises."""
+class AlarmError(BaseException):
+    """What the handler of SIGALRM raises: as of KeyboardInterrupt, libraries that it meets make no other error of it."""
 
 
 class Guards:
