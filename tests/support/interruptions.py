@@ -39,7 +39,7 @@ LONG = {
 
 
 class AlarmError(BaseException):
-    """What the handler of SIGALRM raises: as of KeyboardInterrupt, libraries that it meets make no other error of it."""
+    """What the handler of SIGALRM raises; as with KeyboardInterrupt, libraries make no other error of it."""
 
 
 class Guards:
