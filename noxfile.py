@@ -31,6 +31,9 @@ SHORT = (
     "krylov --widths 512 1024 --depths 3 --rounds 2",
     "certified --rounds 1 --longest 200",
     "learning --rounds 3",
+    "losses --rounds 2",
+    "descents --rounds 3 --updates 100",
+    "wide_descents --rounds 2 --updates 10",
     "choice --quick",
     "cold --rounds 2",
 )
