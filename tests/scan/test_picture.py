@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from fastdln.scan import picture as figures
 from fastdln.scan import scan
 from fastdln.scan.plan import load_plan
+from fastdln.scan.rows import FAILURE
 from fastdln.scan.run import open_or_create
 from tests.support.scans import write_spec
 
@@ -78,7 +79,7 @@ def test_failures_are_marked_and_left_out(tmp_path: Path):
         expected = int(failed[i].sum())
         crosses = [line for line in panel.lines if line.get_marker() == "x"]
         assert len(crosses) == expected
-        assert {to_hex(line.get_color()) for line in crosses} <= {figures.FAILURE}
+        assert {to_hex(line.get_color()) for line in crosses} <= {FAILURE}
         assert (f"× {expected} failed" in [t.get_text() for t in panel.texts]) == (expected > 0)
     for cell in failed.values[2]:
         assert not cell or f"× {cell} failed" in [t.get_text() for t in figure.axes[8].texts]
