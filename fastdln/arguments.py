@@ -18,7 +18,7 @@ from fastdln.integrate.descent import Descent
 from fastdln.integrate.methods import METHODS, Method
 from fastdln.integrate.tableau import Tableau
 from fastdln.losses import Custom, Loss, Quadratic, check_loss
-from fastdln.network import Network
+from fastdln.network import Network, check_layer_rates
 from fastdln.observables import LYAPUNOV, NEEDS, OBSERVABLES
 from fastdln.resources import cores
 
@@ -27,11 +27,13 @@ __all__ = [
     "check_options",
     "count",
     "engine",
+    "layer_rates",
     "method",
     "not_negative",
     "number",
     "one_of",
     "positive",
+    "progress",
     "record",
     "span",
     "starts",
@@ -114,6 +116,15 @@ def record(record: Any) -> tuple[str, ...]:
         raise TypeError(f"record must be a sequence of names of observables, not {shown(record)}")
     names = tuple(one_of("record", name, OBSERVABLES) for name in record)
     return tuple(dict.fromkeys(names))
+
+
+def progress(progress: Any) -> None:
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"progress must be True, False or a function, not {progress!r}")
+
+
+def layer_rates(layer_rates: Any, depth: int) -> tuple[float, ...] | None:
+    return None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, depth)))
 
 
 def step(step: Any, duration: float, max_steps: int) -> float:

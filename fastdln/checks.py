@@ -17,6 +17,7 @@ __all__ = [
     "integer",
     "not_negative",
     "number",
+    "of_each",
     "one_of",
     "positive",
     "real",
@@ -123,6 +124,14 @@ def reals(name: str, values: Any) -> NDArray[Any]:
         if array.dtype == object and all(type(x) is int for x in array.flat):
             raise ValueError(f"{name} holds integers that no float can hold")
         raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers")
+    return array
+
+
+def of_each(name: str, given: Any) -> NDArray[np.float64]:
+    """A number, or one for each trajectory, as a new array in float64 of shape () or (n,)."""
+    array = np.array(reals(name, given), np.float64)
+    if array.ndim > 1 or 0 in array.shape:
+        raise ValueError(f"{name} must be a number or an array (n,), not one of shape {array.shape}")
     return array
 
 

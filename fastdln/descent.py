@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdln import arguments
-from fastdln.checks import integer, reals, seed, shown
+from fastdln.checks import integer, of_each, seed, shown
 from fastdln.engines.base import Course, Options, Problem
 from fastdln.exponents import LEAST_UPDATES, largest, working_bytes
-from fastdln.gradient_flow import Stop
+from fastdln.gradient_flow import Stop, limits_of
 from fastdln.integrate.descent import NO_KEY, Descent, updates_recorded
 from fastdln.integrate.schedules import After, Schedule, rates
 from fastdln.integrate.status import Status
 from fastdln.integration import collect
 from fastdln.losses import Loss, sampled_of
-from fastdln.network import Network, check_layer_rates, check_weights
+from fastdln.network import Network, check_weights
 from fastdln.observables import LEARNING_TIMES, LYAPUNOV, Context, documented, raw_records
 from fastdln.resources import Report, require_memory
-from fastdln.results.joining import join
+from fastdln.results.joining import going_on, join
 from fastdln.results.trajectories import Trajectories
 
 Floats = NDArray[np.float64]
@@ -141,16 +141,14 @@ def descend(
     schedule = rates(learning_rate)
     steps = arguments.count("steps", steps)
     schedule.check(steps)
-    beta, mu = _of_each("momentum", momentum), _of_each("weight_decay", weight_decay)
+    beta, mu = _not_negative("momentum", momentum), _not_negative("weight_decay", weight_decay)
     if (beta >= 1).any():
         raise ValueError(f"momentum must be from 0 to below 1, not {shown(momentum)}")
     every, begin = arguments.count("record_every", record_every), integer("record_from", record_from)
     if not 0 <= begin <= steps:
         raise ValueError(f"record_from must be from 0 to steps = {steps}, not {record_from!r}")
-    if not isinstance(stop, Stop | None):
-        raise TypeError(f"stop must be a Stop, not {stop!r}")
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise TypeError(f"progress must be True, False or a function, not {progress!r}")
+    stop_gradient, stop_loss = limits_of(stop)
+    arguments.progress(progress)
     start, single = _start_of_each(
         start, single, {"learning_rate": schedule.peak, "momentum": beta, "weight_decay": mu}
     )
@@ -168,9 +166,9 @@ def descend(
         rtol=0.0,
         max_steps=steps,
         record=arguments.record(record),
-        stop_gradient=None if stop is None else stop.grad_norm,
-        stop_loss=None if stop is None else stop.loss,
-        layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
+        stop_gradient=stop_gradient,
+        stop_loss=stop_loss,
+        layer_rates=arguments.layer_rates(layer_rates, network.depth),
         step=1.0,
         engine=arguments.engine(engine),
     )
@@ -192,11 +190,9 @@ def descend(
     )  # fmt: skip
 
 
-def _of_each(name: str, given: Any) -> Floats:
+def _not_negative(name: str, given: Any) -> Floats:
     """A number that is not negative, or one for each trajectory."""
-    array = np.array(reals(name, given), np.float64)
-    if array.ndim > 1 or 0 in array.shape:
-        raise ValueError(f"{name} must be a number or an array (n,), not one of shape {array.shape}")
+    array = of_each(name, given)
     if not (np.isfinite(array) & (array >= 0)).all():
         raise ValueError(f"{name} must be finite and not negative, not {shown(given)}")
     return array
@@ -326,10 +322,7 @@ def _run(
         found.recorded[LYAPUNOV][:] = np.nan
         from_start = replace(course, done=0, velocity=np.zeros_like(course.velocity))
         found.recorded[LYAPUNOV][came] = largest(problem, from_start, first, last, came)
-    arrived = Course(
-        last, course.every, course.record_from, course.rate, course.momentum, course.decay, course.bound, course.stream,
-        found.velocity,
-    )  # fmt: skip
+    arrived = replace(course, done=last, velocity=found.velocity)
     return Trajectories(
         network=network, loss_function=loss, options=options, span=(float(course.done), float(last)),
         t=t, single=single, _recorded=found.recorded, _final=found.final,
@@ -347,24 +340,18 @@ def extend(old: Trajectories, steps: float, threads: int | None) -> Trajectories
     assert updates is not None
     assert isinstance(method, Descent)
     method.schedule.check(course.done + steps)
-    go_on = old._status == Status.FINISHED
-    loss = old.loss_function
-    if not go_on.any():
-        raise ValueError(f"no trajectory can go on: {old.message}")
+    go_on, loss = going_on(old)
     if method.samples:
         sampled_of(loss, "extend")
     new = _run(
-        old.network, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss, old._final[go_on], old.options,
+        old.network, loss, old._final[go_on], old.options,
         course[go_on], steps, old._origin[go_on], varied=False, single=False, threads=arguments.threads(threads),
     )  # fmt: skip
     assert new._course is not None
     assert new._updates is not None
     velocity = course.velocity.copy()
     velocity[go_on] = new._course.velocity
-    arrived = Course(
-        new._course.done, course.every, course.record_from, course.rate, course.momentum, course.decay, course.bound,
-        course.stream, velocity,
-    )  # fmt: skip
+    arrived = replace(course, done=new._course.done, velocity=velocity)
     further = _times(method, course, new._updates, varied=old.varied)
     t = np.concatenate([old.t, further], axis=-1)
     return join(old, new, go_on, t=t, _updates=np.concatenate([updates, new._updates]), _course=arrived)

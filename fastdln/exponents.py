@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Course, Problem
 from fastdln.engines.choose import choose
 from fastdln.evaluation import run
-from fastdln.integrate.descent import Descent
-from fastdln.integrate.schedules import After
 from fastdln.kernels.products.tangent import hessian
 from fastdln.linalg import reproducible
 from fastdln.losses import Loss
@@ -109,7 +107,7 @@ def _followed(problem: Problem, course: Course, first: int, last: int, rows: NDA
             at = start if k == before else states[:, k - before - 1]
             if method.moves and k > before:
                 velocity = at - (start if k == before + 1 else states[:, k - before - 2])
-            eta = (own.rate * _factor(method, k))[:, None]
+            eta = (own.rate * method.schedule.factor(k))[:, None]
             ahead = w + beta * v if method.nesterov else w
             change = multiply(at + beta * velocity if method.nesterov else at, ahead)
             change = -eta * (rates * change + mu * ahead)
@@ -144,13 +142,6 @@ def _gone_on(problem: Problem, course: Course, end: int, recorded: bool) -> tupl
         if recorded:
             states[chunk.rows] = chunk.records
     return replace(problem, start=final), replace(course, done=end, velocity=velocity), states
-
-
-def _factor(method: Descent, k: int) -> float:
-    """The factor of the learning rate of update k."""
-    factors = method.schedule.factors
-    n = len(factors)
-    return float(factors[k % n if method.schedule.after == After.FIRST else min(k, n - 1)])
 
 
 def _hessians(network: Network, loss: Loss, n: int) -> Multiply:

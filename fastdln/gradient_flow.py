@@ -16,10 +16,10 @@ from fastdln.integrate.status import Status
 from fastdln.integrate.tableau import Tableau
 from fastdln.integration import collect
 from fastdln.losses import Loss
-from fastdln.network import Network, check_layer_rates, check_weights
+from fastdln.network import Network, check_weights
 from fastdln.observables import LEARNING_TIMES, Context, documented, raw_records
 from fastdln.resources import Report
-from fastdln.results.joining import join
+from fastdln.results.joining import going_on, join
 from fastdln.results.trajectories import Trajectories
 
 
@@ -51,6 +51,13 @@ class Stop:
             arguments.not_negative("grad_norm", self.grad_norm)
         if self.loss is not None:
             arguments.number("loss", self.loss)
+
+
+def limits_of(stop: Any) -> tuple[float | None, float | None]:
+    """The gradient and the loss at which a stop condition, or None, ends a trajectory."""
+    if not isinstance(stop, Stop | None):
+        raise TypeError(f"stop must be a Stop, not {stop!r}")
+    return (None, None) if stop is None else (stop.grad_norm, stop.loss)
 
 
 @documented
@@ -177,19 +184,17 @@ def from_arguments(
     t_0, t_end = arguments.span(span)
     times = arguments.times(t_eval, t_0, t_end)
     integrator = arguments.method(method)
-    if not isinstance(stop, Stop | None):
-        raise TypeError(f"stop must be a Stop, not {stop!r}")
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise TypeError(f"progress must be True, False or a function, not {progress!r}")
+    stop_gradient, stop_loss = limits_of(stop)
+    arguments.progress(progress)
     options = Options(
         method=integrator,
         rtol=arguments.positive("rtol", rtol),
         max_steps=arguments.count("max_steps", max_steps),
         record=arguments.record(record),
-        stop_gradient=None if stop is None else stop.grad_norm,
-        stop_loss=None if stop is None else stop.loss,
+        stop_gradient=stop_gradient,
+        stop_loss=stop_loss,
         weight_decay=arguments.not_negative("weight_decay", weight_decay),
-        layer_rates=None if layer_rates is None else tuple(map(float, check_layer_rates(layer_rates, network.depth))),
+        layer_rates=arguments.layer_rates(layer_rates, network.depth),
         step=None if step is None else arguments.step(step, abs(t_end - t_0), max_steps),
         history=arguments.boolean("history", history),
         certify=arguments.boolean("certify", certify),
@@ -242,12 +247,9 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
     times = arguments.times(t_eval, t_mid, t_end)
     if times.size and old.t.size and times[0] == old.t[-1]:
         raise ValueError(f"t_eval must begin after the last recorded time {old.t[-1]}")
-    go_on = old._status == Status.FINISHED
-    loss = old.loss_function
-    if not go_on.any():
-        raise ValueError(f"no trajectory can go on: {old.message}")
+    go_on, loss = going_on(old)
     new = integrate(
-        old.network, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss, old._final[go_on],
+        old.network, loss, old._final[go_on],
         old._atol[go_on], t_mid, t_end, times, old.options, origin=old._origin[go_on], t_origin=t_0, single=False,
         threads=arguments.threads(threads),
     )  # fmt: skip

@@ -846,7 +846,7 @@ MUTANTS = (
         ("test_exponents.py::test_at_a_minimum_the_exponent_is_that_of_the_slowest_change_across_the_gauges",),
     ),
     Mutant(
-        "past-schedule", "fastdln/exponents.py", "factors[k % n if", "factors[0 if",
+        "past-schedule", "integrate/schedules.py", "self.factors[k % n if", "self.factors[0 if",
         ("test_exponents.py::test_a_schedule_is_followed",),
     ),
     Mutant(

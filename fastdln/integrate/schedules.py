@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdln.checks import count, integer, not_negative, number, reals, shown
+from fastdln.checks import count, integer, not_negative, number, of_each, reals, shown
 
 __all__ = ["Schedule", "cosine", "cycle", "linear", "steps", "values"]
 
@@ -66,6 +66,22 @@ class Schedule:
             raise ValueError(
                 f"learning_rate is a schedule of {len(self.factors)} updates, fewer than steps = {updates}"
             )
+
+    def factor(self, k: int) -> float:
+        """Return the factor of one update.
+
+        Parameters
+        ----------
+        k : int
+            The number of the update, counted from 0.
+
+        Returns
+        -------
+        float
+            The factor.
+        """
+        n = len(self.factors)
+        return float(self.factors[k % n if self.after == After.FIRST else min(k, n - 1)])
 
     def sums(self, updates: NDArray[np.int64]) -> Floats:
         """Sum the factors of the first updates.
@@ -245,9 +261,7 @@ def values(values: ArrayLike) -> Schedule:
 
 
 def _peak(name: str, peak: ArrayLike) -> Floats:
-    array = np.array(reals(name, peak), np.float64)
-    if array.ndim > 1 or 0 in array.shape:
-        raise ValueError(f"{name} must be a number or an array (n,), not one of shape {array.shape}")
+    array = of_each(name, peak)
     if not (np.isfinite(array) & (array > 0)).all():
         raise ValueError(f"{name} must be positive and finite, not {shown(peak)}")
     array.setflags(write=False)

@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.integrate.status import Status
+from fastdln.losses import Loss
 from fastdln.observables import LEARNING_TIMES, OBSERVABLES
 from fastdln.results.trajectories import Trajectories
 
-__all__ = ["join"]
+__all__ = ["going_on", "join"]
+
+
+def going_on(old: Trajectories) -> tuple[NDArray[np.bool_], Loss]:
+    """Which trajectories can go on, those that finished, and their loss."""
+    go_on, loss = old._status == Status.FINISHED, old.loss_function
+    if not go_on.any():
+        raise ValueError(f"no trajectory can go on: {old.message}")
+    return go_on, loss[np.flatnonzero(go_on)] if loss.batch_shape else loss
 
 
 def join(old: Trajectories, new: Trajectories, go_on: NDArray[np.bool_], **others: Any) -> Trajectories:

@@ -12,6 +12,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fastdln.scan.panels import FAILURE, INK
+
 __all__ = ["MOST_PANELS", "PLANE", "draw_map"]
 
 PLANE = ("a", "b")
@@ -22,8 +24,6 @@ MOST_PANELS = 12
 
 FLOOR = 1e-12
 """Losses below this part of the largest are shown as if they were it: nothing differs there but rounding."""
-
-FAILURE, INK = "#c8102e", "#262626"
 
 
 def draw_map(figure: Figure, results: xr.Dataset, ends: NDArray[np.float64], failed: NDArray[np.bool_]) -> None:

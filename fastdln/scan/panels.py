@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from fastdln.text import plain
 
-__all__ = ["CATEGORIES", "INK", "MAX_CURVES", "MAX_ENTRIES", "NEGLIGIBLE", "Choice", "Grid", "literal", "thinned"]
+__all__ = [
+    "CATEGORIES",
+    "FAILURE",
+    "INK",
+    "MAX_CURVES",
+    "MAX_ENTRIES",
+    "NEGLIGIBLE",
+    "Choice",
+    "Grid",
+    "literal",
+    "thinned",
+]
 
 T = TypeVar("T")
 Choice = dict[str, int]
@@ -24,7 +35,7 @@ MAX_CURVES = 48
 # Modes below this part of the largest are noise of the target.
 NEGLIGIBLE = 1e-8
 
-INK = "#262626"
+INK, FAILURE = "#262626", "#c8102e"
 # Okabe & Ito's colours, which colour-blind people tell apart.
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 

@@ -12,17 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from fastdln.scan.panels import CATEGORIES, INK, MAX_CURVES, MAX_ENTRIES, NEGLIGIBLE, Choice, Grid
+from fastdln.scan.panels import CATEGORIES, FAILURE, INK, MAX_CURVES, MAX_ENTRIES, NEGLIGIBLE, Choice, Grid
 
-__all__ = ["FAILURE", "KINDS", "Kind", "ends_of", "outcomes"]
+__all__ = ["KINDS", "Kind", "ends_of", "outcomes"]
 
 Floats = NDArray[np.float64]
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 # Losses below this part of the largest are cut off: nothing is learned there but the last digits.
 FLOOR = 1e-4
-
-FAILURE = "#c8102e"
 
 
 def _loss(ax: Axes, grid: Grid, choice: Choice) -> None:

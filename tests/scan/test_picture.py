@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from fastdln.scan import picture as figures
 from fastdln.scan import scan
+from fastdln.scan.panels import FAILURE
 from fastdln.scan.plan import load_plan
-from fastdln.scan.rows import FAILURE
 from fastdln.scan.run import open_or_create
 from tests.support.scans import write_spec
 

@@ -20,7 +20,6 @@ from fastdln.engines.wide.terms import START
 from fastdln.engines.wide.watch import Watch
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate import law
-from fastdln.integrate.schedules import After
 
 
 class Descending:
@@ -88,10 +87,7 @@ class Descending:
 
     def _numbers(self, k: int) -> Update:
         """The numbers of update k."""
-        factors = self._schedule.factors
-        if k >= len(factors):
-            k = k % len(factors) if self._schedule.after == After.FIRST else len(factors) - 1
-        eta = self._rate * float(factors[k])
+        eta = self._rate * self._schedule.factor(k)
         if not self._moves:
             return Update(1.0 - eta * self._mu, 0.0, eta)
         decayed = -(eta * self._mu)
