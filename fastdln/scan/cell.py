@@ -24,7 +24,7 @@ from fastdln.network import Network, Weights
 from fastdln.observables import LYAPUNOV
 from fastdln.resources import Report
 from fastdln.results.trajectories import Trajectories
-from fastdln.scan import plane, spec, updates
+from fastdln.scan import kinds, plane, spec, updates
 from fastdln.scan.derived import recorded
 from fastdln.scan.loss import Landscape
 from fastdln.scan.plan import GridPoint, Plan
@@ -106,7 +106,7 @@ class Cell:
 
     def _start(self, first: int, size: int, loss: Loss) -> Weights:
         init = self.point.init
-        if isinstance(init, spec.Plane):
+        if isinstance(init, kinds.Plane):
             return plane.start(init, self.network, loss, size, self.folder, self.files)
         keys = msgspec.to_builtins(init)
         kind = keys.pop("kind")
@@ -203,7 +203,7 @@ class Cell:
 
     def _automatic_end(self) -> float:
         loss, depth = self.loss(0, 1), self.network.depth
-        if isinstance(self.point.target, spec.Random) and self.point.target.per == "trajectory":
+        if isinstance(self.point.target, kinds.Random) and self.point.target.per == "trajectory":
             raise _no_automatic_end('each trajectory has a target of its own; use per = "cell"')
         if not isinstance(loss, Quadratic):
             kind = "regression" if isinstance(loss, Regression) else type(loss).__name__
@@ -223,14 +223,14 @@ class Cell:
         return t_end
 
 
-def _scale(init: spec.Strict) -> float | None:
+def _scale(init: kinds.Strict) -> float | None:
     """Return the size of the layers' singular values at the start, where the kind has one number for it."""
     match init:
-        case spec.Scaled():
+        case kinds.Scaled():
             return init.scale
-        case spec.Orthogonal():
+        case kinds.Orthogonal():
             return init.gain
-        case spec.LayerValues(layer_values=float() as value):
+        case kinds.LayerValues(layer_values=float() as value):
             return abs(value)
         case _:
             return None

@@ -25,9 +25,9 @@ from fastdln.scan.chunks import mark
 from fastdln.scan.derived import FLAGS
 from fastdln.scan.disk import sync
 from fastdln.scan.errors import StoreError
+from fastdln.scan.kinds import Masked, Random, Sensing
 from fastdln.scan.layout import NOT_RUN, Layout, Variable
 from fastdln.scan.plan import Plan, canonical_json, label
-from fastdln.scan.spec import Masked, Random, Sensing
 from fastdln.scan.store import JOURNAL, LOCK
 
 __all__ = ["create"]

@@ -17,7 +17,8 @@ from fastdln.checks import shown
 from fastdln.network import Weights
 from fastdln.resources import require_memory
 from fastdln.results import archive
-from fastdln.scan.spec import Data, FromFile, Masked, Plane, Sensing, SpecError
+from fastdln.scan.kinds import Data, FromFile, Masked, Plane, Sensing
+from fastdln.scan.spec import SpecError
 
 __all__ = ["check_unchanged", "digests", "load", "load_mask", "load_measurements", "load_plane"]
 

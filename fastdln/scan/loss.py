@@ -28,7 +28,7 @@ from fastdln.losses import (
 )
 from fastdln.network import Network, Weights
 from fastdln.resources import require_memory
-from fastdln.scan import data, spec
+from fastdln.scan import data, kinds
 from fastdln.scan.plan import GridPoint
 from fastdln.scan.spec import SpecError
 
@@ -77,38 +77,38 @@ class Landscape:
             One target, or `size` of them.
         """
         target, loss = self.point.target, self.point.loss
-        if isinstance(loss, spec.Sampled):
+        if isinstance(loss, kinds.Sampled):
             return _sampled(target, loss, self.network.widths[-1], self.folder, self.files)
         whole = self._whole(target, first, size)
-        if isinstance(loss, spec.Squared):
+        if isinstance(loss, kinds.Squared):
             return whole
         if not isinstance(whole, Quadratic):
             raise SpecError('target.form = "regression" says what the loss is: leave [loss] out, or the form')
         match loss:
-            case spec.Masked():
+            case kinds.Masked():
                 return Masked(whole.target, self._mask(loss))
-            case spec.Sensing():
+            case kinds.Sensing():
                 return self._sensing(loss, whole)
-            case spec.Power():
+            case kinds.Power():
                 return Power(whole.target, loss.p)
-            case spec.Huber():
+            case kinds.Huber():
                 return Huber(whole.target, loss.delta)
-            case spec.PseudoHuber():
+            case kinds.PseudoHuber():
                 return PseudoHuber(whole.target, loss.delta)
             case _:
                 raise AssertionError(f"no loss of the kind {type(loss).__name__}")
 
-    def _whole(self, target: spec.Strict, first: int, size: int) -> Loss:
+    def _whole(self, target: kinds.Strict, first: int, size: int) -> Loss:
         """The quadratic loss with the target, or that of the data as they are."""
         shape = (self.network.widths[-1], self.network.widths[0])
         match target:
-            case spec.SingularValues():
+            case kinds.SingularValues():
                 return Quadratic.from_singular_values(target.values, shape, rng=target.rng)
-            case spec.Identity():
+            case kinds.Identity():
                 return Quadratic(target.scale * np.eye(*shape))
-            case spec.Data():
+            case kinds.Data():
                 return _data_loss(target, self.folder, self.files)
-            case spec.Random():
+            case kinds.Random():
                 # A target with entries of deviation scale/sqrt(d_0) is a Gaussian network of one layer.
                 teacher = Network((shape[1], shape[0]))
                 stream = np.random.SeedSequence(self.seed, spawn_key=(self.point.index, 1))
@@ -122,7 +122,7 @@ class Landscape:
             case _:
                 raise AssertionError(f"no target of the kind {type(target).__name__}")
 
-    def _mask(self, loss: spec.Masked) -> NDArray[Any]:
+    def _mask(self, loss: kinds.Masked) -> NDArray[Any]:
         """Which entries of the target are seen."""
         if (loss.path is None) == (loss.observed is None):
             raise SpecError("loss: of the keys observed and path a masked loss has one")
@@ -137,7 +137,7 @@ class Landscape:
         mask[self._drawn().permutation(size)[:count]] = True
         return mask.reshape(shape)
 
-    def _sensing(self, loss: spec.Sensing, whole: Quadratic) -> Sensing:
+    def _sensing(self, loss: kinds.Sensing, whole: Quadratic) -> Sensing:
         """The loss of measurements of the target."""
         if (loss.path is None) == (loss.measurements is None):
             raise SpecError("loss: of the keys measurements and path a sensing loss has one")
@@ -159,7 +159,7 @@ class Landscape:
 
 
 @lru_cache(maxsize=4)
-def _data_loss(target: spec.Data, folder: Path, files: Files) -> Loss:
+def _data_loss(target: kinds.Data, folder: Path, files: Files) -> Loss:
     if target.form is None:
         raise SpecError('target.form is missing: expected "whitened", "correlation" or "regression"')
     X, Y = _data(target, folder, files)
@@ -169,16 +169,16 @@ def _data_loss(target: spec.Data, folder: Path, files: Files) -> Loss:
 
 
 @lru_cache(maxsize=4)
-def _sampled(target: spec.Strict, loss: spec.Sampled, n_outputs: int, folder: Path, files: Files) -> Loss:
-    if not isinstance(target, spec.Data) or target.form is not None:
+def _sampled(target: kinds.Strict, loss: kinds.Sampled, n_outputs: int, folder: Path, files: Files) -> Loss:
+    if not isinstance(target, kinds.Data) or target.form is not None:
         raise SpecError('a loss of data takes [target] kind = "data" without form')
     X, Y = _data(target, folder, files)
     match loss:
-        case spec.MeanSquare():
+        case kinds.MeanSquare():
             return Regression(X, Y)
-        case spec.Logistic():
+        case kinds.Logistic():
             return Logistic(X, Y)
-        case spec.Exponential():
+        case kinds.Exponential():
             return Exponential(X, Y)
         case _:
             if len(Y) != 1:
@@ -186,7 +186,7 @@ def _sampled(target: spec.Strict, loss: spec.Sampled, n_outputs: int, folder: Pa
             return SoftmaxCrossEntropy(X, Y[0], n_classes=n_outputs)
 
 
-def _data(target: spec.Data, folder: Path, files: Files) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _data(target: kinds.Data, folder: Path, files: Files) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     # A name may come to mean another file from one scan to the next, and while one runs: what is kept is kept by its
     # fingerprint, and what is read must have it.
     X, Y = data.load(target, folder)
@@ -195,14 +195,14 @@ def _data(target: spec.Data, folder: Path, files: Files) -> tuple[NDArray[np.flo
 
 
 @lru_cache(maxsize=4)
-def _mask_of(loss: spec.Masked, folder: Path, files: Files) -> NDArray[Any]:
+def _mask_of(loss: kinds.Masked, folder: Path, files: Files) -> NDArray[Any]:
     mask = data.load_mask(loss, folder)
     data.check_unchanged(loss, folder, files)
     return mask
 
 
 @lru_cache(maxsize=4)
-def _measurements_of(loss: spec.Sensing, folder: Path, files: Files) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _measurements_of(loss: kinds.Sensing, folder: Path, files: Files) -> tuple[NDArray[Any], NDArray[Any] | None]:
     measurements = data.load_measurements(loss, folder)
     data.check_unchanged(loss, folder, files)
     return measurements

@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 
 from fastdln.scan.data import digests
+from fastdln.scan.kinds import Data, FromFile, Network, Plane, Strict
 from fastdln.scan.reading import read
-from fastdln.scan.spec import TABLES, Data, Document, Flow, FromFile, Network, Plane, SpecError, Strict, Times
+from fastdln.scan.spec import TABLES, Document, Flow, SpecError, Times
 
 __all__ = ["Axis", "GridPoint", "Plan", "load_plan"]
 

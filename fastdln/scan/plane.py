@@ -10,7 +10,7 @@ import numpy as np
 from fastdln import inits
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights, check_weights
-from fastdln.scan import data, spec
+from fastdln.scan import data, kinds
 from fastdln.scan.spec import SpecError
 
 __all__ = ["start"]
@@ -18,7 +18,7 @@ __all__ = ["start"]
 Files = tuple[tuple[str, str], ...]
 
 
-def start(table: spec.Plane, network: Network, loss: Loss, size: int, folder: Path, files: Files) -> Weights:
+def start(table: kinds.Plane, network: Network, loss: Loss, size: int, folder: Path, files: Files) -> Weights:
     """Return the start at one point of a plane, for all trajectories.
 
     Parameters
@@ -62,7 +62,7 @@ def start(table: spec.Plane, network: Network, loss: Loss, size: int, folder: Pa
 def _spanned(
     path: str, allow_outside: bool, depth: int, folder: Path, files: Files
 ) -> tuple[Weights, Weights, Weights]:  # fmt: skip
-    table = spec.Plane(path=path, allow_outside=allow_outside, a=0.0, b=0.0)
+    table = kinds.Plane(path=path, allow_outside=allow_outside, a=0.0, b=0.0)
     spanned = data.load_plane(table, depth, folder)
     data.check_unchanged(table, folder, files)
     return spanned

@@ -17,9 +17,10 @@ from fastdln.resources import require_memory
 from fastdln.scan import updates
 from fastdln.scan.cell import Cell
 from fastdln.scan.derived import arrays, extra_bytes
+from fastdln.scan.kinds import Data, Plane
 from fastdln.scan.layout import Layout
 from fastdln.scan.plan import Plan
-from fastdln.scan.spec import Data, Plane, SpecError
+from fastdln.scan.spec import SpecError
 
 __all__ = ["Estimate", "estimate", "prepare"]
 

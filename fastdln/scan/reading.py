@@ -20,19 +20,17 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from fastdln.checks import shown
+from fastdln.scan.kinds import Count, Seed, Strict
 from fastdln.scan.spec import (
     DEFAULTS,
     DESCENT,
     TABLES,
-    Count,
     Descent,
     Document,
     Flow,
     Range,
     Record,
-    Seed,
     SpecError,
-    Strict,
     Times,
     Updates,
     Zip,

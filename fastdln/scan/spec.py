@@ -171,30 +171,20 @@ from fastdln.engines.choose import NAMES
 from fastdln.integrate.methods import METHODS
 from fastdln.observables import OBSERVABLES
 from fastdln.scan.derived import DERIVED
+from fastdln.scan.kinds import LOSSES, STARTS, TARGETS, Count, Natural, Network, Nonnegative, Positive, Seed, Strict
 
 __all__ = [
     "DEFAULTS",
     "DESCENT",
     "TABLES",
-    "Count",
     "Document",
     "Range",
     "Record",
-    "Seed",
     "SpecError",
-    "Strict",
     "Times",
     "Updates",
     "Zip",
 ]
-
-Positive = Annotated[float, Meta(gt=0)]
-Nonnegative = Annotated[float, Meta(ge=0)]
-Natural = Annotated[int, Meta(ge=0, le=2**53)]
-Count = Annotated[int, Meta(ge=1, le=2**53)]  # kernels count in float64
-Seed = Annotated[int, Meta(ge=0)]
-Numbers = Annotated[tuple[float, ...], Meta(min_length=1)]
-Share = Annotated[float, Meta(gt=0, lt=1)]
 
 _OBSERVABLES = (*OBSERVABLES, *DERIVED)
 
@@ -204,179 +194,9 @@ DESCENT = "descent"
 MOST_VALUES = 2**20
 """Of a range: as many as a grid has cells."""
 
-MOST_WIDTHS = 1024
-"""Of a network: the code that is compiled for it grows with its depth."""
-
 
 class SpecError(ValueError):
     """A scan file that cannot be run; the message names the key, what was given and what is expected."""
-
-
-class Strict(Struct, forbid_unknown_fields=True, frozen=True):
-    """A table of the file: other keys are errors."""
-
-
-class Network(Strict, frozen=True):
-    """``[network]``."""
-
-    widths: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=MOST_WIDTHS)]
-
-
-class SingularValues(Strict, tag="singular_values", tag_field="kind", frozen=True):
-    """A target with given singular values."""
-
-    values: Annotated[tuple[Nonnegative, ...], Meta(min_length=1)]
-    rng: Seed | None = None
-
-
-class Data(Strict, tag="data", tag_field="kind", frozen=True):
-    """A target from data in files."""
-
-    form: Literal["whitened", "correlation", "regression"] | None = None
-    path: str | None = None
-    X: str = "X"
-    Y: str = "Y"
-    center: bool = False
-    samples: Literal["columns", "rows"] = "columns"
-    allow_outside: bool = False
-
-
-class Identity(Strict, tag="identity", tag_field="kind", frozen=True):
-    """A multiple of the identity."""
-
-    scale: Positive = 1.0
-
-
-class Random(Strict, tag="random", tag_field="kind", frozen=True):
-    """A Gaussian target."""
-
-    scale: Positive = 1.0
-    per: Literal["trajectory", "cell"] = "trajectory"
-    rank: Count | None = None
-
-
-class Squared(Strict, tag="quadratic", tag_field="kind", frozen=True):
-    """`fastdln.Quadratic`, or what the form of the data says."""
-
-
-class FromFile(Strict, frozen=True):
-    """What losses and starts have in common that a file may tell."""
-
-    path: str | None = None
-    allow_outside: bool = False
-
-
-class Masked(FromFile, tag="masked", tag_field="kind", frozen=True):
-    """`fastdln.Masked`."""
-
-    observed: Count | Share | None = None
-
-
-class Sensing(FromFile, tag="sensing", tag_field="kind", frozen=True):
-    """`fastdln.Sensing`."""
-
-    measurements: Count | None = None
-
-
-class Power(Strict, tag="power", tag_field="kind", frozen=True):
-    """`fastdln.Power`."""
-
-    p: Annotated[float, Meta(gt=1)]
-
-
-class Huber(Strict, tag="huber", tag_field="kind", frozen=True):
-    """`fastdln.Huber`."""
-
-    delta: Positive
-
-
-class PseudoHuber(Strict, tag="pseudo_huber", tag_field="kind", frozen=True):
-    """`fastdln.PseudoHuber`."""
-
-    delta: Positive
-
-
-class Sampled(Strict, frozen=True):
-    """What losses of data have in common."""
-
-
-class MeanSquare(Sampled, tag="regression", tag_field="kind", frozen=True):
-    """`fastdln.Regression`."""
-
-
-class Logistic(Sampled, tag="logistic", tag_field="kind", frozen=True):
-    """`fastdln.Logistic`."""
-
-
-class Exponential(Sampled, tag="exponential", tag_field="kind", frozen=True):
-    """`fastdln.Exponential`."""
-
-
-class Softmax(Sampled, tag="softmax", tag_field="kind", frozen=True):
-    """`fastdln.SoftmaxCrossEntropy`."""
-
-
-class Scaled(Strict, frozen=True):
-    """What initial conditions with a scale have in common."""
-
-    scale: Nonnegative
-
-
-class Gaussian(Scaled, tag="gaussian", tag_field="kind", frozen=True):
-    """`fastdln.inits.gaussian`."""
-
-
-class Uniform(Scaled, tag="uniform", tag_field="kind", frozen=True):
-    """`fastdln.inits.uniform`."""
-
-
-class IdentityLayers(Scaled, tag="identity", tag_field="kind", frozen=True):
-    """`fastdln.inits.identity`."""
-
-
-class Balanced(Scaled, tag="balanced", tag_field="kind", frozen=True):
-    """`fastdln.inits.balanced`."""
-
-
-class Orthogonal(Strict, tag="orthogonal", tag_field="kind", frozen=True):
-    """`fastdln.inits.orthogonal`."""
-
-    gain: Nonnegative
-
-
-class DeltaBalanced(Strict, tag="delta_balanced", tag_field="kind", frozen=True):
-    """`fastdln.inits.delta_balanced`."""
-
-    delta: Nonnegative
-
-
-class LambdaBalanced(Scaled, tag="lambda_balanced", tag_field="kind", frozen=True):
-    """`fastdln.inits.lambda_balanced`."""
-
-    lambdas: Numbers
-
-
-class LayerValues(Strict, frozen=True):
-    """What initial conditions given by the singular values of the layers have in common."""
-
-    layer_values: float | Annotated[tuple[float | Numbers, ...], Meta(min_length=1)]
-
-
-class Aligned(LayerValues, tag="aligned", tag_field="kind", frozen=True):
-    """`fastdln.inits.aligned`."""
-
-
-class Decoupled(LayerValues, tag="decoupled", tag_field="kind", frozen=True):
-    """`fastdln.inits.decoupled`."""
-
-
-class Plane(FromFile, tag="plane", tag_field="kind", frozen=True, kw_only=True):
-    """`fastdln.inits.plane`."""
-
-    modes: tuple[Natural, Natural] | None = None
-    # what may differ within a batch stands last: cells that differ in it alone are neighbours
-    a: float
-    b: float
 
 
 Method: TypeAlias = Literal[tuple(METHODS)]  # type: ignore[valid-type]
@@ -484,20 +304,9 @@ class Zip(Strict, frozen=True):
 # The tables whose keys may be axes: the forms of each, told apart by their key `kind`.
 TABLES: dict[str, tuple[type[Strict], ...]] = {
     "network": (Network,),
-    "target": (SingularValues, Data, Identity, Random),
-    "loss": (Squared, Masked, Sensing, Power, Huber, PseudoHuber, MeanSquare, Logistic, Exponential, Softmax),
-    "init": (
-        Gaussian,
-        Uniform,
-        IdentityLayers,
-        Balanced,
-        Orthogonal,
-        DeltaBalanced,
-        LambdaBalanced,
-        Aligned,
-        Decoupled,
-        Plane,
-    ),
+    "target": TARGETS,
+    "loss": LOSSES,
+    "init": STARTS,
     "flow": (Flow,),
     "schedule": (Constant, Cosine, Linear, Steps, Cycle),
     "updates": (OfFlow, Descent),

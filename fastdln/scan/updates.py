@@ -15,6 +15,7 @@ from fastdln.integrate.descent import Descent, updates_recorded
 from fastdln.integrate.schedules import Schedule
 from fastdln.observables import LYAPUNOV
 from fastdln.scan import spec
+from fastdln.scan.kinds import Strict
 from fastdln.scan.plan import GridPoint
 from fastdln.scan.spec import SpecError
 
@@ -149,7 +150,7 @@ def times(point: GridPoint, record: spec.Updates) -> Floats:
     return found
 
 
-def _schedule(table: spec.Strict, peak: Any, steps: int) -> Schedule:
+def _schedule(table: Strict, peak: Any, steps: int) -> Schedule:
     match table:
         case spec.Cosine():
             return schedules.cosine(peak, steps, table.warmup, table.least)

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdln.scan import data
+from fastdln.scan.kinds import Data
 from fastdln.scan.plan import Plan, canonical_json, load_plan
 from fastdln.scan.reading import read
-from fastdln.scan.spec import TABLES, Data, SpecError
+from fastdln.scan.spec import TABLES, SpecError
 
 SPEC = """
 name = "test"
