@@ -3,8 +3,8 @@ Towards the largest margin, on digits
 =====================================
 
 On separable data the logistic loss has no minimum: the weights grow for ever, and what they tend to in direction is
-the separator with the largest margin, ever more slowly (Z. Ji & M. Telgarsky, ICLR 2019; survey, arXiv 2511.10362,
-section on losses). Here two handwritten digits are told apart; below are the directions as 8 x 8 images.
+the separator with the largest margin, ever more slowly (Z. Ji & M. Telgarsky, ICLR 2019). Here two handwritten digits
+are told apart; below are the directions as 8 x 8 images.
 """
 
 import sys

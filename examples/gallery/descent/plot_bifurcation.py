@@ -2,11 +2,10 @@
 Past the edge: a cascade and a map of basins
 ============================================
 
-Beyond the edge of stability a mode of gradient descent oscillates, doubles its period again and again, becomes
-chaotic, and escapes; dashed lines are the doublings of the balanced mode by ``theory.descent.cascade`` (survey,
-arXiv 2511.10362, section on discrete updates). Which minimum
-descent comes to, and how soon, depends on the start in intricate ways: the second picture maps a plane of starts of
-two scalar layers.
+Beyond the edge of stability a mode of gradient descent oscillates, doubles its period again and again, and becomes
+chaotic; dashed lines are the doublings of the balanced mode by ``theory.descent.cascade`` (survey, arXiv 2511.10362,
+section on discrete updates). Which minimum descent comes to, and how soon, depends on the start in intricate ways: the
+second picture maps a plane of starts of two scalar layers.
 """
 
 # sphinx_gallery_thumbnail_number = 2

@@ -36,7 +36,7 @@ for k, rate in enumerate(rates):
     left.plot(sol.t[k], sol.sharpness[k], color=f"C{k}", label=rf"$\eta={rate:.3f}$")
     right.semilogy(sol.t[k], sol.loss[k], color=f"C{k}")
 left.axhline(least, color="0.5", ls=":", label="least of all minima")
-left.set(xlabel=r"time $t=\eta k$", ylabel="sharpness", xlim=(0, t[-1]), title=r"lines $2/\eta$ dashed")
+left.set(xlabel=r"time $t=\eta k$", ylabel="sharpness", ylim=(11, 36), xlim=(0, t[-1]), title=r"lines $2/\eta$ dashed")
 right.legend(*left.get_legend_handles_labels(), loc="lower left", fontsize=9)
 right.set(xlabel=r"time $t=\eta k$", ylabel="loss $L$", xlim=(0, t[-1]), ylim=(1e-9, None))
 plt.show()

@@ -4,8 +4,8 @@ Sharpness against scale and learning rate
 
 Where gradient descent ends depends on the size of its start and on its learning rate η: small starts end near the least
 sharpness that any minimum has (dotted), large ones in sharper minima, and none above 2/η (dashed), where descent
-cannot rest (P. Marion & L. Chizat, NeurIPS 2024, whose settings these are; survey, arXiv 2511.10362, section on
-discrete updates).
+cannot rest; where that line is below the least sharpness, no start comes to rest at all (P. Marion & L. Chizat,
+NeurIPS 2024, whose settings these are; survey, arXiv 2511.10362, section on discrete updates).
 """
 
 import matplotlib.pyplot as plt

@@ -3,8 +3,8 @@ A wide network with the flow of a narrow one
 ============================================
 
 Many wide networks never leave small subspaces: their flow is exactly that of a narrower network, and its weights,
-lifted, are theirs (survey, arXiv 2511.10362, section on the quotient). On the left are the widths of some networks and
-of what they reduce to; on the right the flow of one of them is computed both ways.
+lifted, are theirs (survey, arXiv 2511.10362, sections on invariant sets and on the adjacency matrix). On the left are
+the widths of some networks and of what they reduce to; on the right the flow of one of them is computed both ways.
 """
 
 import matplotlib.pyplot as plt

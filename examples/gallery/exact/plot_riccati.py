@@ -3,8 +3,8 @@ Two layers in closed form
 =========================
 
 The Gram matrix of two balanced layers obeys a Riccati equation, so the product is known at any time without
-integrating (survey, arXiv 2511.10362, section on exact solutions; K. Fukumizu, ICONIP 1998). Above are all entries of
-the product, from the formula and from the flow; below is the distance of the flow from the formula, which is the
+integrating (survey, arXiv 2511.10362, section on exact solutions; K. Fukumizu, Neural Networks 11, 1998). Above are
+all entries of the product, from the formula and from the flow; below is the distance between the two, which is the
 error of the integrator, at several tolerances.
 """
 

@@ -2,10 +2,10 @@
 Alignment and its failure
 =========================
 
-Nearly balanced layers align: the left singular vectors of each layer become the right ones of the next. But only
-where the singular values of the target are well apart. Where two of them nearly coincide, the vectors of their modes
-stay mixed (survey, arXiv 2511.10362, section on aligned networks). Shown are the cosines between the vectors
-of adjacent layers, of all modes and both interfaces, from one and the same start.
+Nearly balanced layers align where the singular values of the target are well apart: the left singular vectors of each
+layer become the right ones of the next. Where two of them nearly coincide, the vectors of their modes may stay mixed
+(survey, arXiv 2511.10362, section on decoupled dynamics). Shown are the cosines between the vectors of adjacent layers,
+of all modes and both interfaces, from one and the same start.
 """
 
 import matplotlib.pyplot as plt

@@ -5,7 +5,7 @@ Balanced, and not
 The flow conserves the balance matrices :math:`C_i = W_{i+1}'W_{i+1} - W_iW_i'`: what starts out of balance stays so,
 where steps of gradient descent move it (survey, arXiv 2511.10362, section on conservation laws). Imbalance is no harm:
 with two layers and :math:`C_1 = \\lambda I`, the larger :math:`\\lambda`, the faster the loss falls, and the dashed
-bounds know it (section on rates).
+bounds know it (section on convergence).
 """
 
 import matplotlib.pyplot as plt

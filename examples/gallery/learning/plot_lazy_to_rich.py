@@ -3,8 +3,8 @@ From lazy to rich
 =================
 
 A network whose weights are large but whose product is zero hardly has to move: its tangent operator stays what it
-was, and all modes are learned at once, as by a linear model. From small weights the operator has to grow with the
-modes, which are learned one after another (survey, arXiv 2511.10362, section on rates; L. Chizat, E. Oyallon &
+was, and all modes are learned together, as by a linear model. From small weights the operator has to grow with the
+modes, which are learned one after another (survey, arXiv 2511.10362, section on convergence; L. Chizat, E. Oyallon &
 F. Bach, NeurIPS 2019). One scale leads from one regime to the other.
 """
 

@@ -3,9 +3,9 @@ The order of learning
 =====================
 
 Strong modes are learned first. For balanced decoupled starts the time at which a mode reaches half its singular
-value is known in closed form (lines); random starts of the same size learn in the same order, and their times follow
-the same law but for the luck of the draw (survey, arXiv 2511.10362, section on decoupled dynamics; A. Saxe,
-J. McClelland & S. Ganguli, ICLR 2014).
+value is known in closed form (lines). Random starts of the same size hardly ever learn in another order, and their
+times follow the same trend (survey, arXiv 2511.10362, section on decoupled dynamics; A. Saxe, J. McClelland &
+S. Ganguli, ICLR 2014).
 """
 
 import matplotlib.pyplot as plt
@@ -40,5 +40,6 @@ for ax, depth, color in zip(axes, (2, 3), ("C0", "C1"), strict=True):
     ax.set(title=f"depth {depth}: {in_order:.0%} in order", ylabel="learning time")
     ax.set_xticks(sigma, [f"{s:g}" for s in sigma], minor=False)
     ax.tick_params(axis="x", which="minor", length=0)
+axes[0].set_ylim(0.35, 20)
 axes[0].legend(loc="upper right")
 plt.show()

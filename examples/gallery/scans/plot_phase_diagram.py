@@ -3,8 +3,8 @@ A phase diagram from 100 000 trajectories
 =========================================
 
 Are two modes learned one after the other, or together? That depends on how far apart their singular values are and on
-how small the start is. Each cell below is the share of 25 random starts that learn the second mode only when the first
-one is done, as ``itinerary`` sees it; the line is where a decoupled start passes from one to the other, in closed form
+how small the start is. Each cell below is the share of 25 random starts that begin with one mode only when the other
+is done, as ``itinerary`` sees it; the line is where a decoupled start passes from one to the other, in closed form
 (survey, arXiv 2511.10362, sections on decoupled dynamics and on saddle-to-saddle behaviour).
 """
 
