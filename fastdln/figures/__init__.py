@@ -70,8 +70,8 @@ def figure(number: int, **options: Any) -> Figure:
     Examples
     --------
     >>> from fastdln import figures
-    >>> len(figures.figure(1, seed=1).axes)
-    3
+    >>> len(figures.figure(4, seed=1).axes)
+    2
     """
     k = integer("number", number)
     if k not in FIGURES:

@@ -213,7 +213,7 @@ def _draw_rank(ax: Axes, found: Numbers) -> None:
                 label = name if dashes == "-" else None
                 ax.loglog(found.t[1:], values[1:, i], color=colour, ls=dashes, label=label)
     ax.set(xlim=(found.t[1], T_END), xlabel=style.TIME, ylim=(1e-5, 2))
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", title="dashed: exponential loss")
 
 
 def _draw_squares(ax: Axes, found: Numbers) -> None:

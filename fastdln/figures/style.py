@@ -75,7 +75,7 @@ def _settings() -> Iterator[None]:
 
 
 def drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw with the settings of all figures.
+    """Draw with the settings of all figures, and lay the panels out, once and for all.
 
     Parameters
     ----------
@@ -91,7 +91,11 @@ def drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     @wraps(draw)
     def within(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with _settings():
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            # Laid out again for every file, panels would move a little with its resolution, and with what came before.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            return figure
 
     return within
 
