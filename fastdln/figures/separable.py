@@ -212,7 +212,7 @@ def _draw_rank(ax: Axes, found: Numbers) -> None:
             for values, name, colour in zip((ratio, off), names, style.PALETTE[i::2], strict=False):
                 label = name if dashes == "-" else None
                 ax.loglog(found.t[1:], values[1:, i], color=colour, ls=dashes, label=label)
-    ax.set(xlim=(found.t[1], T_END), xlabel=style.TIME, ylim=(1e-5, 2))
+    ax.set(xlim=(found.t[1], T_END), xlabel=style.TIME, ylim=(1e-6, 3))
     ax.legend(loc="lower left", title="dashed: exponential loss")
 
 

@@ -216,7 +216,7 @@ def _draw_near(ax: Axes, found: Numbers) -> None:
         ax.semilogy(values, color=colour, label=f"{share:g}")
     ax.set(xlabel="update $k$", ylabel="$L$", xlim=(0, UPDATES), ylim=(1e-30, 1e2))
     ax.legend(
-        loc="upper right", title=r"$\eta \lambda_\mathrm{max} / 2$", ncols=2, bbox_to_anchor=(1.03, 0.83),
+        loc="upper right", title=r"$\eta \lambda_\mathrm{max} / 2$", ncols=2, bbox_to_anchor=(1.03, 0.86),
         columnspacing=1,
     )  # fmt: skip
 

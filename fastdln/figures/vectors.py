@@ -107,7 +107,7 @@ def alignment(seed: int = 0) -> Figure:
     --------
     >>> from fastdln import figures
     >>> figures.alignment().axes[0].get_title(loc="left")
-    '(a)  $\\\\sigma$ = 5.5, 4, 2.5, 1'
+    '(a)  $\\\\delta = 0.04$; $\\\\sigma$ = 5.5, 4, 2.5, 1'
     """
     return _draw(numbers(seed))
 
@@ -129,7 +129,7 @@ def _draw(found: Numbers) -> Figure:
     halves: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     *along, many = halves[0].subplots(1, 3)
     for i, (ax, spectrum) in enumerate(zip(along, SPECTRA, strict=True)):
-        style.panel(ax, "ab"[i], r"$\sigma$ = " + ", ".join(f"{sigma:g}" for sigma in spectrum))
+        style.panel(ax, "ab"[i], rf"$\delta = {DELTA:g}$; $\sigma$ = " + ", ".join(f"{sigma:g}" for sigma in spectrum))
         _draw_along(ax, found.t, found.alignment[i])
     along[0].set_ylabel("$|u_j(W_i)' v_j(W_{i+1})|$")
     along[1].legend(loc="lower right", ncols=2, title="mode $j$; $i = 2$ dashed")

@@ -103,7 +103,7 @@ def test_panels_are_lettered(number: int):
 
 
 def test_pyplot_knows_of_none():
-    figures.figure(CHEAP)
+    figure_of(CHEAP)
     assert not plt.get_fignums()
 
 
