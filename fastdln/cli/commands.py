@@ -183,6 +183,8 @@ def figures(
 
     Figures 6 and 7 are our choice: their captions were not known to us. 6 holds discrete updates against the flow, 7
     has losses that are not quadratic. What each shows is in docs/figures.md.
+
+    For example: fastdln figures 3 6 --out pictures --format pdf
     """
     try:
         numbers = read_numbers(which or ["all"])

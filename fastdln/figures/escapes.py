@@ -31,7 +31,7 @@ REACH = 0.4  # up to here logarithmic axes show alpha
 FITTED = 8  # of the least alpha, over which orders are fitted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """What figure 4 shows; the first curve is that of the minimum, the last that of a saddle with p > m*.
 
@@ -84,7 +84,7 @@ def numbers(seed: int = 0) -> Numbers:
     cases: list[tuple[Weights, dln.Quadratic]] = [(point, loss) for point in points]
     cases.append(_delayed())
     arcs = [th.saddles.escape_arc(*case) for case in cases]
-    rise = tuple(W + a[:, None, None] * V for a in (alpha,) for W, V in zip(minimum, direction, strict=True))
+    rise = tuple(W + alpha[:, None, None] * V for W, V in zip(minimum, direction, strict=True))
     ways = [(rise, loss), *((arc.weights_at(alpha), own) for arc, (_, own) in zip(arcs, cases, strict=True))]
     losses = np.array([dln.value(way, own) for way, own in ways])
     values = np.array([float(dln.value(point, own)) for point, own in ((minimum, loss), *cases)])

@@ -29,7 +29,7 @@ START, T_END = 0.1, 14.0
 TOGETHER = 5.0  # when the unequal starts are learned
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """What figure 1 shows.
 

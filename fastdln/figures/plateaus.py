@@ -29,7 +29,7 @@ SHOWN = (100.0, 10.0)  # until when
 T_END = 300.0  # by when both have arrived
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """What figure 2 shows, of a start near the origin and of one away from it.
 

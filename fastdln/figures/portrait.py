@@ -28,7 +28,7 @@ VERTICES = np.arange(0.4, EXTENT, 0.4)  # where the hyperbolas of the flows cros
 OFFSETS = (0.5, 0.1, 0.02, 0.004)  # of starts from the line w_2 = -w_1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """What figure 5 shows; the weights are pairs (w_1, w_2).
 

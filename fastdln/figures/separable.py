@@ -32,7 +32,7 @@ DASHES = ("-", (0, (4, 2)))  # of the losses
 SHOWN = (1.0, 10.0, 100.0)  # times whose directions are drawn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """What figure 7 shows; arrays over losses are of the logistic and the exponential one.
 
@@ -159,9 +159,9 @@ def _largest_margin(Z: Floats) -> tuple[Floats, float]:
     The vector of least norm with products of at least 1 is a problem of least distance: least squares with weights that
     are not negative (C. Lawson & R. Hanson, Solving Least Squares Problems, chapter 23).
     """
-    system, ones = np.vstack([Z, np.ones(Z.shape[1])]), np.array([0.0, 0.0, 1.0])
-    rest = ones - system @ nnls(system, ones)[0]
-    best = -rest[:2] / np.linalg.norm(rest[:2])
+    system, goal = np.vstack([Z, np.ones(Z.shape[1])]), np.array([0.0, 0.0, 1.0])
+    rest = system @ nnls(system, goal)[0] - goal
+    best = rest[:2] / np.linalg.norm(rest[:2])
     return best, float((best @ Z).min())
 
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ARROW", "FORMATS", "INK", "PALETTE", "TIME", "drawn", "mode_label", "panel", "plain", "save", "sheet"]
 
-FORMATS = ("png", "svg", "pdf")
-"""The formats in which `save` is known to give the same bytes again."""
-
 # Okabe & Ito's colours, which colour-blind people tell apart; the first four are those of the modes.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK = "#262626"
@@ -53,6 +50,8 @@ _SETTINGS = {
 }
 # The dates of files are left out.
 _METADATA: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+FORMATS = tuple(_METADATA)
+"""The formats in which `save` is known to give the same bytes again."""
 
 # The settings belong to the process: one figure is drawn at a time, whatever the threads.
 _ALONE = threading.RLock()

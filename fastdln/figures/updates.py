@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastdln as dln
 from fastdln.figures import style
@@ -34,7 +35,7 @@ ETAS, SCALAR, BURN_IN, RECORDED = np.linspace(0.9, 2.0, 551), 0.7, 3000, 256
 SHOWN = 40  # points of an orbit without a period
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """What figure 6 shows.
 
@@ -83,7 +84,7 @@ class Numbers:
     near: Floats
     etas: Floats
     orbits: Floats
-    periods: Floats
+    periods: NDArray[np.intp]
     along: Floats
     across: Floats
     doublings: Floats

@@ -32,7 +32,7 @@ STARTS = 200
 T_END = 300.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
     """What figure 3 shows, of singular values that are 1.5 apart, and of pairs that are 0.1 apart.
 
@@ -101,7 +101,7 @@ def alignment(seed: int = 0) -> Figure:
     -------
     matplotlib.figure.Figure
         (a), (b): the alignment of adjacent layers along a flow, mode by mode, for singular values 1.5 apart and for
-        pairs 0.1 apart; (c), (d): all overlaps at the end; (e): the least alignment at the end of many starts.
+        pairs 0.1 apart; (c): the largest angle at the end of many starts; (d) to (g): all overlaps at the end.
 
     Examples
     --------

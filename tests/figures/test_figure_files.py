@@ -68,6 +68,12 @@ def test_threads_do_not_disturb_each_other(once, tmp_path: Path):
     assert answers == [once["svg"]] * 2
 
 
+def test_saving_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Nor does fontTools of Matplotlib's fonts, of which this figure takes one with an odd date."""
+    saved(figure_of(2), tmp_path, "pdf")
+    assert not caplog.records
+
+
 def test_files_hold_no_date_and_letters_as_letters(once):
     assert b"<dc:date>" not in once["svg"]
     assert b"CreationDate" not in once["pdf"]
