@@ -30,7 +30,8 @@ FREE = {
 PREPARED = {
     *("test_arguments", "test_cache", "test_certified", "test_choose", "test_cli", "test_cli_interrupts"),
     *("test_completion", "test_custom", "test_descend", "test_evaluation", "test_exact_networks", "test_examples"),
-    *("test_failures", "test_files", "test_flow", "test_guides", "test_hessian_mapped", "test_hidden_growth"),
+    *("test_failures", "test_figure_files", "test_files", "test_flow", "test_guides", "test_hessian_mapped"),
+    *("test_hidden_growth",),
     *("test_invariance", "test_itinerary", "test_learning_times", "test_long_times", "test_mapped", "test_maps"),
     *("test_memory", "test_observables", "test_padding", "test_picture", "test_plain", "test_program", "test_records"),
     *("test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_losses", "test_scan_moved"),

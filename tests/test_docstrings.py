@@ -25,12 +25,12 @@ RETURNED = {"fastdln.Status", "fastdln.Trajectories"}  # nobody calls them: no p
 
 
 def public_names() -> Iterator[str]:
-    """What `fastdln`, its `inits`, its `schedules` and the chapters of its `theory` export, and the methods."""
+    """What `fastdln`, its `inits`, `schedules`, `figures` and the chapters of its `theory` export, and the methods."""
     chapters = [getattr(fastdln.theory, chapter) for chapter in fastdln.theory.__all__]
-    for module in (fastdln, fastdln.inits, fastdln.schedules, *chapters):
+    for module in (fastdln, fastdln.inits, fastdln.schedules, fastdln.figures, *chapters):
         for name in module.__all__:
             item = getattr(module, name)
-            if isinstance(item, ModuleType | str):
+            if isinstance(item, ModuleType | str | dict):
                 continue
             yield f"{module.__name__}.{name}"
             for key, member in vars(item).items() if inspect.isclass(item) else ():
