@@ -135,6 +135,14 @@ def layers(session: nox.Session) -> None:
 
 
 @nox.session
+def interop(session: nox.Session) -> None:
+    """Run the tests of weights from and to PyTorch, JAX and Flax, which `tests` skips where they are not installed."""
+    install(session, "test", *nox.project.dependency_groups(PROJECT, "frameworks"))
+    session.run("python", "-c", "import flax, jax, torch")  # nothing is skipped here
+    session.run("python", "-m", "pytest", "tests/interop", *session.posargs)
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """Try single bugs that the tests should notice, in some twenty minutes; arguments choose a few."""
     install(session, "test")

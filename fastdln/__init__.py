@@ -11,7 +11,7 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-_SUBMODULES = {"inits": "inits", "theory": "theory", "schedules": "integrate.schedules"}
+_SUBMODULES = {"inits": "inits", "interop": "interop", "theory": "theory", "schedules": "integrate.schedules"}
 _NAMES = {
     "Network": "network",
     **dict.fromkeys(("Quadratic", "Regression", "Power", "Huber", "PseudoHuber"), "losses"),

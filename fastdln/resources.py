@@ -12,12 +12,14 @@ from types import ModuleType
 Report = Callable[[int, int, int], None]  # hears how many trajectories are done, have failed, and are to do
 
 
-def optional(module: str, extra: str) -> ModuleType:
-    """Import an optional package, or say how to install it."""
+def optional(module: str, extra: str | None = None) -> ModuleType:
+    """Import an optional package, which an extra may bring, or say how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"this needs {module.split('.')[0]}: {installation(extra)}") from error
+        package = module.split(".")[0]
+        how = f"python -m pip install {package}" if extra is None else installation(extra)
+        raise ImportError(f"this needs {package}: {how}") from error
 
 
 def installation(extra: str) -> str:

@@ -32,10 +32,11 @@ PREPARED = {
     *("test_completion", "test_custom", "test_descend", "test_evaluation", "test_exact_networks", "test_examples"),
     *("test_failures", "test_files", "test_flow", "test_guides", "test_hessian_mapped", "test_hidden_growth"),
     *("test_invariance", "test_itinerary", "test_learning_times", "test_long_times", "test_mapped", "test_maps"),
-    *("test_memory", "test_observables", "test_padding", "test_picture", "test_plain", "test_program", "test_records"),
-    *("test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_losses", "test_scan_moved"),
-    *("test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_small_starts", "test_stabilized"),
-    *("test_step_sequences", "test_stiff", "test_tableaus", "test_trajectories", "test_twins"),
+    *("test_memory", "test_observables", "test_padding", "test_picture", "test_plain", "test_program", "test_pytorch"),
+    *("test_records", "test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_losses"),
+    *("test_scan_moved", "test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_small_starts"),
+    *("test_stabilized", "test_step_sequences", "test_stiff", "test_tableaus", "test_trajectories", "test_trees"),
+    "test_twins",
 }
 
 
