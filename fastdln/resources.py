@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+
+from fastdln.text import plain
 
 Report = Callable[[int, int, int], None]  # hears how many trajectories are done, have failed, and are to do
 
@@ -61,6 +64,11 @@ def require_memory(n_bytes: int, what: str, advice: str = "record less, at fewer
             f"{what} would take {n_bytes} bytes ({n_bytes / 2**30:.1f} GiB) and {free} bytes ({free / 2**30:.1f} GiB) "
             f"are free: {advice}"
         )
+
+
+def say(text: str) -> None:
+    """Say something on standard error: through what rich puts in its place, which writes above a progress bar."""
+    sys.stderr.write(plain(f"fastdln: {text}", 4000) + "\n")
 
 
 @contextlib.contextmanager
