@@ -1,3 +1,7 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# dependencies = ["nox>=2025.10.14"]
+# ///
 """The checks that people and CI share: ``nox`` runs all but other machines and versions, measurements and mutants.
 
 ``nox -s types`` runs one of them.
@@ -8,11 +12,14 @@ In an environment that has the ``dev`` group already, ``nox --no-venv --no-insta
 from __future__ import annotations
 
 import shlex
+import shutil
+import tarfile
 from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["tests", "lint", "types", "layers"]
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv|virtualenv"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -50,6 +57,8 @@ KERNELS = {
 }
 LANES = ("2", "4", "8")
 
+TYPED = "examples/typed.py"
+
 # What rests on Numba: compilation, its cache, and what kernels compute.
 NUMBA = ("tests/kernels", "tests/test_golden.py")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -66,14 +75,14 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session(python=PYTHONS[0], default=False)
 def oldest(session: nox.Session) -> None:
     """Run tests of what rests on Numba, or those named, with the oldest versions that pyproject.toml allows."""
     install(session, "test", *(bound.replace(">=", "==") for bound in PROJECT["project"]["dependencies"]))
     session.run("python", "-m", "pytest", *(session.posargs or NUMBA))
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS, default=False)
 def newest(session: nox.Session) -> None:
     """Run the same with the newest Numba, release candidates too, under every Python that is installed."""
     bounds = [bound for bound in PROJECT["project"]["dependencies"] if bound.startswith("numba>=")]
@@ -82,7 +91,7 @@ def newest(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *(session.posargs or NUMBA))
 
 
-@nox.session
+@nox.session(default=False)
 def machines(session: nox.Session) -> None:
     """Run the tests as on other machines, all that this one can be or those named: ``nox -s machines -- Haswell``.
 
@@ -125,6 +134,15 @@ def types(session: nox.Session) -> None:
     """Check the types, strictly on the public layer."""
     install(session, "dev")
     session.run("mypy")
+    session.run("mypy", TYPED)
+
+
+@nox.session(default=False)
+def typed(session: nox.Session) -> None:
+    """Check the types that users see, in the typed example, with mypy and pyright, which needs Node.js."""
+    install(session, "dev", "pyright")
+    session.run("mypy", TYPED)
+    session.run("pyright")
 
 
 @nox.session
@@ -134,14 +152,47 @@ def layers(session: nox.Session) -> None:
     session.run("lint-imports")
 
 
-@nox.session
+@nox.session(default=False)
+def interop(session: nox.Session) -> None:
+    """Run the tests of weights from and to PyTorch, JAX and Flax, which `tests` skips where they are not installed."""
+    install(session, "test", *nox.project.dependency_groups(PROJECT, "frameworks"))
+    session.run("python", "-c", "import flax, jax, torch")  # nothing is skipped here
+    session.run("python", "-m", "pytest", "tests/interop", *session.posargs)
+
+
+@nox.session(default=False)
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist, check what is in them and what they say, and run the wheel by itself."""
+    session.install(*nox.project.dependency_groups(PROJECT, "package"))
+    built = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(built))
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    session.run("check-wheel-contents", str(wheel))
+    known = set(session.run("git", "ls-files", external=True, silent=True).splitlines())
+    with tarfile.open(sdist) as archive:
+        packed = {member.name.partition("/")[2] for member in archive if member.isfile()} - {"PKG-INFO"}
+    if strange := packed - known:
+        session.error(f"the sdist holds what git does not know: {', '.join(sorted(strange))}")
+    if missing := {name for name in known if name.startswith(("fastdln/", "tests/"))} - packed:
+        session.error(f"the sdist lacks {', '.join(sorted(missing))}")
+    session.run("cffconvert", "--validate", "-i", "CITATION.cff")
+    session.run("repo-review", ".")
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install(f"{wheel}[scan]")
+    with session.chdir(built):
+        session.run("fastdln", "verify", "--only", "loss-is-monotone")
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Try single bugs that the tests should notice, in some twenty minutes; arguments choose a few."""
     install(session, "test")
     session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
-@nox.session
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure in short, in some minutes: the shared workloads, then every script of `SHORT`."""
     install(session, "bench")
@@ -152,3 +203,7 @@ def bench(session: nox.Session) -> None:
     for script in SHORT:
         name, *options = shlex.split(script)
         session.run("python", "-m", f"bench.{name}", *options)
+
+
+if __name__ == "__main__":
+    nox.main()

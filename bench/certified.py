@@ -30,8 +30,9 @@ def measure(workload: Workload, rounds: int) -> str:
         found = workload.run(w0, loss, t_eval=None, max_steps=10**8, certify=certify)
         return time.process_time() - start, found
 
-    (_, plain), (_, sol) = run(False), run(True)  # compiles
     name = f"{'-'.join(map(str, workload.widths)):<10} {workload.sigma[0]:>5g}..1 {workload.t_end:>6g}"
+    keeper().progress.say(f"{name}: counts and errors")
+    (_, plain), (_, sol) = run(False), run(True)  # compiles
     found = keeper().keep(lambda: (run(False)[0], run(True)[0]), rounds, name)
     without, certified = (middle(times)[0] for times in zip(*found.rows, strict=True))
     ratio = cell(a / b for a, b in found.rows)

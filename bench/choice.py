@@ -117,7 +117,9 @@ class Case:
         if len(self.sides) == 1:
             self.sides[0].times = [1.0]
             return
+        progress = keeper(self.clock).progress
         for side in self.sides:
+            progress.say(f"{self.workload.name}: first trial of {side.engine}")
             least = self.threads * (lane_count() if side.engine in ("lanes", "reduced") else 2)
             self.run(side, least)  # compiles
             side.times = [self.run(side, least)]
@@ -126,6 +128,7 @@ class Case:
         running = [side for side in self.sides if side.seconds <= limit]
         for side in self.sides:
             side.size = side.size if side in running else 0
+        progress.clear()
         if len(running) > 1:
             self.kept = keeper(self.clock).keep(
                 lambda: [self.run(side, side.size) for side in running], rounds, self.workload.name

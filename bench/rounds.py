@@ -74,8 +74,13 @@ class Progress:
 class Keeper:
     """Runs rounds and keeps those between two good rates of a canary; its best rate is remembered from call to call."""
 
-    def __init__(self, canary: Callable[[], float], progress: Progress | None = None) -> None:
-        self.canary, self.progress = canary, progress or Progress()
+    def __init__(
+        self,
+        canary: Callable[[], float],
+        progress: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.canary, self.progress, self.clock = canary, progress or Progress(), clock
         self.best = max(canary() for _ in range(FIRST_RATES))
 
     def rate(self) -> float:
@@ -88,13 +93,16 @@ class Keeper:
         """Rounds, in each of which ``measure`` runs all variants once, until so many are good or time is up."""
         rows: list[Row] = []
         rates = [self.rate()]
+        begun = self.clock()
 
         def kept() -> list[Row]:  # anew each time: the best may have risen since
             good = [r >= GOOD * self.best for r in rates]
             return [row for row, *ends in zip(rows, good[:-1], good[1:], strict=True) if all(ends)]
 
         while len(kept()) < wanted and len(rows) < PATIENCE * wanted:
-            self.progress.say(f"{label}: round {len(rows) + 1}, {len(kept())} of {wanted} kept")
+            more = wanted - len(kept())
+            left = f", about {more * (self.clock() - begun) / len(rows):.0f} s left" if rows else ""
+            self.progress.say(f"{label}: round {len(rows) + 1}, {wanted - more} of {wanted} kept{left}")
             rows.append(measure())
             rates.append(self.rate())
         self.progress.clear()
@@ -115,7 +123,9 @@ def canary(clock: Callable[[], float] = time.process_time) -> Callable[[], float
 @functools.cache
 def keeper(clock: Callable[[], float] = time.process_time) -> Keeper:
     """The process's keeper of rounds by CPU time, or by another clock."""
-    return Keeper(canary(clock))
+    progress = Progress()
+    progress.say("the machine's best pace")
+    return Keeper(canary(clock), progress)
 
 
 def middle(values: Iterable[float]) -> tuple[float, float]:

@@ -53,10 +53,12 @@ def scipy_runs(method: str, w0: Any, loss: dln.Quadratic, t_end: float, rtol: fl
 
 def table(name: str, t_end: float, tolerances: Sequence[float], starts: int) -> None:
     loss, w0 = STIFF[name].loss(), STIFF[name].starts(starts)
+    progress = Progress()
+    progress.say(f"singular values {name}, t = {t_end:g}: the reference")
     reference = dln.flow(w0, loss, (0.0, t_end), [], "dop853", 1e-12, max_steps=10**7).final
+    progress.clear()
     print(f"\nsingular values {name}, t = {t_end:g}: right-hand sides, medians of {starts} starts (error/rtol)")
     print("rtol   " + "".join(f"{method:>18}" for method in METHODS + SCIPY))
-    progress = Progress()
     for rtol in tolerances:
         cells = []
         for method in METHODS:

@@ -15,6 +15,7 @@ import argparse
 import numpy as np
 
 import fastdln as dln
+from bench.rounds import Progress
 from bench.workloads import WORKLOADS, Workload
 from fastdln.integrate.tableaus import DOP853
 from fastdln.kernels.products.program import program
@@ -90,11 +91,14 @@ def compare(workload: Workload, trajectories: int, tolerances: list[float]) -> N
         costs.append(sol.n_rhs.mean() * (plan.flops + sums))
     errors = list(np.minimum.accumulate(errors))
     print(f"\nwidths {workload.name}: tolerance, order, steps, error of the final weights, flops in units of DOP853's")
+    progress = Progress()
     for rtol in tolerances:
         for order in ORDERS:
+            progress.say(f"{workload.name}: tolerance {rtol:.0e}, order {order}")
             found, steps = taylor(starts, loss.target, workload.t_end, order, rtol)
             error, cost = largest(found, exact), steps * order * (order + 1) / 2 * plan.flops
             other = np.exp(np.interp(np.log(error), np.log(errors[::-1]), np.log(costs[::-1])))
+            progress.clear()
             print(f"{rtol:8.0e} {order:4d} {steps:7.1f} {error:10.1e} {cost / other:8.2f}", flush=True)
 
 

@@ -75,6 +75,21 @@ def test_the_best_is_remembered_from_one_call_to_the_next() -> None:
     assert keeper.keep(machine.measure, 1).kept == 0
 
 
+def test_the_time_left_is_told_after_a_round() -> None:
+    machine, stream = Machine([1.0] * (FIRST_RATES + 4)), io.StringIO()
+
+    def measure() -> None:
+        machine.now += 8.0  # and the canary takes 1
+
+    keeper = Keeper(machine.canary, Progress(stream, every=0.0), clock=lambda: machine.now)
+    keeper.keep(measure, 3, "rounds")
+    assert stream.getvalue().splitlines() == [
+        "rounds: round 1, 0 of 3 kept",
+        "rounds: round 2, 1 of 3 kept, about 18 s left",
+        "rounds: round 3, 2 of 3 kept, about 9 s left",
+    ]
+
+
 def test_progress_is_shown_every_few_seconds_where_there_is_no_terminal() -> None:
     stream, times = io.StringIO(), iter([0.0, 0.0, 4.0, 11.0, 11.0])
     progress = Progress(stream, every=10.0, clock=lambda: next(times))

@@ -60,6 +60,7 @@ def points(name: str, task: Task, starts: np.ndarray, exact: np.ndarray, seconds
         return []
     found: list[Point] = []
     for rtol in how.tolerances:
+        keeper().progress.say(f"{name}: getting ready for rtol {rtol:.0e}")
         solve = how.build(dataclasses.replace(task, rtol=rtol, atol=task.atol / task.rtol * rtol))
         few = min(max(REFERENCES, how.lanes), len(starts))
         size = few if how.loop else max(few, int(len(starts) * how.share))
@@ -89,6 +90,7 @@ def measure(
         begin = time.perf_counter()
         try:
             found += points(name, task, starts, exact, seconds, limit)
+            keeper().progress.clear()
             print(f"{name}: ready in {time.perf_counter() - begin:.0f} s", flush=True)
         except (ImportError, ValueError) as error:  # not installed, or not made for this workload
             print(f"{name}: left out ({error})", flush=True)

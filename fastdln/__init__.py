@@ -11,7 +11,13 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-_SUBMODULES = {"inits": "inits", "theory": "theory", "schedules": "integrate.schedules", "figures": "figures"}
+_SUBMODULES = {
+    "figures": "figures",
+    "inits": "inits",
+    "interop": "interop",
+    "theory": "theory",
+    "schedules": "integrate.schedules",
+}
 _NAMES = {
     "Network": "network",
     **dict.fromkeys(("Quadratic", "Regression", "Power", "Huber", "PseudoHuber"), "losses"),

@@ -131,7 +131,6 @@ def compare(
             modified_flow(start, loss, float(rate), (0.0, t[-1]), **how),
         )
         for found, sol in zip((to_flow, to_modified), flows, strict=True):
-            assert sol.weights is not None
             found.append(np.linalg.norm(states - network.pack(sol.weights), axis=-1))
         moments.append(t)
     return Comparison(rates, np.array(moments), np.array(to_flow), np.array(to_modified))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
 from fastdln.engines.choose import choose
+from fastdln.kernels.machine.announce import heard
 from fastdln.losses import Loss
 from fastdln.observables import LEARNING_TIMES, OBSERVABLES, Context, Observable
-from fastdln.resources import Report, progress_bar, require_memory
+from fastdln.resources import Report, progress_bar, require_memory, say
 from fastdln.results.derive import derive, derived_bytes
 
 __all__ = ["Outcome", "collect"]
@@ -66,7 +67,7 @@ def collect(
         history=[np.empty(0)] * n if options.history else None,
     )
     learned = found.recorded.get(LEARNING_TIMES)
-    with progress_bar("trajectories") if progress is True else contextlib.nullcontext(progress or None) as show:
+    with _shown(progress) as show:
         for chunk in engine.run(problem, show):
             rows = chunk.rows
             derive(chunk.records, problem.columns, context, rows, found.recorded)
@@ -83,6 +84,16 @@ def collect(
                     found.history[k] = chunk.history[own, : chunk.counts[own, 1]].copy()
             del chunk  # before the next one is laid out
     return found
+
+
+@contextlib.contextmanager
+def _shown(progress: bool | Report) -> Iterator[Report | None]:
+    """What hears how far a call is: of ``progress=True`` a bar, above which it is said that kernels are compiled."""
+    if progress is True:
+        with progress_bar("trajectories") as show, heard(say):
+            yield show
+    else:
+        yield progress or None
 
 
 def _kept_bytes(problem: Problem, recorded: Sequence[Observable]) -> int:

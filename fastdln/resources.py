@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+from fastdln.text import plain
+
 Report = Callable[[int, int, int], None]  # hears how many trajectories are done, have failed, and are to do
 
 
-def optional(module: str, extra: str) -> ModuleType:
-    """Import an optional package, or say how to install it."""
+def optional(module: str, extra: str | None = None) -> ModuleType:
+    """Import an optional package, which an extra may bring, or say how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"this needs {module.split('.')[0]}: {installation(extra)}") from error
+        package = module.split(".")[0]
+        how = f"python -m pip install {package}" if extra is None else installation(extra)
+        raise ImportError(f"this needs {package}: {how}") from error
 
 
 def installation(extra: str) -> str:
@@ -59,6 +64,11 @@ def require_memory(n_bytes: int, what: str, advice: str = "record less, at fewer
             f"{what} would take {n_bytes} bytes ({n_bytes / 2**30:.1f} GiB) and {free} bytes ({free / 2**30:.1f} GiB) "
             f"are free: {advice}"
         )
+
+
+def say(text: str) -> None:
+    """Say something on standard error: through what rich puts in its place, which writes above a progress bar."""
+    sys.stderr.write(plain(f"fastdln: {text}", 4000) + "\n")
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # module is one of these, which call neither.
 FREE = {
     *("test_control", "test_docstrings", "test_documents", "test_elementary", "test_law", "test_network"),
+    *("test_help", "test_packaging", "test_problems"),
     *("test_scan_spec", "test_stages", "test_theory_pages", "test_tiles"),
 }
 # Of these only targets, starts and references do, or they take long for what they do.
@@ -33,10 +34,11 @@ PREPARED = {
     *("test_failures", "test_figure_files", "test_files", "test_flow", "test_guides", "test_hessian_mapped"),
     *("test_hidden_growth",),
     *("test_invariance", "test_itinerary", "test_learning_times", "test_long_times", "test_mapped", "test_maps"),
-    *("test_memory", "test_observables", "test_padding", "test_picture", "test_plain", "test_program", "test_records"),
-    *("test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_losses", "test_scan_moved"),
-    *("test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_small_starts", "test_stabilized"),
-    *("test_step_sequences", "test_stiff", "test_tableaus", "test_trajectories", "test_twins"),
+    *("test_memory", "test_observables", "test_padding", "test_picture", "test_plain", "test_program", "test_pytorch"),
+    *("test_records", "test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_losses"),
+    *("test_scan_moved", "test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_small_starts"),
+    *("test_stabilized", "test_step_sequences", "test_stiff", "test_tableaus", "test_trajectories", "test_trees"),
+    "test_twins",
 }
 
 

@@ -25,9 +25,9 @@ RETURNED = {"fastdln.Status", "fastdln.Trajectories"}  # nobody calls them: no p
 
 
 def public_names() -> Iterator[str]:
-    """What `fastdln`, its `inits`, `schedules`, `figures` and the chapters of its `theory` export, and the methods."""
+    """What `fastdln`, some of its modules and the chapters of its `theory` export, and the methods."""
     chapters = [getattr(fastdln.theory, chapter) for chapter in fastdln.theory.__all__]
-    for module in (fastdln, fastdln.inits, fastdln.schedules, fastdln.figures, *chapters):
+    for module in (fastdln, fastdln.inits, fastdln.interop, fastdln.schedules, fastdln.figures, *chapters):
         for name in module.__all__:
             item = getattr(module, name)
             if isinstance(item, ModuleType | str | dict):

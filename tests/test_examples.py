@@ -46,3 +46,8 @@ def test_digits_say_where_they_come_from() -> None:
         assert "CC BY 4.0" in data["licence"][0]
         assert data["X"].shape == (64, 1797)
         np.testing.assert_array_equal(data["Y"].argmax(axis=0), data["labels"])
+
+
+def test_the_typed_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "examples" / "typed.py"), run_name="__main__")
+    assert capsys.readouterr().out.startswith("the last mode is learned at ")

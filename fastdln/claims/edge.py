@@ -125,7 +125,7 @@ def _two_layers(m: Floats, y: Floats, steps: int, record_from: int = 0, momentum
     """y = sqrt(eta) s of descents of balanced networks of widths 1-1-1 on the target 1, and their statuses."""
     s = (y / np.sqrt(m))[:, None, None]
     sol = descend((s, s), Quadratic([[1.0]]), m, steps, momentum, record=("weights",), record_from=record_from)
-    return np.sqrt(m)[:, None] * (sol.weights or ())[0][:, :, 0, 0], sol.status
+    return np.sqrt(m)[:, None] * sol.weights[0][:, :, 0, 0], sol.status
 
 
 @claim(

@@ -59,8 +59,8 @@ def _path(start: Weights, loss: Loss, **options: Any) -> Weights:
     sol = flow(
         start, loss, (0.0, 3.0), _TIMES, "dop853", 1e-11, record=("weights",), engine="lanes", **options
     ).raise_for_status()  # fmt: skip
-    assert sol.weights is not None
-    return sol.weights
+    path: Weights = sol.weights
+    return path
 
 
 def _size(matrices: Sequence[Floats]) -> float:

@@ -18,7 +18,7 @@ STOPPED = 130
 """The exit code after Ctrl-C."""
 
 # The modules of the extra `scan`.
-_NEEDED = ("filelock", "matplotlib", "msgspec", "rich", "typer", "xarray", "zarr")
+_NEEDED = ("filelock", "matplotlib", "msgspec", "packaging", "pandas", "rich", "typer", "xarray", "zarr")
 
 
 def main() -> None:
@@ -32,9 +32,21 @@ def main() -> None:
         missing = [name for name in _NEEDED if find_spec(name) is None]
         if missing:
             sys.exit(f"fastdln: the command line needs {', '.join(missing)}: {installation('scan')}")
-        from fastdln.cli.commands import app
+        try:
+            from fastdln.cli.commands import app
+        except Exception as error:  # packages of versions that do not fit together, a variable that disables Numba
+            from fastdln.cli.problems import known_causes
 
-        app()
+            found = [f"{cause.what}\n  {cause.cure}" for cause in known_causes()]
+            if not found:
+                raise
+            sys.exit("\n".join([f"fastdln: the environment is broken: {type(error).__name__}: {error}", *found]))
+        from typer.main import get_command
+
+        program = get_command(app)
+        for option in program.params:  # they work, and the help names them once, below the commands
+            option.hidden = option.name in ("install_completion", "show_completion")  # type: ignore[attr-defined]
+        program()
     except SystemExit as end:
         # After Ctrl-C what is left is to wait for threads: another one may cut that short.
         if ours and end.code != STOPPED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from fastdln import claims
 from fastdln.cli import STOPPED, interruptible, tables
 from fastdln.cli.drawing import Format, draw_figures, read_numbers
 from fastdln.cli.info import describe
+from fastdln.cli.problems import problems
+from fastdln.kernels.machine.announce import heard
+from fastdln.resources import say
 from fastdln.scan import run as running
 from fastdln.scan.plan import load_plan
 from fastdln.scan.prepare import estimate, prepare
@@ -28,8 +32,8 @@ __all__ = ["app"]
 app = typer.Typer(
     name="fastdln",
     help="Scans of the gradient flow of deep linear networks.",
+    epilog="`fastdln COMMAND --help` has examples. `fastdln --install-completion` completes names in your shell.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -56,7 +60,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     Parameters
     ----------
     function : callable
-        The function; its name, parameters and docstring are those of the command.
+        The function; its name, parameters and docstring are those of the command. What follows "Examples:" there is
+        shown below the options, line by line.
 
     Returns
     -------
@@ -64,11 +69,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         The command: it exits with 2 where the input is wrong, 130 after Ctrl-C, 1 where anything else failed.
     """
 
-    @app.command()
+    told, _, examples = inspect.cleandoc(function.__doc__ or "").partition("\n\nExamples:\n")
+
+    @app.command(help=told, epilog=f"\b\nExamples:\n{examples}" if examples else None)
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with interruptible():
+            with interruptible(), heard(say):
                 function(*args, **kwargs)
         except SpecError as error:
             _fail(error, 2)
@@ -91,7 +98,13 @@ def scan(
     chunk: Annotated[int | None, typer.Option("--chunk", min=1, help="Trajectories in a unit.")] = None,
     allow_mixed: AllowMixed = False,
 ) -> None:
-    """Run a scan, or what is missing of it."""
+    """Run a scan, or what is missing of it.
+
+    Examples:
+      fastdln scan examples/digits.toml --dry-run
+      fastdln scan examples/digits.toml --out digits.zarr
+      fastdln scan examples/digits.toml --out digits.zarr --plot digits.svg --threads 2
+    """
     plan = load_plan(spec)
     if dry_run:
         layout, cells = prepare(plan, chunk)
@@ -112,7 +125,12 @@ def resume(
     data: Annotated[Path | None, typer.Option("--data", help="Where the scan's data files are, if moved.")] = None,
     allow_mixed: AllowMixed = False,
 ) -> None:
-    """Go on with a scan, and do again what is damaged; its scan file is in the store."""
+    """Go on with a scan, and do again what is damaged; its scan file is in the store.
+
+    Examples:
+      fastdln resume digits.zarr
+      fastdln resume digits.zarr --no-plot --data moved/here
+    """
     picture = None if no_plot else _picture(store, plot)
     _finish(running.reopen(store, data), threads, picture, allow_mixed)
 
@@ -122,13 +140,22 @@ def plot(
     store: StoreFolder,
     picture: Annotated[Path | None, typer.Option("--out", help="The picture (STORE's name, .png).")] = None,
 ) -> None:
-    """Draw a scan: loss curves, rise of the modes, learning times."""
+    """Draw a scan: loss curves, rise of the modes, learning times.
+
+    Examples:
+      fastdln plot digits.zarr
+      fastdln plot digits.zarr --out digits.pdf
+    """
     _draw(open_store(store), _picture(store, picture))
 
 
 @command
 def summary(store: StoreFolder) -> None:
-    """Tabulate a scan, a line for each cell."""
+    """Tabulate a scan, a line for each cell.
+
+    Examples:
+      fastdln summary digits.zarr
+    """
     _tabulate(open_store(store))
 
 
@@ -137,7 +164,12 @@ def status(
     store: StoreFolder,
     quick: Annotated[bool, typer.Option("--quick", help="Look at the sizes of files only.")] = False,
 ) -> None:
-    """Tell how far a scan is, and whether what is stored is what was written; exit code 1 if not."""
+    """Tell how far a scan is, and whether what is stored is what was written; exit code 1 if not.
+
+    Examples:
+      fastdln status digits.zarr
+      fastdln status digits.zarr --quick
+    """
     opened = open_store(store)
     damaged = _damaged(opened, thorough=not quick)
     out.print(tables.progress(opened, damaged))
@@ -154,6 +186,11 @@ def verify(
     """Check the statements of the survey on random instances; exit code 1 if one does not hold.
 
     What the items T1 to T20 state is in docs/theory/index.md.
+
+    Examples:
+      fastdln verify
+      fastdln verify --only matrix-ode --seed 3
+      fastdln verify --json verdicts.json
     """
     try:
         names = claims.select(only)
@@ -184,7 +221,9 @@ def figures(
     Figures 6 and 7 are our choice: their captions were not known to us. 6 holds discrete updates against the flow, 7
     has losses that are not quadratic. What each shows is in docs/figures.md.
 
-    For example: fastdln figures 3 6 --out pictures --format pdf
+    Examples:
+      fastdln figures --out pictures
+      fastdln figures 3 6 --out pictures --format pdf
     """
     try:
         numbers = read_numbers(which or ["all"])
@@ -196,8 +235,19 @@ def figures(
 
 @command
 def info() -> None:
-    """Tell versions, processor, caches: what a report of a problem should hold."""
+    """Tell versions, processor, caches, and what is wrong with them; exit code 1 if fastdln cannot run as it is.
+
+    Examples:
+      fastdln info
+    """
     out.print(tables.pairs(describe()))
+    found = problems()
+    for problem in found:
+        _say(f"\n{problem.what}\n  {problem.cure}")
+    if not found:
+        _say("\nnothing is wrong with this environment")
+    if broken := sum(problem.broken for problem in found):
+        _fail(f"{broken} of these must be mended before fastdln can be used", 1)
 
 
 def _finish(store: Store, threads: int | None, picture: Path | None, allow_mixed: bool) -> None:

@@ -18,6 +18,7 @@ from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.observables import OBSERVABLES, documented
 from fastdln.results.dataset import dataset
+from fastdln.results.frame import frame
 from fastdln.results.periods import SERIES, TIMES_LONGEST, least_periods
 
 Value = TypeVar("Value")
@@ -144,7 +145,7 @@ class Trajectories:
     drift = Recorded[Any]()
     learning_times = Recorded[Any]()
     lyapunov = Recorded[Any]()
-    weights = Recorded[Weights | None]()
+    weights = Recorded[Any]()
 
     @property
     def steps(self) -> NDArray[np.int64] | None:
@@ -403,6 +404,48 @@ class Trajectories:
             If xarray is missing, with the command that installs it.
         """
         return dataset(self, {status.name: status.value for status in Status})
+
+    def to_dataframe(self, per: str = "time") -> Any:
+        """The trajectories as a `pandas.DataFrame`.
+
+        Weights are left out: `to_dataset` has them, with an axis for each side of a layer.
+
+        Parameters
+        ----------
+        per : {"time", "trajectory"}
+            What a row is: a recorded time of a trajectory, or a trajectory.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Per time: what was recorded over time, as ``loss``, ``strength_0``, ``strength_1``, ..., by trajectory and
+            time; of a descent by trajectory and update, with the time as the column ``t``.  Per trajectory: the name of
+            the status, ``t_final``, the counts, ``learning_time_0``, ..., by trajectory.  A single trajectory has no
+            level ``trajectory`` in the index of its times.
+
+        Raises
+        ------
+        ImportError
+            If pandas is missing, with the command that installs it.
+        MemoryError
+            If it would not fit into the memory that is free.
+
+        Examples
+        --------
+        >>> import fastdln as dln
+        >>> loss = dln.Quadratic.from_singular_values((2.0, 1.0), shape=(2, 2))
+        >>> start = dln.inits.gaussian(dln.Network((2, 3, 2)), 0.1, size=4, rng=0)
+        >>> sol = dln.flow(start, loss, (0.0, 30.0), [0.0, 10.0, 30.0], record=("loss", "strengths", "learning_times"))
+        >>> frame = sol.to_dataframe()
+        >>> list(frame), frame.index.names, frame.shape
+        (['loss', 'strength_0', 'strength_1'], FrozenList(['trajectory', 'time']), (12, 3))
+        >>> frame.loc[(3, 10.0), "loss"] == sol.loss[3, 1]
+        np.True_
+        >>> outcomes = sol.to_dataframe(per="trajectory")
+        >>> list(frame.join(outcomes[["status", "learning_time_0"]], on="trajectory"))
+        ['loss', 'strength_0', 'strength_1', 'status', 'learning_time_0']
+        """
+        return frame(self, per)
 
     def __repr__(self) -> str:
         count = "one" if self.single else len(self)

@@ -7,6 +7,7 @@ number of threads.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -18,6 +19,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fastdln.integrate.status import Status
+from fastdln.kernels.machine.announce import heard
+from fastdln.resources import say
 from fastdln.results import dataset
 from fastdln.results.trajectories import Trajectories
 from fastdln.scan.cell import Cell
@@ -91,8 +94,9 @@ def scan(
     {'scale': 3, 'trajectory': 5, 'time': 10}
     """
     plan = Plan(read(spec), Path()) if isinstance(spec, Mapping) else load_plan(Path(spec))
-    store = open_or_create(plan, Path(out), chunk)
-    run(store, store.damaged(), threads=threads, progress=progress, allow_mixed=allow_mixed)
+    with heard(say) if progress else contextlib.nullcontext():
+        store = open_or_create(plan, Path(out), chunk)
+        run(store, store.damaged(), threads=threads, progress=progress, allow_mixed=allow_mixed)
     return store.dataset()
 
 

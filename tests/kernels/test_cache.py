@@ -120,6 +120,31 @@ def test_a_changed_index_of_numba_costs_time_only(tmp_path):
     assert said.count(WARNING) == len(said.splitlines()) == 1
 
 
+LOGGED = """
+import logging
+logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+"""
+COMPILING = "fastdln: compiling kernels for this processor, which takes about "
+
+
+def test_the_first_compilation_is_logged_once(tmp_path):
+    cache = Cache(tmp_path)
+    counts, said = cache.python(LOGGED + RUN)
+    assert counts == EMPTY
+    assert said.count(COMPILING) == len(said.splitlines()) == 1
+    (folder,) = cache.folder.glob("kernels-*")
+    assert f"kept in {folder} and need not be compiled again" in said
+    assert cache.python(LOGGED + RUN) == (FILLED, "")
+
+
+def test_where_nothing_can_be_kept_that_is_said(tmp_path):
+    cache = Cache(tmp_path)
+    cache.folder.write_text("no folder")
+    _, said = cache.python(LOGGED + RUN)
+    assert said.count(COMPILING) == 1
+    assert "every process does, as no cache folder can be written" in said
+
+
 INTERRUPT = """
 import signal
 from fastdln.kernels.machine import plain

@@ -265,6 +265,56 @@ def test_a_dataset_can_be_written(sol, tmp_path):
         assert np.array_equal(ds["loss"], sol.loss)
 
 
+def test_a_data_frame_has_a_row_per_trajectory_and_time(sol):
+    pytest.importorskip("pandas")
+    frame = sol.to_dataframe()
+    assert frame.index.names == ["trajectory", "time"]
+    assert frame.index.tolist() == [(k, t) for k in range(5) for t in sol.t]
+    assert np.array_equal(frame["loss"], sol.loss.ravel())
+    for k in range(2):
+        assert np.array_equal(frame[f"strength_{k}"].unstack(), sol.strengths[..., k])
+        assert np.array_equal(frame[f"singular_value_{k}"].unstack(), sol.singular_values[..., k])
+    assert np.array_equal(frame["layer_alignment_0"].unstack(), sol.layer_alignment[..., 0])
+    assert not {"learning_time_0", "weights", "status"} & set(frame)
+    alone = sol[2].to_dataframe()
+    assert alone.index.name == "time"
+    assert alone.equals(frame.loc[2])
+    assert frame.loc[(slice(None), 1.0), "loss"].tolist() == sol.loss[:, 1].tolist()
+
+
+def test_a_data_frame_per_trajectory_tells_outcomes(mixed):
+    pytest.importorskip("pandas")
+    frame = mixed.to_dataframe(per="trajectory")
+    assert frame.index.name == "trajectory"
+    assert frame["status"].tolist() == ["FINISHED", "NONFINITE", "FINISHED", "STOPPED", "FINISHED"]
+    assert (frame["status"] == "FINISHED").sum() == 3
+    for name in ("t_final", "n_rhs", "n_accepted", "n_rejected", "certified"):
+        assert np.array_equal(frame[name], getattr(mixed, name))
+    for k in range(2):
+        assert np.array_equal(frame[f"learning_time_{k}"], mixed.learning_times[:, k], equal_nan=True)
+    assert "loss" not in frame
+    assert mixed[3].to_dataframe(per="trajectory")["status"].tolist() == ["STOPPED"]
+    with pytest.raises(ValueError, match=r"one of 'time', 'trajectory', not 'times'; did you mean 'time'\?"):
+        mixed.to_dataframe(per="times")
+
+
+@pytest.mark.parametrize("rate", [0.1, [0.1, 0.2]])
+def test_a_data_frame_of_a_descent_counts_updates(rate):
+    pytest.importorskip("pandas")
+    sol = dln.descend(starts(2), losses("quadratic"), rate, 20, record_every=10)
+    frame = sol.to_dataframe()
+    assert frame.index.tolist() == [(k, u) for k in range(2) for u in (0, 10, 20)]
+    expected = np.broadcast_to(sol.t, (2, 3))
+    assert np.array_equal(frame["t"].unstack(), expected)
+    assert expected[1, 2] == np.broadcast_to(rate, 2)[1] * 20
+
+
+def test_a_data_frame_keeps_float32():
+    pytest.importorskip("pandas")
+    single = tuple(W.astype(np.float32) for W in starts())
+    assert solve(w0=single).to_dataframe()["loss"].dtype == np.float32
+
+
 def test_repr_is_short_and_says_what_happened(sol, mixed):
     assert repr(sol[:2]) == (
         "<Trajectories: 2 of Network((2, 3, 2)), t = 0 to 3, 3 times; recorded " + ", ".join(ALL) + "; 2 finished>"

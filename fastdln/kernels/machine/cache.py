@@ -14,6 +14,8 @@ from typing import Any
 
 from numba.core.caching import FunctionCache
 
+from fastdln.kernels.machine import announce
+
 logger = logging.getLogger("fastdln")
 
 
@@ -22,11 +24,14 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled before, or None."""
+        found = None
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
         except Exception as error:  # whatever unpickling and linking make of damaged files
             self._warn(error)
-            return None
+        if found is None:
+            announce.compiling(Path(self.cache_path).parent)
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled, in place of a damaged file if there is one."""

@@ -25,6 +25,7 @@ from numba.core import config, sigutils
 from numba.core.ccallback import CFunc
 from numpy.typing import DTypeLike
 
+from fastdln.kernels.machine import announce
 from fastdln.kernels.machine.cache import kernel_cache
 from fastdln.kernels.machine.interrupts import nothing_lost
 from fastdln.kernels.machine.plain import usable_pipelines
@@ -117,7 +118,8 @@ def _address(function: Callable[..., Any], arguments: list[Any]) -> int:
         function, sigutils.normalize_signature(numba.types.void(*arguments)), locals={},
         options={"error_model": "numpy"},
     )  # fmt: skip
-    _keep(made, function)
+    if not _keep(made, function):
+        announce.compiling(None)
     with nothing_lost():
         made.compile()
     _callbacks.append(made)
@@ -129,11 +131,13 @@ _callbacks: list[Any] = []  # the machine code lives as long as these
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     made = numba.njit(error_model="numpy", nogil=True, **options)(function)
-    _keep(made, function)
+    kept = _keep(made, function)
     compile_ = made.compile
 
     @functools.wraps(compile_)
     def compile_heard(*args: Any) -> Any:
+        if not kept:
+            announce.compiling(None)
         with nothing_lost():
             return compile_(*args)
 
@@ -141,11 +145,11 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     return made
 
 
-def _keep(made: Any, function: Callable[..., Any]) -> None:
-    """Give a function that is to be compiled its cache."""
+def _keep(made: Any, function: Callable[..., Any]) -> bool:
+    """Give a function that is to be compiled its cache, if there can be one."""
     folder, usual = cache_folder(), config.CACHE_DIR
     if folder is None:
-        return
+        return False
     config.CACHE_DIR = str(folder)  # read by Numba while it makes the cache
     try:
         cache = kernel_cache(function, folder)
@@ -153,6 +157,7 @@ def _keep(made: Any, function: Callable[..., Any]) -> None:
         config.CACHE_DIR = usual
     if cache is not None:
         made._cache = cache
+    return cache is not None
 
 
 def part(function: Callable[..., Any]) -> Any:
