@@ -211,7 +211,7 @@ def _unexplained(
     sol = descend(
         start, loss, eta, 200, momentum, weight_decay=mu, layer_rates=tuple(factors), record=("weights",)
     )  # fmt: skip
-    states = sol.weights or ()
+    states = sol.weights
     # balance() divides the square of the layers of eta_i G_i by eta_i
     squares = balance(rhs(tuple(W[:-1] for W in states), loss, layer_rates=factors), factors)
     kept, worst = (1 - eta * mu) ** 2, 0.0
@@ -246,7 +246,7 @@ def _uncontracted(rng: np.random.Generator, momentum: float) -> float:
     depth, sigma, eta = int(rng.integers(2, 5)), 1 + rng.random(), 0.1
     start = tuple(W / 2 for W in np.exp(rng.standard_normal((depth, 1, 1)) / 4))
     sol = descend(start, Quadratic([[sigma]]), eta, 50, momentum, record=("weights",))
-    squares = np.stack([W[:, 0, 0] ** 2 for W in sol.weights or ()])
+    squares = np.stack([W[:, 0, 0] ** 2 for W in sol.weights])
     P2 = squares.prod(axis=0)
     r2 = (np.sqrt(P2) - sigma) ** 2
     worst = 0.0

@@ -198,7 +198,7 @@ def _exponents(m: float, y: Floats) -> Floats:
     s = (y / np.sqrt(m))[:, None, None]
     loss = Quadratic([[1.0]])
     sol = descend((s, s), loss, m, 20000, record=("weights",))
-    states = tuple(W[:, :-1] for W in sol.weights or ())
+    states = tuple(W[:, :-1] for W in sol.weights)
     along = (np.full((1, 1), np.sqrt(0.5)),) * 2
     image = hessian.apply(states, loss, along)
     grown = 1 - m * np.sqrt(0.5) * (image[0] + image[1])[..., 0, 0]

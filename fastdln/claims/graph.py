@@ -154,7 +154,7 @@ def _chain(net: Network, drawn: Weights, top: int, bottom: int) -> Floats:
 def _nilpotent(rng: np.random.Generator) -> Iterator[float]:
     for net in networks(rng, 10):
         sol = flow(weights(rng, net), target(rng, net), (0.0, 2.0), t_eval=np.linspace(0, 2, 5), record=("weights",))
-        A = adjacency.matrix(sol.weights or ())
+        A = adjacency.matrix(sol.weights)
         powers = [np.linalg.matrix_power(A, k) for k in range(1, net.depth + 2)]
         yield np.abs(powers[-1]).max()
         yield max(np.abs(np.trace(power, axis1=-2, axis2=-1)).max() for power in powers)

@@ -47,4 +47,4 @@ def trajectory(
 ) -> Weights:
     """Follow the flow from t = 0, and return the weights at times, which are the batch axis."""
     sol = flow(start, loss, (0.0, float(t[-1])), t, rtol=rtol, layer_rates=layer_rates, record=("weights",))
-    return tuple(sol.weights or ())
+    return tuple(sol.weights)

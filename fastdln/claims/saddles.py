@@ -181,7 +181,7 @@ def _origin(net: Network) -> Weights:
 
 def _asymmetry(loss: Quadratic, start: Weights, sign: float) -> float:
     sol = flow(start, loss, (0.0, 2.0), np.linspace(0.0, 2.0, 6), rtol=1e-8, record=("weights",))
-    S: Floats = transpose(loss.modes.U) @ product(sol.weights or ()) @ loss.modes.V
+    S: Floats = transpose(loss.modes.U) @ product(sol.weights) @ loss.modes.V
     transposed = transpose(S)
     wrong = np.maximum(0.0, -sign * np.linalg.eigvalsh((S + transposed) / 2))
     return float(max(np.abs(S - transposed).max(), wrong.max()) / np.abs(S).max())
@@ -213,7 +213,7 @@ def _(rng: np.random.Generator) -> float:
 def _grows(start: Weights, loss: Quadratic, end: float) -> float:
     times = np.linspace(0.0, end, 6)
     sol = flow(start, loss, (0.0, end), times, record=("weights",), max_steps=20_000)
-    size = np.sqrt(sum(np.square(W).sum(axis=(-2, -1)) for W in sol.weights or ()))
+    size = np.sqrt(sum(np.square(W).sum(axis=(-2, -1)) for W in sol.weights))
     return float(not (sol.success and (np.diff(size) < 0).all()))
 
 

@@ -200,7 +200,7 @@ def _leg(start: Weights, loss: Loss, below: float, unit: float, t_max: float, rt
         )
         if not sol.success:
             return f"the integration failed after the time {elapsed + float(sol.t_final):.3g}: {sol.message}"
-        gradients, recorded = np.asarray(sol.grad_norm), sol.weights or ()
+        gradients, recorded = np.asarray(sol.grad_norm), sol.weights
         for k in np.flatnonzero(np.isfinite(gradients)):
             record = (elapsed + float(times[k]), float(gradients[k]), tuple(W[k] for W in recorded))
             if len(before) == 2 and _dips(before[0][1], before[1][1], record[1], highest):
