@@ -14,6 +14,7 @@ SMALLEST = 2.0**-51  # a step below this part of the time is lost in its roundin
 LARGEST = 1e300  # the largest norm with which a trajectory begins
 # Slopes are scaled by a power of two while they are squared for the first step: they may be far above their tolerance.
 DOWN, DOWN_SINGLE = 2.0**-300, 2.0**-40
+TURNS = 2.0  # see `length_of_step`
 
 
 def verdict(stopped: bool, reached: float, end: float, next_step: float, failed: bool, fixed: bool) -> int:
@@ -31,6 +32,26 @@ def slopes_taken(attempts: int, stages: int, fixed: bool) -> int:
     """Right-hand sides of an explicit method, without those that only records need."""
     first = 1 if fixed or attempts == 0 else 2  # the first step takes a slope to choose
     return first + attempts * (stages - 1)
+
+
+def length_of_step(length: float, chord: float) -> float:
+    """The length of the way within a step, or a part of it, as far as its ends allow it.
+
+    It is no shorter than its chord; and no way turns so much in a step that it is longer than TURNS chords, but the sum
+    over slopes may be, where stability limits the steps and rounding is damped from one to the next.
+    """
+    if length < chord:
+        return chord
+    return TURNS * chord if length > TURNS * chord else length
+
+
+def hypotenuse(a: float, b: float) -> float:
+    """The root of a^2 + b^2, for a >= 0 and b >= 0."""
+    larger, smaller = (a, b) if a >= b else (b, a)
+    if not larger > 0.0:
+        return larger + smaller
+    ratio = smaller / larger
+    return larger * math.sqrt(1.0 + ratio * ratio)
 
 
 def begins(size: float, speed: float) -> bool:

@@ -1,9 +1,13 @@
-"""The norm of a state, for gradients and power iterations, whose squares need not be numbers of the working precision.
+"""The norm of a state, for gradients, speeds and power iterations.
+
+Their squares need not be numbers of the working precision.
 
 Other sums of squares are of numbers relative to something: errors to their tolerance, a distance to the loss.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from llvmlite import ir
 from numba.core import cgutils
@@ -21,13 +25,25 @@ def norm(e: Emit, out: ir.Value, state: ir.Value, count: ir.Value) -> None:
 
     Lanes are scaled one by one, by powers of two: what needs none keeps its bits.
     """
-    out, state = e.pointer(out), e.pointer(state)
+    state = e.pointer(state)
+    _root(e, out, lambda o: e.load(state, o, e.stream_type), count)
+
+
+def distance(e: Emit, out: ir.Value, a: ir.Value, b: ir.Value, count: ir.Value) -> None:
+    """out = the `norm` of a - b."""
+    a, b = e.pointer(a), e.pointer(b)
+    _root(e, out, lambda o: e.b.fsub(e.load(a, o, e.stream_type), e.load(b, o, e.stream_type)), count)
+
+
+def _root(e: Emit, out: ir.Value, entry: Callable[[ir.Value], ir.Value], count: ir.Value) -> None:
+    """The norm of the entries that a function tells by their offsets."""
+    out = e.pointer(out)
     total = cgutils.alloca_once(e.b, e.stream_type)
 
     def squares(factor: ir.Value | None) -> ir.Value:
         e.b.store(e.zero(e.stream_type), total)
         with e.over(const(0), e.times(count, e.entry_bytes)) as (o,):
-            x = e.load(state, o, e.stream_type)
+            x = entry(o)
             x = x if factor is None else e.b.fmul(x, factor)
             e.b.store(e.fma(x, x, e.b.load(total)), total)
         return e.total(e.b.load(total))
