@@ -23,10 +23,11 @@ from fastdln.engines.wide.way import Way, Weights
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate import law
 from fastdln.integrate.certificate import EVERY
+from fastdln.integrate.law import LEAST_ORDER
 from fastdln.integrate.output import tried
 from fastdln.kernels.lockstep.learning import KNOWN
 
-NOWHERE: Weights = np.zeros(0)  # what leads to the beginning of a step
+NOTHING: Weights = np.zeros(0)  # the sum of no slopes, which leads to the beginning of a step
 State = Callable[[float, float], Weights]  # what leads to a state of a step, of the length h, at theta
 
 
@@ -42,6 +43,7 @@ class Trajectory:
         estimates = tableau.errors or ((0.0,),)
         self._errors = [np.array([*row, *[0.0] * (main - len(row))]) for row in estimates]
         self._outputs_tried = tried(tableau, problem.options.step is None)
+        self._errors_of_length = self._errors if tableau.error_order >= LEAST_ORDER else []
         self._inner = len(rows)  # the first slope of steps within the step
         self._probe = probe(problem)
         slopes = slope_count(problem)
@@ -82,7 +84,7 @@ class Trajectory:
     def begin(self) -> bool:
         """The first slope and the first step; False where it is over already."""
         control = self._control
-        self._slope_at(NOWHERE, 0)
+        self._slope_at(NOTHING, 0)
         self._measure(0)
         self._look_at_growth()
         strengths = self._watch.strengths()
@@ -132,6 +134,8 @@ class Trajectory:
         accepted, over = control.end_step(np.ascontiguousarray(squares.T))
         if not accepted:
             return False, over
+        if self._way is not None:
+            self._way.reach(h * self._stages[last], stage, [h * row for row in self._errors_of_length])
         if due(int(control.attempts)):
             self._look_at_growth()
         if self._problem.options.history:
@@ -144,7 +148,7 @@ class Trajectory:
             self._output(h, state)
             self._learn(h, search, state)
         if self._way is not None:
-            self._way.go_on(h * self._stages[last], stage, last)
+            self._way.go_on(h * self._stages[last], last)
         for layer in field.layers:
             layer.advance(stage, last)
         terms.note(0, START)
@@ -186,7 +190,7 @@ class Trajectory:
             control.reached = self._problem.duration
             first = self._outputs
             if math.isfinite(control.next_output):
-                self._record(NOWHERE)
+                self._record(NOTHING)
                 results.records[0, first:] = results.records[0, first]
         return settled
 
@@ -228,7 +232,7 @@ class Trajectory:
     def _output_at_start(self) -> None:
         """It ends now: record the start itself if it was asked for and no step was accepted."""
         if self._control.reached == 0 and self._control.next_output == 0:
-            self._record(NOWHERE)
+            self._record(NOTHING)
 
     def _record(self, weights: Weights) -> None:
         """Write the next record, of the state where a sum of slopes leads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastdln.integrate.law import LEAST_ORDER
 from fastdln.integrate.tableau import TERMS
 from fastdln.kernels.lockstep.output import combine_outputs, defect_sums, interpolate, locate, output, output_factors
 from fastdln.kernels.lockstep.places import fill, layer, place, slope_at
@@ -38,7 +39,7 @@ def attempt(workspace, memory, opened):
     stages(w, arena, ctl)
     watch(w, arena, ctl, w.at.next, opened, peek(w.learning.ends, 0))
     if w.way >= 0:
-        measure(w)
+        measure(w, w.method.order >= LEAST_ORDER)
     errors(w)
     invoke(w.end_step, w.ctl, w.workspace, w.at.sums, w.layer.entries, w.layers, w.method.estimates, w.at.mask,
            address(w.told) + VERDICT)  # fmt: skip

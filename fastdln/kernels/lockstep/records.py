@@ -9,7 +9,7 @@ from fastdln.kernels.lockstep.learning import write as put
 from fastdln.kernels.lockstep.places import fill
 from fastdln.kernels.lockstep.queue import take_state
 from fastdln.kernels.lockstep.slopes import observe, products
-from fastdln.kernels.lockstep.way import chords, since
+from fastdln.kernels.lockstep.way import chords, within
 from fastdln.kernels.lockstep.workspace import workspace_at
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
@@ -24,7 +24,7 @@ def evaluate(w):
     observe(w, w.at.output)
     if w.records.gradient >= 0:
         invoke(w.norm, w.at.sums + w.entry, w.at.probe, w.layered)
-    if w.way >= 0:
+    if w.way >= 0 and w.told.rests == 0:
         chords(w, w.at.output)
 
 
@@ -39,8 +39,8 @@ def write(w, ctl, l):
         invoke(w.take_lane, row + records.gradient * w.item, w.at.sums + w.entry + lane, 1)
     if records.length >= 0:
         length = ctl[LENGTH, l]
-        if w.way >= 0:
-            length += since(w, w.at.output, l)
+        if w.way >= 0 and w.told.rests == 0:
+            length += within(w, w.at.output, l)
         put(w, row, records.length, length)
     if records.strengths >= 0:
         invoke(w.take_lane, row + records.strengths * w.item, w.at.strengths + lane, w.modes)

@@ -15,9 +15,9 @@ from fastdln.kernels.lockstep.control import LENGTH
 from fastdln.kernels.lockstep.learning import read, write
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
-from fastdln.kernels.machine.memory import peek_real, poke_real
+from fastdln.kernels.machine.memory import peek, peek_real, poke_real
 
-length_of_step, hypotenuse = part(law.length_of_step), part(law.hypotenuse)
+length_of_step, hypotenuse, joined = part(law.length_of_step), part(law.hypotenuse), part(law.joined)
 
 
 @part
@@ -50,17 +50,38 @@ def chords(w, y):
 
 
 @part
-def since(w, y, l):
+def since(w, y, l, doubt):
     """The length from the beginning of the step to the state y in lane l, after `chords`."""
-    return length_of_step(w.direction * read(w, way_in(w, y), l), read(w, w.at.sums + 2 * w.entry, l))
+    return length_of_step(w.direction * read(w, way_in(w, y), l), read(w, w.at.sums + 2 * w.entry, l), doubt)
 
 
 @part
-def measure(w):
-    """Correct the lengths at the end of a step that was tried."""
+def within(w, y, l):
+    """The same to a state within the step, whose length is known."""
+    length, most = since(w, y, l, 0.0), w.direction * read(w, way_in(w, w.at.next), l)
+    return most if length > most else length
+
+
+@part
+def measure(w, estimated):
+    """Correct the lengths at the end of a step that was tried; ``estimated``: its errors are."""
     chords(w, w.at.next)
     for l in range(w.lanes):
-        write(w, way_in(w, w.at.next), l, w.direction * since(w, w.at.next, l))
+        doubt = 0.0
+        if estimated:
+            doubt = joined(estimate(w, l, 0), estimate(w, l, 1) if w.method.estimates == 2 else 0.0)
+        write(w, way_in(w, w.at.next), l, w.direction * since(w, w.at.next, l, doubt))
+
+
+@part
+def estimate(w, l, number):
+    """An error of the length that a pair estimates."""
+    method, found = w.method, 0.0
+    for j in range(method.error_terms):
+        at = method.error_weight + number * method.error_terms + j
+        speed_there = read(w, way_in(w, peek(method.slopes, peek(method.error_index, j))), l)
+        found += read(w, w.at.factors + at * w.entry, l) * speed_there
+    return found
 
 
 @part

@@ -64,7 +64,7 @@ def attempt(workspace, memory, opened):
     slope_at_end(w, arena, ctl, at.next, slope_at(w, 5))
     watch(w, arena, ctl, at.next, opened, peek(w.learning.ends, 0))
     if w.way >= 0:
-        measure(w)
+        measure(w, False)
     judge(w, arena, ctl, rock, rkc)
     invoke(w.end_step, w.ctl, w.workspace, at.sums, w.chebyshev.one, 1, 1, at.mask, address(w.told) + VERDICT)
 
