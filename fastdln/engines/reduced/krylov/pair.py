@@ -41,7 +41,7 @@ class Checkpoint:
     counts : ndarray
         Right-hand sides, steps accepted and rejected.
     length : float
-        Of the way so far, where that is recorded.
+        Of the way so far; 0 where that is not recorded.
     """
 
     elapsed: float
@@ -52,7 +52,7 @@ class Checkpoint:
     outputs: int
     learned: NDArray[np.float64]
     counts: NDArray[np.int64]
-    length: float
+    length: float = 0.0
 
     @property
     def attempts(self) -> int:
