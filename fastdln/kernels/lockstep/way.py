@@ -30,7 +30,7 @@ def way_in(w, state):
 def speed(w, y, k):
     """Complete the slope k at y."""
     out = way_in(w, k)
-    invoke(w.norm, out, k, w.layered)
+    invoke(w.quick_norm, out, k, w.layered)
     if w.records.fade > 0.0:
         for l in range(w.lanes):
             falls = w.records.fade * read(w, way_in(w, y), w.lanes + l)
