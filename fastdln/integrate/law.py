@@ -42,7 +42,7 @@ def length_of_step(length: float, chord: float, doubt: float) -> float:
     only where it is more than DOUBTS times its error, of pairs that estimate errors of LEAST_ORDER: then that falls
     faster with the step than what a way turns.  No way is shorter than its chord, nor longer than TURNS of them.
     """
-    if length < chord or length - chord <= DOUBTS * doubt:
+    if length - chord <= DOUBTS * doubt:
         return chord
     return TURNS * chord if length > TURNS * chord else length
 

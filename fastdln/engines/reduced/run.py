@@ -185,7 +185,7 @@ def _narrow(problem: Problem, rows: Rows, reduction: Reduction) -> Problem:
     fades = problem.measured and problem.options.weight_decay > 0
     return replace(
         problem, network=network, loss=reduction.loss, start=start, origin=start, atol=problem.atol[rows],
-        length=_of(problem.length, rows), still=_left_out(reduction) if fades else None,
+        length=_of(problem.length, rows), still=_left_out(problem, reduction) if fades else None,
     )  # fmt: skip
 
 
@@ -194,11 +194,13 @@ def _of(lengths: NDArray[np.float64] | None, rows: slice | Rows) -> NDArray[np.f
 
 
 @reproducible
-def _left_out(reduction: Reduction) -> NDArray[np.float64]:
+def _left_out(problem: Problem, reduction: Reduction) -> NDArray[np.float64]:
     """||W - B V B'||_F, of all layers together: the weights that nothing moves but their decay."""
     norms = np.zeros(len(reduction.start[0]))
-    for W, V, (below, above) in zip(reduction.start, reduction.weights, pairwise(reduction.bases), strict=True):
-        norms = np.hypot(norms, frobenius(W - above @ V @ transpose(below)))
+    for rows, _ in blocks(len(norms), 1, weights_bytes(problem)):
+        for W, V, (below, above) in zip(reduction.start, reduction.weights, pairwise(reduction.bases), strict=True):
+            left = W[rows] - above[rows] @ V[rows] @ transpose(below[rows])
+            norms[rows] = np.hypot(norms[rows], frobenius(left))
     return norms
 
 
