@@ -22,6 +22,7 @@ from fastdln.linalg import frobenius
 # From how many columns on products are left to BLAS, which reads W twice for both (width 1024 and 2048, f64: as fast at
 # 24 columns, 1.2 times at 32, 1.9 times at 64).  Updates are not: at 64 columns it would be slower by a fifth.
 BLAS_FROM = 32
+FAITHFUL = 1e-270, 1e300  # sums of squares that are right
 TRIED = 16  # rows that an update is tried on, or measured, at a time
 
 
@@ -128,7 +129,7 @@ class Moving(Large):
                 before = W[rows].copy()
                 self._add(update, W[rows], None if v is None else v[rows], p[:, rows])
                 before -= W[rows]
-                found[number] = math.hypot(found[number], frobenius(before.astype(np.float64, copy=False)))
+                found[number] = math.hypot(found[number], _norm(before.astype(np.float64, copy=False)))
 
         tasks = [partial(add, number, part) for number, part in enumerate(self._parts)]
         self._workers.each(tasks, alone=W.size < ALONE)
@@ -169,6 +170,12 @@ def _some_rows(part: slice) -> Iterator[slice]:
     """Parts of a part that are copied at a time."""
     for first in range(part.start, part.stop, TRIED):
         yield slice(first, min(first + TRIED, part.stop))
+
+
+def _norm(matrix: Matrix) -> float:
+    """||M||_F, three times as fast as `frobenius` where squares neither underflow nor overflow."""
+    square = float(np.einsum("ij,ij", matrix, matrix))
+    return math.sqrt(square) if FAITHFUL[0] < square < FAITHFUL[1] else float(frobenius(matrix))
 
 
 def largest(matrix: Matrix) -> float:
