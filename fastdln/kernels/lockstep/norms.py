@@ -1,6 +1,4 @@
-"""The norm of a state, for gradients, speeds and power iterations.
-
-Their squares need not be numbers of the working precision.
+"""The norm of a state, for gradients, speeds and power iterations, where squares may underflow or overflow.
 
 Other sums of squares are of numbers relative to something: errors to their tolerance, a distance to the loss.
 """
