@@ -284,8 +284,12 @@ def _times(method: Descent, course: Course, updates: NDArray[np.int64], varied: 
 def _run(
     network: Network, loss: Loss, start: NDArray[Any], options: Options, course: Course, steps: int,
     origin: NDArray[Any], *, varied: bool, single: bool, threads: int, progress: bool | Report = False,
+    length: Floats | None = None,
 ) -> Trajectories:  # fmt: skip
-    """Descend from checked arguments; conserved quantities are compared with those at ``origin``."""
+    """Descend from checked arguments; conserved quantities are compared with those at ``origin``.
+
+    ``length`` is that of the way before the start.
+    """
     method = options.method
     assert isinstance(method, Descent)
     last = course.done + steps
@@ -295,6 +299,7 @@ def _run(
         duration=float(steps), direction=1.0, times=(updates - course.done).astype(np.float64),
         raw=raw_records(options.record), learning=LEARNING_TIMES in options.record,
         layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads, course=course,
+        length=length,
     )  # fmt: skip
     first = course.record_from
     if LYAPUNOV in options.record:
@@ -328,7 +333,7 @@ def _run(
         t=t, single=single, _recorded=found.recorded, _final=found.final,
         _t_final=time_of(found.reached), _status=found.status, _counts=found.counts, _atol=problem.atol, _origin=origin,
         _certified=found.certified, _widths=found.widths, _enlargements=found.enlargements, _steps=None,
-        _updates=updates, _course=arrived,
+        _updates=updates, _course=arrived, _length=found.length,
     )  # fmt: skip
 
 
@@ -346,6 +351,7 @@ def extend(old: Trajectories, steps: float, threads: int | None) -> Trajectories
     new = _run(
         old.network, loss, old._final[go_on], old.options,
         course[go_on], steps, old._origin[go_on], varied=False, single=False, threads=arguments.threads(threads),
+        length=None if old._length is None else old._length[go_on],
     )  # fmt: skip
     assert new._course is not None
     assert new._updates is not None

@@ -213,14 +213,18 @@ def from_arguments(
 def integrate(
     network: Network, loss: Loss, start: NDArray[Any], atol: NDArray[np.float64], t_0: float, t_end: float,
     times: NDArray[np.float64], options: Options, *, origin: NDArray[Any], t_origin: float, single: bool,
-    threads: int, progress: bool | Report = False,
+    threads: int, progress: bool | Report = False, length: NDArray[np.float64] | None = None,
 ) -> Trajectories:  # fmt: skip
-    """Integrate from checked arguments; conserved quantities are compared with those at ``origin``, ``t_origin``."""
+    """Integrate from checked arguments; conserved quantities are compared with those at ``origin``, ``t_origin``.
+
+    ``length`` is that of the way before the start.
+    """
     direction = 1.0 if t_end > t_0 else -1.0
     problem = Problem(
         network=network, loss=loss, options=options, start=start, origin=origin, atol=atol, duration=abs(t_end - t_0),
         direction=direction, times=np.abs(times - t_0), raw=raw_records(options.record),
         learning=LEARNING_TIMES in options.record, layer_sizes=tuple(map(math.prod, network.shapes)), threads=threads,
+        length=length,
     )  # fmt: skip
     kept = np.exp(-2 * options.weight_decay * (times - t_origin))[None]
     context = Context(network, loss, kept, origin, options.layer_rates)
@@ -234,7 +238,7 @@ def integrate(
         network=network, loss_function=loss, options=options, span=(t_0, t_end), t=times, _recorded=found.recorded,
         _final=found.final, _t_final=reached, _status=found.status, _counts=found.counts, _atol=atol,
         _origin=origin, _certified=found.certified, _widths=found.widths, _enlargements=found.enlargements,
-        _steps=steps, single=single,
+        _steps=steps, _length=found.length, single=single,
     )  # fmt: skip
 
 
@@ -251,7 +255,7 @@ def extend(old: Trajectories, t_end: float, t_eval: ArrayLike | None, threads: i
     new = integrate(
         old.network, loss, old._final[go_on],
         old._atol[go_on], t_mid, t_end, times, old.options, origin=old._origin[go_on], t_origin=t_0, single=False,
-        threads=arguments.threads(threads),
+        threads=arguments.threads(threads), length=None if old._length is None else old._length[go_on],
     )  # fmt: skip
 
     return join(old, new, go_on, t=np.concatenate([old.t, times]))

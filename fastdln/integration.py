@@ -36,6 +36,7 @@ class Outcome:
     widths: NDArray[np.int64]
     enlargements: NDArray[np.int64]
     velocity: NDArray[Any]
+    length: NDArray[np.float64] | None
     history: list[NDArray[np.float64]] | None
 
 
@@ -64,6 +65,7 @@ def collect(
         velocity=np.empty(
             (n if n > 1 else 0, 0 if problem.course is None else problem.course.velocity.shape[1]), start.dtype
         ),
+        length=np.empty(n) if problem.measured else None,
         history=[np.empty(0)] * n if options.history else None,
     )
     learned = found.recorded.get(LEARNING_TIMES)
@@ -79,6 +81,8 @@ def collect(
                 getattr(found, name)[rows] = getattr(chunk, name)
             if learned is not None:
                 learned[rows] = chunk.learned
+            if found.length is not None:
+                found.length[rows] = chunk.length
             if found.history is not None:
                 for own, k in enumerate(np.arange(n)[rows]):
                     found.history[k] = chunk.history[own, : chunk.counts[own, 1]].copy()
@@ -106,11 +110,12 @@ def _kept_bytes(problem: Problem, recorded: Sequence[Observable]) -> int:
     )
     # tolerance, end, counts, enlargements, widths; status and certificate
     notes = n * (8 * (6 + len(problem.network.widths)) + 2) + _modes_bytes(problem.loss)
+    lengths = 8 * n * 2 if problem.measured else 0  # at both ends
     options, course = problem.options, problem.course
     histories = n * (8 * options.max_steps + sys.getsizeof(np.empty(0)) + 8) if options.history else 0
     # what trajectories of a descent have of their own, with the velocities at both ends
     courses = 0 if course is None else course.velocity.nbytes * (1 if n == 1 else 2) + 8 * n * 5
-    return weights + records + notes + histories + courses
+    return weights + records + notes + lengths + histories + courses
 
 
 def _modes_bytes(loss: Loss) -> int:

@@ -34,6 +34,7 @@ Documented = TypeVar("Documented", bound=Callable[..., Any])
 RAW: dict[str, Callable[[Network, Loss], int]] = {
     "square_distance": lambda network, loss: 1,  # 2 (L - floor)
     "gradient": lambda network, loss: 1,  # ||grad L||_F
+    "length": lambda network, loss: 1,  # of the way so far
     "strengths": lambda network, loss: loss.n_modes,
     "product": lambda network, loss: loss.shape[0] * loss.shape[1],
     "weights": lambda network, loss: network.n_parameters,
@@ -293,6 +294,11 @@ _ROWS = (
     Observable(
         "weight_norm", ("time",), "Frobenius norm of the weights", "of all layers together", raw="weights",
         derive=lambda records, context, times: measures.length(records), working=measures.weights,
+    ),
+    Observable(
+        "path_length", ("time",), "length of the way so far",
+        "the integral of ||dW/dt||_F, of all layers together, from the start; of a descent the sum of "
+        "||W_{k+1} - W_k||_F", raw="length", derive=_number, working=_none,
     ),
     Observable(
         "layer_alignment", ("time", "interface"), "alignment of successive layers",

@@ -167,6 +167,57 @@ MUTANTS = (
         "at.next, at.within, at.output = at.within, at.output, at.next", "at.within, at.output = at.output, at.next",
         ("test_records.py::test_what_is_recorded_leaves_no_trace[dop853-dense]",),
     ),
+    # ---- the length of the way
+    Mutant(
+        "way-without-the-sign-of-the-step", "lockstep/way.py",
+        "ctl[LENGTH, l] += w.direction * read(w, entry, l)", "ctl[LENGTH, l] += read(w, entry, l)",
+        ("test_path_length.py::test_the_way_back_is_as_long[lanes]",),
+    ),
+    Mutant(
+        "way-behind-is-forgotten", "lockstep/way.py", "read(w, earlier, l) - read(w, entry, l)",
+        "read(w, earlier, l)", ("test_path_length.py::test_lengths_of_general_networks[rock-lanes]",),
+    ),
+    Mutant(
+        "way-without-what-fades", "lockstep/way.py",
+        "            write(w, out, l, hypotenuse(read(w, out, l), falls))\n", "",
+        ("test_path_length.py::test_reduced_networks_go_as_far[tsit5-0.5]",),
+    ),
+    Mutant(
+        "way-of-the-first-trajectory", "lockstep/way.py", "peek_real(w.batch.length, q)",
+        "peek_real(w.batch.length, 0)",
+        ("test_path_length.py::test_a_flow_that_goes_on_goes_on_with_its_length[lanes-tsit5]",),
+    ),
+    Mutant(
+        "way-within-unbounded", "lockstep/way.py", "return most if length > most else length", "return most",
+        ("test_path_length.py::test_lengths_of_general_networks[tsit5-lanes]",),
+    ),
+    Mutant(
+        "way-counts-rounding", "integrate/law.py", "length - chord <= DOUBTS * doubt", "length - chord < 0.0",
+        ("test_path_length.py::test_a_network_at_rest_goes_no_further[lanes-tsit5]",),
+    ),
+    Mutant(
+        "way-counts-padding", "lockstep/way.py", "invoke(w.quick_norm, out, k, w.layered)",
+        "invoke(w.quick_norm, out, k, w.entries)", ("test_path_length.py::test_one_layer_goes_straight[rkc2-lanes]",),
+    ),
+    Mutant(
+        "way-of-a-lost-update", "lockstep/descent.py", "        if ctl[DUE_LIMIT, l] >= 0.0:\n            ctl[LENGTH",
+        "        if True:\n            ctl[LENGTH",
+        ("test_path_length.py::test_a_descent_that_diverges_has_the_length_before[lanes]",),
+    ),
+    Mutant(
+        "way-wide-first-speed", "wide/way.py", "self._speeds[last], self._falls[last]",
+        "self._speeds[0], self._falls[last]",
+        ("test_path_length.py::test_lengths_of_general_networks[tsit5-wide]",),
+    ),
+    Mutant(
+        "way-of-legs-twice", "krylov/pair.py", "length=float(results.length[0]) if",
+        "length=begin.length + float(results.length[0]) if",
+        ("test_path_length.py::test_approximate_reductions_go_back_with_their_length[0.0]",),
+    ),
+    Mutant(
+        "way-of-the-old-part", "results/joining.py", "length = joined(length, new._length)", "length = length.copy()",
+        ("test_path_length.py::test_descents_go_on_from_files_to_the_same_bits",),
+    ),
     # ---- interrupts
     Mutant(
         "threads-are-left-behind", "threads.py", "        outlast(team.settle)\n", "        team.stop()\n",

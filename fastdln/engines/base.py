@@ -87,6 +87,8 @@ class Problem:
     threads: int = 1
     overwrite: bool = False  # final weights are written where the starts lie
     course: Course | None = None  # of a descent
+    length: NDArray[np.float64] | None = None  # (n,), of the way before the start; None: 0
+    still: NDArray[np.float64] | None = None  # (n,), norm at the start of weights left out that only decay; None: 0
 
     def with_options(self, **changes: Any) -> Problem:
         """The same with other options."""
@@ -118,6 +120,11 @@ class Problem:
     def watched(self) -> int:
         """How many modes are watched."""
         return self.loss.n_modes if self.learning or "strengths" in self.raw else 0
+
+    @property
+    def measured(self) -> bool:
+        """Whether the length of the way is recorded."""
+        return "length" in self.raw
 
     @property
     def columns(self) -> dict[str, slice]:
@@ -160,6 +167,8 @@ class Results:
         Times of accepted steps; as many as were accepted are written.
     velocity : ndarray, shape (n, parameters) or (n, 0)
         Of descents with momentum.
+    length : ndarray, shape (n,) or (0,)
+        Of the way up to the end, where that is recorded.
     """
 
     rows: slice | NDArray[np.intp]
@@ -174,6 +183,7 @@ class Results:
     enlargements: NDArray[np.int64]
     history: NDArray[np.float64]
     velocity: NDArray[Any]
+    length: NDArray[np.float64]
 
     def __init__(self, problem: Problem, rows: slice) -> None:
         self.rows = rows
@@ -182,6 +192,8 @@ class Results:
         self.widths[:] = problem.network.widths
         if problem.course is not None:
             self.velocity[:] = problem.course.velocity[rows]
+        if problem.measured and problem.length is not None:
+            self.length[:] = problem.length[rows]
         if problem.overwrite:
             self.final = problem.start[rows]
 
@@ -203,6 +215,7 @@ def results_layout(problem: Problem, n: int) -> dict[str, tuple[tuple[int, ...],
         "widths": ((n, network.depth + 1), np.int64, 0),
         "enlargements": ((n,), np.int64, 0),
         "velocity": ((n, 0 if problem.course is None else problem.course.velocity.shape[1]), dtype, None),
+        "length": ((n if problem.measured else 0,), np.float64, 0),
         "history": ((n, options.max_steps if options.history else 0), np.float64, None),
     }
 

@@ -14,6 +14,7 @@ SMALLEST = 2.0**-51  # a step below this part of the time is lost in its roundin
 LARGEST = 1e300  # the largest norm with which a trajectory begins
 # Slopes are scaled by a power of two while they are squared for the first step: they may be far above their tolerance.
 DOWN, DOWN_SINGLE = 2.0**-300, 2.0**-40
+TURNS, DOUBTS, LEAST_ORDER = 2.0, 5.0, 4  # see `length_of_step`
 
 
 def verdict(stopped: bool, reached: float, end: float, next_step: float, failed: bool, fixed: bool) -> int:
@@ -31,6 +32,34 @@ def slopes_taken(attempts: int, stages: int, fixed: bool) -> int:
     """Right-hand sides of an explicit method, without those that only records need."""
     first = 1 if fixed or attempts == 0 else 2  # the first step takes a slope to choose
     return first + attempts * (stages - 1)
+
+
+def length_of_step(length: float, chord: float, doubt: float) -> float:
+    """The length of the way in a step, or a part of it, from what the slopes tell, its chord, and the error estimated.
+
+    Where stability limits the steps of an explicit method, what is left of fast motion goes to and fro within a step,
+    and the slopes count it; the ends of the step hardly differ by it.  So what the slopes tell beyond the chord counts
+    only where it is more than DOUBTS times its error, of pairs that estimate errors of LEAST_ORDER: then that falls
+    faster with the step than what a way turns.  No way is shorter than its chord, nor longer than TURNS of them.
+    """
+    if length - chord <= DOUBTS * doubt:
+        return chord
+    return TURNS * chord if length > TURNS * chord else length
+
+
+def joined(error: float, other: float) -> float:
+    """The error of a number from one estimate, or from two of a pair as in `fastdln.Tableau`; not negative."""
+    size = math.sqrt(error * error + 0.01 * other * other)
+    return error * error / size if size > 0.0 else 0.0
+
+
+def hypotenuse(a: float, b: float) -> float:
+    """The root of a^2 + b^2, for a >= 0 and b >= 0."""
+    larger, smaller = (a, b) if a >= b else (b, a)
+    if not larger > 0.0:
+        return larger + smaller
+    ratio = smaller / larger
+    return larger * math.sqrt(1.0 + ratio * ratio)
 
 
 def begins(size: float, speed: float) -> bool:

@@ -56,6 +56,7 @@ def save(sol: Trajectories, path: str | PathLike[str]) -> None:
         optional |= course | {"updates": sol._updates}
         if method.samples and isinstance(loss, Regression) and loss.samples is not None:
             optional |= {_sample(name): values for name, values in loss.samples.values().items()}
+    optional["length"] = sol._length
     optional["steps"] = None if sol._steps is None else np.concatenate([np.empty(0), *sol._steps])
     arrays = {"t": sol.t} | {name: getattr(sol, f"_{name}") for name in PER_TRAJECTORY}
     archive.write(path, header, arrays | {name: x for name, x in optional.items() if x is not None})
@@ -192,6 +193,7 @@ def _trajectories(header: dict[str, Any], arrays: _Arrays, own: Custom | None) -
         _certified=arrays.take("certified", np.bool_, n),
         _widths=widths, _enlargements=enlargements,
         _steps=_steps(arrays, counts[:, 1]) if options.history else None, _updates=updates, _course=course,
+        _length=arrays.take("length", np.float64, n) if "path_length" in options.record else None,
     )  # fmt: skip
     arrays.refuse_others()
     return sol

@@ -47,12 +47,15 @@ def join(old: Trajectories, new: Trajectories, go_on: NDArray[np.bool_], **other
     if steps is not None and new._steps is not None:
         further = iter(new._steps)
         steps = tuple(np.concatenate([s, next(further)]) if go else s for s, go in zip(steps, go_on, strict=True))
+    length = old._length
+    if length is not None and new._length is not None:
+        length = joined(length, new._length)
     counts = old._counts.copy()
     counts[go_on] += new._counts
     return dataclasses.replace(
         old, span=(old.span[0], new.span[1]), _recorded=recorded,
         _final=joined(old._final, new._final), _t_final=joined(old._t_final, new._t_final),
-        _status=joined(old._status, new._status), _counts=counts, _steps=steps,
+        _status=joined(old._status, new._status), _counts=counts, _steps=steps, _length=length,
         _certified=old._certified | joined(old._certified, new._certified),
         _widths=joined(old._widths, new._widths), _enlargements=joined(old._enlargements, new._enlargements),
         **others,

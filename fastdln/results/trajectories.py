@@ -121,6 +121,7 @@ class Trajectories:
     _steps: tuple[NDArray[np.float64], ...] | None
     _updates: NDArray[np.int64] | None = None
     _course: Course | None = None
+    _length: NDArray[np.float64] | None = None  # of the way up to the end, where that is recorded
 
     # ---- what was recorded
     def _each(self, values: NDArray[Any] | None) -> Any:
@@ -137,6 +138,7 @@ class Trajectories:
     margin = Recorded[Any]()
     accuracy = Recorded[Any]()
     weight_norm = Recorded[Any]()
+    path_length = Recorded[Any]()
     layer_alignment = Recorded[Any]()
     sharpness = Recorded[Any]()
     tangent_drift = Recorded[Any]()
@@ -332,6 +334,7 @@ class Trajectories:
             _steps=None if self._steps is None else tuple(self._steps[k] for k in rows),
             t=self.t[index if single else rows] if self.varied else self.t,
             _course=None if self._course is None else self._course[rows],
+            _length=None if self._length is None else self._length[rows],
             single=single,
             **{f"_{name}": getattr(self, f"_{name}")[rows] for name in PER_TRAJECTORY},
         )

@@ -19,6 +19,7 @@ import fastdln as dln
 
 EVERYTHING = ("loss", "grad_norm", "strengths", "learning_times", "weights")
 PLAIN = ("loss", "grad_norm", "weights")
+LENGTH = ("path_length",)
 REACHED = ("loss", "grad_norm", "strengths", "learning_times")
 TIMES = (0.0, 0.125, 0.75, 2.0, 4.0)
 METHODS = ("tsit5", "bs3", "dp5", "dop853", "rock", "rkc2", "auto")
@@ -236,6 +237,16 @@ EXACT: dict[str, Case] = {
         for method in METHODS
         for engine in ENGINES
     },
+    **{
+        f"length {method} {engine}": Case(SQUARE, engine, method, full, record=LENGTH)
+        for method in ("bs3", "tsit5", "dop853", "rkc2")
+        for engine in ENGINES
+    },
+    "length of a stiff flow": Case((5, 4, 3), "lanes", "auto", record=LENGTH, **STIFF),
+    "length single precision": Case(SQUARE, "lanes", "rock", full, record=LENGTH, dtype=np.float32,
+                                    options={"rtol": 1e-4}),
+    "length extended": Case(SQUARE, "dense", record=LENGTH, then=5.0, options={"weight_decay": 0.125}),
+    "length of a descent": Descent(SQUARE, "lanes", record=LENGTH, options={"momentum": 0.5}),
     # ---- terms of the flow
     "decay lanes": Case((5, 7, 6), "lanes", options={"weight_decay": 0.125}),
     "decay dense": Case((5, 7, 6), "dense", "dop853", options={"weight_decay": 0.125}),

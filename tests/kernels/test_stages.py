@@ -160,6 +160,8 @@ def test_sums_of_squares(dtype, lanes):
     assert_allclose(out[0], np.square(a).sum(axis=0), rtol=200 * np.finfo(dtype).eps)
     s.call("square_distance", out, a, b, COUNT)
     assert_allclose(out[0], np.square(a - b).sum(axis=0), rtol=200 * np.finfo(dtype).eps)
+    s.call("distance", out, a, b, COUNT)
+    assert_allclose(out[0], np.linalg.norm(a - b, axis=0), rtol=200 * np.finfo(dtype).eps)
 
 
 @kinds
@@ -193,7 +195,10 @@ def test_blend_takes_whole_lanes(dtype, lanes):
     assert np.array_equal(out, np.where(mask != 0, source, before), equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["combine", "error_sum", "square_sum", "square_distance", "dense_factors"])
+@pytest.mark.parametrize(
+    "name",
+    ["combine", "error_sum", "square_sum", "square_distance", "norm", "quick_norm", "distance", "dense_factors"],
+)
 def test_bits_do_not_depend_on_lanes(name):
     def run(columns):
         lanes = columns.stop - columns.start
@@ -208,6 +213,9 @@ def test_bits_do_not_depend_on_lanes(name):
             "error_sum": (out, states, slopes, index, factors, 2, 0, COUNT * lanes * 8),
             "square_sum": (out, y, COUNT),
             "square_distance": (out, y, z, COUNT),
+            "norm": (out, y, COUNT),
+            "quick_norm": (out, y, COUNT),
+            "distance": (out, y, z, COUNT),
             "dense_factors": (out, factors, small, polynomials, 2, 4),
         }
         call(name, "f8", lanes, *arguments[name])
@@ -219,22 +227,27 @@ def test_bits_do_not_depend_on_lanes(name):
 
 
 @kinds
-def test_norms_where_squares_underflow_or_overflow(dtype, lanes):
+@pytest.mark.parametrize("name", ["norm", "quick_norm", "distance"])
+def test_norms_where_squares_underflow_or_overflow(dtype, lanes, name):
     """Each lane is scaled by itself, and one that needs no scaling keeps its bits beside those that do."""
     s = State(dtype, lanes)
     a, out, alone = s.entries(), s.entries(1), s.entries(1)
-    s.call("norm", alone, a, COUNT)
+
+    def find(out, a):
+        s.call(name, out, *((a, np.zeros_like(a)) if name == "distance" else (a,)), COUNT)
+
+    find(alone, a)
     assert_allclose(alone[0], np.linalg.norm(a.astype(np.float64), axis=0), rtol=200 * np.finfo(dtype).eps)
     info = np.finfo(dtype)
     powers = (0, info.minexp + 20, info.maxexp - 20, info.minexp * 3 // 4, info.maxexp * 3 // 4, info.minexp // 2 - 1)
     for first in range(len(powers)):
         of = np.array([powers[(first + l) % len(powers)] for l in range(lanes)])
-        s.call("norm", out, np.ldexp(a, of), COUNT)
+        find(out, np.ldexp(a, of))
         assert_array_equal(out[0], np.ldexp(alone[0], of))
     for special, expected in ((np.nan, np.nan), (np.inf, np.inf)):
         b = a.copy()
         b[3, 0] = special
-        s.call("norm", out, b, COUNT)
+        find(out, b)
         assert_array_equal(out[0], [expected, *alone[0, 1:]])
-    s.call("norm", out, np.zeros_like(a), COUNT)
+    find(out, np.zeros_like(a))
     assert_array_equal(out, np.zeros_like(out))

@@ -97,6 +97,8 @@ class Arena:
                 "item": plan.dtype.itemsize,
                 "entry": plan.entry,
                 "entries": plan.entries,
+                "layered": plan.layered,
+                "way": plan.way,
                 "layers": network.depth,
                 "modes": plan.problem.watched,
                 "parameters": network.n_parameters,
@@ -207,6 +209,8 @@ def _gaps(plan: Plan) -> NDArray[np.int64]:
     within = np.zeros(plan.entries, bool)
     for first, (rows, columns) in zip(plan.program.layers, plan.problem.network.shapes, strict=False):
         within[first : first + rows * columns] = True
+    if plan.way >= 0:
+        within[plan.way : plan.way + 2] = True
     return np.flatnonzero(~within)
 
 
@@ -233,7 +237,7 @@ def blocks(plan: Plan, layout: MethodLayout) -> dict[str, int]:
         "output_factors": max(layout.output["terms"], layout.output["other_terms"]),
         "dense": layout.dense.size,
         "other_dense": layout.other_dense.size,
-        "sums": 2 * problem.network.depth,
+        "sums": max(2 * problem.network.depth, 3),
         **dict.fromkeys(("strengths", "thresholds"), modes),
         "seen": learning.PASSES * modes,
         **dict.fromkeys((f"ends{i}" for i in range(learning.KNOWN)), -(-modes // plan.unit) * plan.unit),

@@ -41,8 +41,8 @@ class Batch:
         saved = SAVED if len(methods) > 1 else 0
         working = sum(bytes_of(planned, _layout(planned, part, methods)) for part in methods)
         threads = min(problem.threads, -(-problem.n // lanes))
-        # target_row, queue, saved
-        return results_bytes(problem, n) + 8 * n * (2 + saved) + threads * working + shared_bytes(planned)
+        noted = 8 * n * (2 + problem.measured + saved)  # target_row, queue, still, saved
+        return results_bytes(problem, n) + noted + threads * working + shared_bytes(planned)
 
     def run(self, problem: Problem, progress: Report | None = None) -> Iterator[Chunk]:
         """Integrate the batch chunk by chunk; yields each with its results.

@@ -20,12 +20,17 @@ class Chunk(Results):
         Numbers of the trajectories to be integrated.
     saved : ndarray, shape (n, SAVED) or (n, 0)
         Control of those that one method has handed over to another.
+    still : ndarray, shape (n,) or (0,)
+        Norms of the weights left out that only decay, where lengths are recorded.
     """
 
     def __init__(self, recipe: Recipe, rows: slice, hands_over: bool) -> None:
         super().__init__(recipe.plan.problem, rows)
         self._recipe, self._rows, self._resumed = recipe, rows, False
         self.queue = np.arange(len(self.status))
+        self.still = np.zeros(len(self.length))
+        if recipe.plan.problem.still is not None:
+            self.still[:] = recipe.plan.problem.still[rows]
         self.saved = np.empty((len(self.status), SAVED if hands_over else 0))
 
     def hand_over(self) -> bool:
@@ -36,7 +41,9 @@ class Chunk(Results):
     def attach(self, arena: Arena) -> None:
         """Tell a thread's loop where everything lies."""
         recipe, rows, problem = self._recipe, self._rows, self._recipe.plan.problem
-        written = ("records", "final", "reached", "status", "counts", "learned", "certified", "history")
+        written = (
+            "records", "final", "reached", "status", "counts", "learned", "length", "still", "certified", "history",
+        )  # fmt: skip
         arena.tell(
             "batch",
             {

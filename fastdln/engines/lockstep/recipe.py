@@ -60,10 +60,20 @@ class Plan:
         return self.executor.unit(self.dtype)
 
     @property
-    def entries(self) -> int:
-        """Entries of a state, padded to what loops over it take at once."""
+    def layered(self) -> int:
+        """Entries of a state that hold its layers, padded to what loops over it take at once."""
         block = UNROLL * self.unit
         return -(-self.program.layers[-1] // block) * block
+
+    @property
+    def way(self) -> int:
+        """The entry of a state that is the length of the way within a step, or -1: an update is a chord."""
+        return self.layered if self.problem.measured and self.problem.descent is None else -1
+
+    @property
+    def entries(self) -> int:
+        """Entries of a state."""
+        return self.layered + (UNROLL * self.unit if self.way >= 0 else 0)
 
     @property
     def programs(self) -> dict[str, tuple[Product | Map, ...]]:
@@ -179,7 +189,7 @@ def straight_code(planned: Plan, layout: MethodLayout, updating: straight.Updati
     if planned.executor.lanes == 1 or products.flops > STRAIGHT_FLOPS or problem.n < STRAIGHT_FROM:
         return None
     stages = None
-    if layout.straight and not planned.has_rates and not products.maps_into_slope:
+    if layout.straight and not planned.has_rates and not products.maps_into_slope and planned.way < 0:
         stages = straight.Stages(layout.straight, planned.entries)
     programs = planned.programs
     return straight.compiled(
@@ -228,7 +238,10 @@ def _products(planned: Plan, scripts: dict[str, Script]) -> Fields:
         "image": products.image,
         "rates": rates,
         "has_rates": planned.has_rates,
-        "closes": planned.executor.lanes > 1 and not planned.has_rates and not products.maps_into_slope,
+        "closes": planned.executor.lanes > 1
+        and not planned.has_rates
+        and not products.maps_into_slope
+        and planned.way < 0,
     }
 
 
@@ -270,6 +283,7 @@ def _records(problem: Problem) -> Fields:
             for field, name in (
                 ("distance", "square_distance"),
                 ("gradient", "gradient"),
+                ("length", "length"),
                 ("strengths", "strengths"),
                 ("product", "product"),
                 ("weights", "weights"),
@@ -279,6 +293,7 @@ def _records(problem: Problem) -> Fields:
         "columns": problem.n_columns,
         "n_times": len(problem.times),
         "times": problem.times,
+        "fade": problem.options.weight_decay if problem.still is not None else 0.0,
     }
 
 

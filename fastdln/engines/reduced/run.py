@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from fastdln.engines.reduced.memory import lift_bytes, weights_bytes
 from fastdln.engines.reduced.worth import pays
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.status import Status
-from fastdln.linalg import reproducible
+from fastdln.linalg import frobenius, reproducible, transpose
 from fastdln.losses import Loss
 from fastdln.network import Network, Weights
 from fastdln.resources import Report
@@ -123,7 +124,7 @@ def _approximate(problem: Problem, k: int, decide: bool, workers: Workers) -> Re
     one = slice(k, k + 1)  # large weights are not copied
     part = replace(
         problem, loss=_loss(problem, np.array([k])), start=problem.start[one], origin=problem.origin[one],
-        atol=problem.atol[one],
+        atol=problem.atol[one], length=_of(problem.length, one),
     )  # fmt: skip
     weights = problem.network.unpack(problem.start[k])
     subspaces = Krylov(weights, workers.each)
@@ -172,15 +173,35 @@ def _loss(problem: Problem, rows: Rows) -> Loss:
 
 def _part(problem: Problem, rows: Rows) -> Problem:
     start = problem.start[rows]
-    return replace(problem, loss=_loss(problem, rows), start=start, origin=start, atol=problem.atol[rows])
+    return replace(
+        problem, loss=_loss(problem, rows), start=start, origin=start, atol=problem.atol[rows],
+        length=_of(problem.length, rows),
+    )  # fmt: skip
 
 
 def _narrow(problem: Problem, rows: Rows, reduction: Reduction) -> Problem:
     network = Network(reduction.widths)
     start = network.pack(reduction.weights)
+    fades = problem.measured and problem.options.weight_decay > 0
     return replace(
-        problem, network=network, loss=reduction.loss, start=start, origin=start, atol=problem.atol[rows]
+        problem, network=network, loss=reduction.loss, start=start, origin=start, atol=problem.atol[rows],
+        length=_of(problem.length, rows), still=_left_out(problem, reduction) if fades else None,
     )  # fmt: skip
+
+
+def _of(lengths: NDArray[np.float64] | None, rows: slice | Rows) -> NDArray[np.float64] | None:
+    return None if lengths is None else lengths[rows]
+
+
+@reproducible
+def _left_out(problem: Problem, reduction: Reduction) -> NDArray[np.float64]:
+    """||W - B V B'||_F, of all layers together: the weights that nothing moves but their decay."""
+    norms = np.zeros(len(reduction.start[0]))
+    for rows, _ in blocks(len(norms), 1, weights_bytes(problem)):
+        for W, V, (below, above) in zip(reduction.start, reduction.weights, pairwise(reduction.bases), strict=True):
+            left = W[rows] - above[rows] @ V[rows] @ transpose(below[rows])
+            norms[rows] = np.hypot(norms[rows], frobenius(left))
+    return norms
 
 
 @reproducible

@@ -50,6 +50,7 @@ class Descending:
         par = numbers(problem)
         self._stop_gradient, self._stop_loss2 = par["stop_gradient"], par["stop_loss2"]
         self._done, self._recorded = 0, 0
+        self._length = (0.0 if problem.length is None else float(problem.length[k])) if problem.measured else math.nan
         self._met = self._complete = False  # what is known where the state is
 
     def run(self, stopped: threading.Event) -> None:
@@ -64,6 +65,7 @@ class Descending:
         results.status[0] = law.STOPPED if over else law.DIVERGED if lost else law.FINISHED
         results.reached[0] = self._done
         results.counts[0] = self._done + lost, self._done + lost, 0
+        results.length[:] = self._length
 
     def _update(self) -> bool:
         """One update; False, and nothing is changed, where an entry would leave its bound."""
@@ -80,8 +82,11 @@ class Descending:
         update = self._numbers(number)
         if not all(layer.stays(update, self._bound) for layer in field.layers):
             return False
-        for layer in field.layers:
-            layer.move(update)
+        if self._problem.measured:
+            self._length += math.hypot(*(layer.move_measured(update) for layer in field.layers))
+        else:
+            for layer in field.layers:
+                layer.move(update)
         self._met = self._complete = False
         return True
 
@@ -115,13 +120,13 @@ class Descending:
         gradient = math.inf
         if options.stop_gradient is not None or (due and "gradient" in columns):
             gradient = self._gradient_norm()
-        if options.stop_loss is not None or waits or (due and set(columns) - {"weights"}):
+        if options.stop_loss is not None or waits or (due and set(columns) - {"weights", "length"}):
             self._meet()
         if waits:
             reached = self._watch.strengths() >= self._goals
             self._results.learned[0, reached], self._goals[reached] = self._done, np.inf
         if due:
-            self._watch.write(self._recorded, START, gradient)
+            self._watch.write(self._recorded, START, gradient, self._length)
             self._recorded += 1
         low = options.stop_loss is not None and self._watch.square_distance() <= self._stop_loss2
         return low or gradient <= self._stop_gradient

@@ -122,6 +122,9 @@ class Layer(Held, Protocol):
     def size(self) -> float:
         """Mean square of the weights relative to their tolerance."""
 
+    def length(self, mix: Mix) -> float:
+        """||c W + sum_l b_l T_l||_F: how large a slope is, or a change of the weights."""
+
     def errors(self, after: Mix, errors: list[Mix]) -> list[float]:
         """Mean squares of errors relative to the tolerance, of a step that ends at ``after``."""
 
@@ -205,6 +208,9 @@ class Formed:
 
     def size(self) -> float:
         return self._mean_square(self._weights, np.abs(self._weights))
+
+    def length(self, mix: Mix) -> float:
+        return float(frobenius(self._mix(mix).astype(np.float64, copy=False)))
 
     def errors(self, after: Mix, errors: list[Mix]) -> list[float]:
         size = np.maximum(np.abs(self._weights), np.abs(self._mix(after)))
@@ -313,21 +319,22 @@ class Factored(Large):
     def size(self) -> float:
         return float((self._norm / self._scale(self._norm)) ** 2)
 
+    def length(self, mix: Mix) -> float:
+        numbers = np.flatnonzero(mix[1:])
+        if not len(numbers):
+            return float(abs(mix[0]) * self._norm)
+        first, last = int(numbers[0]) * self._rank, int(numbers[-1] + 1) * self._rank
+        left, right = self._triangles(first, last)
+        moved = float(frobenius((left * self._factors(mix)[first:last]) @ right.T))
+        return moved if mix[0] == 0 else float(np.sqrt(self._square(mix, moved**2)))
+
     def errors(self, after: Mix, errors: list[Mix]) -> list[float]:
-        count = self._rank * max(len(mix) - 1 for mix in (after, *errors))
-        triangles: list[Matrix] = [self._left, self._right]
-
-        def factorize(side: int) -> None:
-            triangles[side] = triangle(triangles[side][:count].T)
-
-        self._workers.each([partial(factorize, side) for side in (0, 1)], alone=self._weights.size < ALONE)
+        triangles = self._triangles(0, self._rank * max(len(mix) - 1 for mix in (after, *errors)))
 
         def square(mix: Mix) -> np.float64:
             factors = self._factors(mix)
             left, right = (x[:, : len(factors)] for x in triangles)
-            across = 2 * self._rate * (mix[1:] @ self._inner[: len(mix) - 1])
-            total = mix[0] * (mix[0] * self._norm**2 + across) + np.square((left * factors) @ right.T).sum()
-            return np.float64(np.maximum(total, 0.0))  # NaN stays
+            return self._square(mix, np.square((left * factors) @ right.T).sum())
 
         scale = self._scale(max(self._norm, np.sqrt(square(after)))) / self._spread
         return [float((np.sqrt(square(error)) / scale) ** 2) for error in errors]
@@ -341,6 +348,22 @@ class Factored(Large):
         for stack in (self._left, self._right):
             stack[:r] = stack[last * r : (last + 1) * r]
         self._inner[0] = self._inner_at_stage[last]
+
+    def _triangles(self, first: int, last: int) -> list[Matrix]:
+        """Triangular factors of some columns of all P, and of all Q."""
+        triangles: list[Matrix] = [self._left, self._right]
+
+        def factorize(side: int) -> None:
+            triangles[side] = triangle(triangles[side][first:last].T)
+
+        self._workers.each([partial(factorize, side) for side in (0, 1)], alone=self._weights.size < ALONE)
+        return triangles
+
+    def _square(self, mix: Mix, moved: float) -> np.float64:
+        """||c W + sum_l b_l T_l||_F^2, where that of the sum alone is known."""
+        across = 2 * self._rate * (mix[1:] @ self._inner[: len(mix) - 1])
+        total = mix[0] * (mix[0] * self._norm**2 + across) + moved
+        return np.float64(np.maximum(total, 0.0))  # NaN stays
 
     def _factors(self, mix: Mix) -> Matrix:
         """Factors of the columns of P or Q."""

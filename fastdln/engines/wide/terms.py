@@ -26,6 +26,10 @@ class Terms:
         self._slopes[l, : len(stage)] = -self._decay * stage
         self._slopes[l, l + 1] += 1.0
 
+    def slope(self, l: int) -> Mix:
+        """Slope number l, of those that were noted."""
+        return self._slopes[l, : l + 2]
+
     def sum(self, weights: NDArray[np.float64]) -> Mix:
         """A sum over the first slopes."""
         count = len(weights)

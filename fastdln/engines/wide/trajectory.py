@@ -19,11 +19,16 @@ from fastdln.engines.wide.growth import Growth, due
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Mix, Terms
 from fastdln.engines.wide.watch import Watch
+from fastdln.engines.wide.way import Way, Weights
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate import law
 from fastdln.integrate.certificate import EVERY
+from fastdln.integrate.law import LEAST_ORDER
 from fastdln.integrate.output import tried
 from fastdln.kernels.lockstep.learning import KNOWN
+
+NOTHING: Weights = np.zeros(0)  # the sum of no slopes, which leads to the beginning of a step
+State = Callable[[float, float], Weights]  # what leads to a state of a step, of the length h, at theta
 
 
 class Trajectory:
@@ -38,6 +43,7 @@ class Trajectory:
         estimates = tableau.errors or ((0.0,),)
         self._errors = [np.array([*row, *[0.0] * (main - len(row))]) for row in estimates]
         self._outputs_tried = tried(tableau, problem.options.step is None)
+        self._errors_of_length = self._errors if tableau.error_order >= LEAST_ORDER else []
         self._inner = len(rows)  # the first slope of steps within the step
         self._probe = probe(problem)
         slopes = slope_count(problem)
@@ -46,6 +52,7 @@ class Trajectory:
         layers = layers_of(problem, results.final[0], problem.atol[k], slopes, workers)
         self._field = Field(problem, self._target, layers)
         self._watch = Watch(problem, k, self._field, results)
+        self._way = Way(problem, k, slopes, self._terms, layers) if problem.measured else None
         self._growth = Growth(problem, self._target, self._field) if hides_growth(problem) else None
         self._control = Control(problem)
         self._goals = goals(problem)[self._target].astype(np.float64)
@@ -70,13 +77,14 @@ class Trajectory:
         results.status[0] = control.status()
         results.reached[0] = control.reached
         results.counts[0] = control.counts()
+        if self._way is not None:
+            results.length[0] = self._way.length
 
     # ---- beginning
     def begin(self) -> bool:
         """The first slope and the first step; False where it is over already."""
         control = self._control
-        self._terms.note(0, START)
-        self._field.slope(START, 0)
+        self._slope_at(NOTHING, 0)
         self._measure(0)
         self._look_at_growth()
         strengths = self._watch.strengths()
@@ -119,13 +127,15 @@ class Trajectory:
         control, terms, field = self._control, self._terms, self._field
         h, last = control.begin_step(), self._tableau.stages - 1
         for s in range(1, last + 1):
-            stage = self._slope(h, s)
+            stage = self._slope_at(h * self._stages[s], s)
         self._measure(last)
         errors = [h * terms.sum(row) for row in self._errors]
         squares = np.array([layer.errors(stage, errors) for layer in field.layers])
         accepted, over = control.end_step(np.ascontiguousarray(squares.T))
         if not accepted:
             return False, over
+        if self._way is not None:
+            self._way.reach(h * self._stages[last], stage, [h * row for row in self._errors_of_length])
         if due(int(control.attempts)):
             self._look_at_growth()
         if self._problem.options.history:
@@ -137,6 +147,8 @@ class Trajectory:
             state = self._between(h, stage)
             self._output(h, state)
             self._learn(h, search, state)
+        if self._way is not None:
+            self._way.go_on(h * self._stages[last], last)
         for layer in field.layers:
             layer.advance(stage, last)
         terms.note(0, START)
@@ -147,16 +159,14 @@ class Trajectory:
         if self._growth is not None:
             self._control.longest_step = self._growth.longest_step(self._watch.square_distance)
 
-    def _slope(self, h: float, s: int) -> Mix:
-        """Evaluate slope number s of a step; returns the weights it belongs to."""
-        stage = self._terms.stage(h * self._stages[s])
-        self._slope_at(stage, s)
-        return stage
-
-    def _slope_at(self, stage: Mix, l: int) -> None:
-        """Evaluate slope number l at some weights."""
+    def _slope_at(self, weights: Weights, l: int) -> Mix:
+        """Evaluate slope number l where a sum of slopes leads; returns what that state is made of."""
+        stage = self._terms.stage(weights)
         self._terms.note(l, stage)
         self._field.slope(stage, l)
+        if self._way is not None:
+            self._way.note(l, weights)
+        return stage
 
     def _measure(self, l: int) -> None:
         """Note what control must know of the state where slope number l was evaluated last."""
@@ -180,23 +190,23 @@ class Trajectory:
             control.reached = self._problem.duration
             first = self._outputs
             if math.isfinite(control.next_output):
-                self._record(START)
+                self._record(NOTHING)
                 results.records[0, first:] = results.records[0, first]
         return settled
 
     # ---- records
-    def _output(self, h: float, state: Callable[[float, float], Mix]) -> None:
-        """Record every requested time that the step reaches; ``state`` tells the weights there."""
+    def _output(self, h: float, state: State) -> None:
+        """Record every requested time that the step reaches; ``state`` tells what leads there."""
         control = self._control
         while control.next_output <= control.due_limit:
             self._record(state(h, (control.next_output - control.time) / control.step))
 
-    def _between(self, h: float, after: Mix) -> Callable[[float, float], Mix]:
-        """What tells the weights within this step: the first output that is right, or steps within the step."""
+    def _between(self, h: float, after: Mix) -> State:
+        """What tells the states within this step: the first output that is right, or steps within the step."""
         for output in self._outputs_tried:
             for s in range(self._tableau.stages, len(output.dense)):
-                self._slope(h, s)
-            state = partial(self._interpolated, output.dense)
+                self._slope_at(h * self._stages[s], s)
+            state = partial(_interpolated, output.dense)
             if output.most == math.inf:
                 return state
             self._slope_at(state(h, output.theta), self._inner)
@@ -206,38 +216,35 @@ class Trajectory:
                 return state
         return self._step_within
 
-    def _step_within(self, h: float, theta: float) -> Mix:
-        """The weights at t + theta h by a step of its own from the beginning of the step."""
+    def _step_within(self, h: float, theta: float) -> Weights:
+        """What leads to the state at t + theta h by a step of its own from the beginning of the step."""
         h *= theta
         last = self._tableau.stages - 1
         for s in range(1, last + 1):
             row = self._stages[s]
             weights = np.zeros(self._inner + s - 1)
             weights[0], weights[self._inner :] = row[0], row[1:]
-            stage = self._terms.stage(h * weights)
+            weights *= h
             if s < last:
-                self._slope_at(stage, self._inner + s - 1)
-        return stage
+                self._slope_at(weights, self._inner + s - 1)
+        return weights
 
     def _output_at_start(self) -> None:
         """It ends now: record the start itself if it was asked for and no step was accepted."""
         if self._control.reached == 0 and self._control.next_output == 0:
-            self._record(START)
+            self._record(NOTHING)
 
-    def _interpolated(self, dense: NDArray[np.float64], h: float, theta: float) -> Mix:
-        """The weights at t + theta h by continuous output."""
-        powers = theta ** np.arange(1, dense.shape[1] + 1)
-        return self._terms.stage(h * (dense @ powers))
-
-    def _record(self, stage: Mix) -> None:
-        """Write the next record, of the state ``stage``."""
+    def _record(self, weights: Weights) -> None:
+        """Write the next record, of the state where a sum of slopes leads."""
         field, columns, gradient = self._field, self._problem.columns, math.nan
+        stage = self._terms.stage(weights)
+        length = math.nan if self._way is None else self._way.at(weights, stage)
         if "gradient" in columns:
             field.slope(stage, self._probe)
             gradient = field.gradient_norm(self._probe)
-        elif set(columns) - {"weights"}:
+        elif set(columns) - {"weights", "length"}:
             field.look(stage)
-        self._watch.write(self._outputs, stage, gradient)
+        self._watch.write(self._outputs, stage, gradient, length)
         self._outputs += 1
         self._next_output()
 
@@ -246,14 +253,20 @@ class Trajectory:
         self._control.next_output = times[self._outputs] if self._outputs < len(times) else math.inf
 
     # ---- learning times
-    def _learn(self, h: float, search: Search, state: Callable[[float, float], Mix]) -> None:
+    def _learn(self, h: float, search: Search, state: State) -> None:
         """Locate the thresholds that strengths may have passed in this step."""
         while search.theta is not None:
-            self._field.look(state(h, search.theta))
+            self._field.look(self._terms.stage(state(h, search.theta)))
             search.add(self._watch.strengths())
         for j, theta in search.found.items():
             self._results.learned[0, j] = self._control.time + theta * self._control.step
             self._goals[j] = np.inf
+
+
+def _interpolated(dense: NDArray[np.float64], h: float, theta: float) -> Weights:
+    """What leads to the state at t + theta h by continuous output."""
+    weights: Weights = h * (dense @ theta ** np.arange(1, dense.shape[1] + 1))
+    return weights
 
 
 def _worst(squares: list[float]) -> float:

@@ -40,11 +40,13 @@ class Watch:
         strengths: NDArray[np.floating] = np.einsum("ij,ij->j", U, self._field.product @ V)
         return strengths
 
-    def write(self, number: int, stage: Mix, gradient: float) -> None:
-        """Write a record of the state ``stage``, the norm of whose gradient is known where it is wanted."""
+    def write(self, number: int, stage: Mix, gradient: float, length: float) -> None:
+        """Write a record of the state ``stage``; the norm of its gradient and the length are known where wanted."""
         field, columns, record = self._field, self._problem.columns, self._results.records[0, number]
         if "gradient" in columns:
             record[columns["gradient"]] = gradient
+        if "length" in columns:
+            record[columns["length"]] = length
         if "square_distance" in columns:
             record[columns["square_distance"]] = self.square_distance()
         if "strengths" in columns:

@@ -41,8 +41,9 @@ from fastdln.kernels.machine.emit import I64, Emit, Vec, const
     SLOPES,  # right-hand sides taken, by methods that count themselves, and by those that went before
     SIZE,  # error norms of the start and of its slope
     SPEED,
-) = range(25)
-CONTROL_ROWS = 25
+    LENGTH,  # of the way up to the beginning of the step, if it is recorded
+) = range(26)
+CONTROL_ROWS = 26
 
 # numbers that hold for all lanes, in this order
 PARAMETERS = (

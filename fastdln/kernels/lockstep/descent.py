@@ -13,6 +13,7 @@ from fastdln.kernels.lockstep.control import (
     CONTROL_ROWS,
     DUE_LIMIT,
     GRADIENT,
+    LENGTH,
     LOSS2,
     NEXT_STEP,
     REACHED,
@@ -126,6 +127,17 @@ def attempt(workspace, memory, opened):
     watch_bounds(w)
     look(w, arena, ctl, w.at.next, opened > 0)
     invoke(w.descent.end_update, w.ctl, w.workspace, w.told.beyond, w.at.mask, address(w.told) + VERDICT)
+    if w.records.length >= 0:
+        lengthen(w, ctl)
+
+
+@part
+def lengthen(w, ctl):
+    """Add the update to the length of the way, in the lanes that made it."""
+    invoke(w.distance, w.at.sums, w.at.next, w.at.state, w.layered)
+    for l in range(w.lanes):
+        if ctl[DUE_LIMIT, l] >= 0.0:
+            ctl[LENGTH, l] += read(w, w.at.sums, l)
 
 
 @part
@@ -170,7 +182,7 @@ def look(w, arena, ctl, y, waits):
     """Note of states what a stop condition asks for, and the strengths where modes are waited for."""
     if w.limits.stop_on_gradient:
         products(w, y, slope_at(w, 0))
-        invoke(w.norm, w.at.sums, slope_at(w, 0), w.entries)
+        invoke(w.norm, w.at.sums, slope_at(w, 0), w.layered)
         sums = place(w, w.at.sums)
         for l in range(w.lanes):
             ctl[GRADIENT, l] = arena[sums + l]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fastdln.integrate.law import LEAST_ORDER
 from fastdln.integrate.tableau import TERMS
 from fastdln.kernels.lockstep.output import combine_outputs, defect_sums, interpolate, locate, output, output_factors
 from fastdln.kernels.lockstep.places import fill, layer, place, slope_at
 from fastdln.kernels.lockstep.slopes import judged_between, layer_sums, norm, note, slope, slope_at_end, watch
+from fastdln.kernels.lockstep.way import go_on, measure
 from fastdln.kernels.lockstep.workspace import (
     CLOSING,
     INDEX,
@@ -36,6 +38,8 @@ def attempt(workspace, memory, opened):
     invoke(w.begin_step, w.ctl, w.workspace, w.at.step)
     stages(w, arena, ctl)
     watch(w, arena, ctl, w.at.next, opened, peek(w.learning.ends, 0))
+    if w.way >= 0:
+        measure(w, w.method.order >= LEAST_ORDER)
     errors(w)
     invoke(w.end_step, w.ctl, w.workspace, w.at.sums, w.layer.entries, w.layers, w.method.estimates, w.at.mask,
            address(w.told) + VERDICT)  # fmt: skip
@@ -99,7 +103,7 @@ def errors(w):
     judged_between(w, w.at.state, w.at.next)
     factors = w.at.factors + method.error_weight * w.entry
     w.told.ready = 0
-    if method.joins:
+    if method.joins and w.way < 0:  # that pass writes the entries of layers alone
         invoke(w.output_theta, w.ctl, w.at.theta, address(w.told) + WITHIN_BITS)
         if w.told.within != 0:
             w.told.ready = 1
@@ -223,3 +227,5 @@ def advance(workspace, memory, rejected):
     if rejected != 0:
         invoke(w.blend, at.state, at.next, at.mask, w.entries)
         invoke(w.blend, last_slope, first_slope, at.mask, w.entries)
+    if w.way >= 0:
+        go_on(w, rows_of(w.ctl, w.lanes))

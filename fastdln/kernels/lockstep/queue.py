@@ -22,6 +22,7 @@ from fastdln.kernels.lockstep.control import (
     STOPPED,
 )
 from fastdln.kernels.lockstep.places import place, scratch
+from fastdln.kernels.lockstep.way import begin_way, end_way
 from fastdln.kernels.lockstep.workspace import (
     COUNT_ACCEPTED,
     COUNT_REJECTED,
@@ -72,6 +73,7 @@ def load(w, arena, ctl, q, l):
         ctl[NEXT_OUTPUT, l] = peek_real(w.records.times, 0)
     poke(w.trajectory, l, q)
     poke(w.next_record, l, 0)
+    begin_way(w, ctl, q, l)
     if batch.resumed:
         saved, e = batch.saved + 8 * q * SAVED, place(w, w.at.thresholds) + l
         for row in range(CONTROL_ROWS):
@@ -108,6 +110,7 @@ def unload(w, arena, ctl, shared, l, over):
     ``over``; returns how many of its modes were not learned."""
     batch, q = w.batch, peek(w.trajectory, l)
     take_state(w, w.at.state, l, batch.final + q * w.parameters * w.item)
+    end_way(w, ctl, q, l)
     attempts, rejections = np.int64(ctl[ATTEMPTS, l]), np.int64(ctl[REJECTIONS, l])
     slopes = np.int64(ctl[SLOPES, l]) + slopes_taken(attempts, w.method.slopes_per_step + 1, w.fixed_step > 0.0)
     if over:

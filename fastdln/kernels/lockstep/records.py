@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdln.kernels.lockstep.control import DUE_LIMIT, NEXT_OUTPUT, REACHED
+from fastdln.kernels.lockstep.control import DUE_LIMIT, LENGTH, NEXT_OUTPUT, REACHED
+from fastdln.kernels.lockstep.learning import write as put
 from fastdln.kernels.lockstep.places import fill
 from fastdln.kernels.lockstep.queue import take_state
 from fastdln.kernels.lockstep.slopes import observe, products
+from fastdln.kernels.lockstep.way import chords, within
 from fastdln.kernels.lockstep.workspace import workspace_at
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
@@ -21,7 +23,9 @@ def evaluate(w):
         products(w, w.at.output, w.at.probe)
     observe(w, w.at.output)
     if w.records.gradient >= 0:
-        invoke(w.norm, w.at.sums + w.entry, w.at.probe, w.entries)
+        invoke(w.norm, w.at.sums + w.entry, w.at.probe, w.layered)
+    if w.way >= 0 and w.told.rests == 0:
+        chords(w, w.at.output)
 
 
 @part
@@ -33,6 +37,11 @@ def write(w, ctl, l):
         invoke(w.take_lane, row + records.distance * w.item, w.at.sums + lane, 1)
     if records.gradient >= 0:
         invoke(w.take_lane, row + records.gradient * w.item, w.at.sums + w.entry + lane, 1)
+    if records.length >= 0:
+        length = ctl[LENGTH, l]
+        if w.way >= 0 and w.told.rests == 0:
+            length += within(w, w.at.output, l)
+        put(w, row, records.length, length)
     if records.strengths >= 0:
         invoke(w.take_lane, row + records.strengths * w.item, w.at.strengths + lane, w.modes)
     if records.product >= 0:

@@ -11,6 +11,7 @@ import math
 
 from fastdln.kernels.lockstep.control import EXCESS2, GRADIENT, LEAST2, LOSS2
 from fastdln.kernels.lockstep.places import layer, place, scratch
+from fastdln.kernels.lockstep.way import speed
 from fastdln.kernels.lockstep.workspace import BY_RESIDUAL
 from fastdln.kernels.machine.compile import part
 from fastdln.kernels.machine.library import invoke
@@ -26,6 +27,8 @@ def slope(w, y, k):
     products(w, y, k)
     if w.products.has_rates:
         rescale(w, y, k)
+    if w.way >= 0:
+        speed(w, y, k)
 
 
 @part
@@ -35,6 +38,8 @@ def slope_at_end(w, arena, ctl, y, k):
     note(w, arena, ctl, k)
     if w.products.has_rates:
         rescale(w, y, k)
+    if w.way >= 0:
+        speed(w, y, k)
 
 
 @part
@@ -75,7 +80,7 @@ def correct(w, y, k):
 def note(w, arena, ctl, k):
     """Note ||grad L|| of the right-hand side just computed, and look at hidden growth, where they are asked for."""
     if w.limits.stop_on_gradient:
-        invoke(w.norm, w.at.sums, k, w.entries)
+        invoke(w.norm, w.at.sums, k, w.layered)
         sums = place(w, w.at.sums)
         for l in range(w.lanes):
             ctl[GRADIENT, l] = arena[sums + l]

@@ -24,6 +24,8 @@ KERNELS: tuple[Callable[..., None], ...] = (
     stages.error_sum_output,
     stages.square_sum,
     norms.norm,
+    norms.quick_norm,
+    norms.distance,
     stages.square_distance,
     stages.column_dots,
     stages.rescale,

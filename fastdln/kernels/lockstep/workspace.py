@@ -126,6 +126,7 @@ GROWTH = Group(
 RECORDS = Group(
     "distance",  # numbers of a record before the observable, or -1 where it is not wanted
     "gradient",
+    "length",
     "strengths",
     "product",
     "weights",
@@ -133,6 +134,7 @@ RECORDS = Group(
     "columns",  # numbers of a record
     "n_times",
     "times",  # (n_times,) f64, increasing, from the start of the span
+    reals=("fade",),  # the weight decay, where weights are left out that only decay, and else 0: see `way`
 )
 LIMITS = Group("stop_on_loss", "stop_on_gradient", "history")
 
@@ -247,6 +249,8 @@ BATCH = Group(
     "status",  # (n,) int
     "counts",  # (n, 3) int
     "learned",  # (n, modes) f64
+    "length",  # (n,) f64, where it is recorded: of the way before the start, then of that up to the end
+    "still",  # (n,) f64: norm of the weights left out, likewise
     "certified",  # (n,) int: whether the trajectory ended by a certificate
     "history",  # (n, most_steps) f64, or nothing
     "most_steps",
@@ -313,6 +317,8 @@ SHAPE = Group(
     "item",
     "entry",
     "entries",  # of a state, padded
+    "layered",  # of them those of the layers, which come first
+    "way",  # number of the entry that is the length of the way within the step, or -1: see `way`
     "layers",
     "modes",
     "parameters",  # numbers of a start

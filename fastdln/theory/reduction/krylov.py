@@ -12,6 +12,7 @@ order. If there is nothing left to be added the reduction is exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -155,6 +156,12 @@ class Krylov:
         ]
         narrow = (self.bases[1] @ first, *inner, last @ self.bases[-2].T)
         return tuple(W.astype(first.dtype) for W in narrow)
+
+    @reproducible
+    def left_out(self) -> float:
+        """||W - B V B'||_F, of all layers together, with the weights V of the narrow network."""
+        left = sum(norm**2 for norm in self._scales) - sum(float(np.linalg.norm(V)) ** 2 for V in self.narrow())
+        return math.sqrt(max(left, 0.0))
 
     @reproducible
     def lift(self, weights: Weights, start: Weights, shrink: float, out: Weights) -> None:

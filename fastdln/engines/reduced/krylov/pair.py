@@ -40,6 +40,8 @@ class Checkpoint:
         Learning times.
     counts : ndarray
         Right-hand sides, steps accepted and rejected.
+    length : float
+        Of the way so far; 0 where that is not recorded.
     """
 
     elapsed: float
@@ -50,6 +52,7 @@ class Checkpoint:
     outputs: int
     learned: NDArray[np.float64]
     counts: NDArray[np.int64]
+    length: float = 0.0
 
     @property
     def attempts(self) -> int:
@@ -71,7 +74,10 @@ def leg_of(problem: Problem, begin: Checkpoint, start: NDArray[np.floating], net
     """What is left of a problem of one trajectory, from a checkpoint on."""
     rest = problem.duration - begin.elapsed
     times = np.clip(problem.times[begin.outputs :] - begin.elapsed, 0.0, rest)
-    part = replace(problem, network=network, start=start[None], origin=start[None], duration=rest, times=times)
+    part = replace(
+        problem, network=network, start=start[None], origin=start[None], duration=rest, times=times,
+        length=np.array([begin.length]),
+    )  # fmt: skip
     return part.with_options(max_steps=min(most, problem.options.max_steps - begin.attempts))
 
 
@@ -86,6 +92,7 @@ def arrive(problem: Problem, begin: Checkpoint, results: Results, part: Problem)
         outputs=begin.outputs + int(np.count_nonzero(part.times <= reached)),
         learned=learned,
         counts=begin.counts + results.counts[0],
+        length=float(results.length[0]) if problem.measured else 0.0,
     )
 
 
@@ -97,6 +104,7 @@ class Pair:
         self.network = Network(krylov.widths)
         self.start = krylov.narrow()
         self._levels = tuple(krylov.levels)
+        self._left_out = krylov.left_out() if problem.measured and problem.options.weight_decay > 0 else None
         self._inside = within(krylov.levels, krylov.level - needed(problem.network.depth))
 
     def leg(self, begin: Checkpoint, steps: int) -> Leg:
@@ -105,6 +113,8 @@ class Pair:
         fine, rough = self.completed(begin), embed(begin.rough, self._still(begin.elapsed))
         part = leg_of(problem, begin, network.pack(fine), network, steps)
         part = replace(part, raw=tuple(dict.fromkeys((*problem.raw, "product"))), threads=1)
+        if self._left_out is not None:
+            part = replace(part, still=np.array([self.shrink(begin.elapsed) * self._left_out]))
         results = _integrate(part)
         end = arrive(problem, begin, results, part)
         if results.reached[0] == 0:

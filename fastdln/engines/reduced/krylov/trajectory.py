@@ -38,7 +38,10 @@ class Approximate:
         self._results = Results(problem, slice(0, 1))
         self._pair = Pair(problem, krylov)
         start, none = self._pair.start, self._results
-        self._trail = [Checkpoint(0.0, start, start, 0.0, 0.0, 0, none.learned[0].copy(), none.counts[0].copy())]
+        length = float(none.length[0]) if problem.measured else 0.0
+        self._trail = [
+            Checkpoint(0.0, start, start, 0.0, 0.0, 0, none.learned[0].copy(), none.counts[0].copy(), length)
+        ]
 
     @reproducible
     def run(self) -> Results | None:
@@ -104,6 +107,7 @@ class Approximate:
         results, end = self._results, leg.end
         results.status[0], results.reached[0] = leg.results.status[0], end.elapsed
         results.learned[0], results.counts[0] = end.learned, end.counts
+        results.length[:] = end.length
         return results
 
     def _keep(self, leg: Leg) -> None:

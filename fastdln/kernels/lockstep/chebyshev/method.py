@@ -24,6 +24,7 @@ from fastdln.kernels.lockstep.control import STEP
 from fastdln.kernels.lockstep.output import locate, output
 from fastdln.kernels.lockstep.places import fill, mask, place, slope_at
 from fastdln.kernels.lockstep.slopes import slope_at_end, watch
+from fastdln.kernels.lockstep.way import go_on_from, measure
 from fastdln.kernels.lockstep.workspace import RKC, ROCK, VERDICT, workspace_at
 from fastdln.kernels.machine.library import invoke
 from fastdln.kernels.machine.memory import address, numbers, peek, poke, rows_of
@@ -62,6 +63,8 @@ def attempt(workspace, memory, opened):
     invoke(w.routines.stages, w.workspace, w.arena, highest)
     slope_at_end(w, arena, ctl, at.next, slope_at(w, 5))
     watch(w, arena, ctl, at.next, opened, peek(w.learning.ends, 0))
+    if w.way >= 0:
+        measure(w, False)
     judge(w, arena, ctl, rock, rkc)
     invoke(w.end_step, w.ctl, w.workspace, at.sums, w.chebyshev.one, 1, 1, at.mask, address(w.told) + VERDICT)
 
@@ -135,6 +138,8 @@ def advance(workspace, memory, rejected):
         invoke(w.blend, first, before, at.mask, w.entries)
         invoke(w.blend, at.keep_a, at.state, at.mask, w.entries)  # whatever overflowed there
         invoke(w.blend, at.keep_b, at.state, at.mask, w.entries)
+    if w.way >= 0:
+        go_on_from(w, ctl, at.previous)
     for l in range(w.lanes):
         if (rejected >> l) & 1:
             ctl[SINCE, l] = ctl[WAIT, l]

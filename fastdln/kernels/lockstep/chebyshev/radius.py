@@ -29,7 +29,7 @@ def iterate(w, arena, ctl, bits):
     f = place(w, w.at.factors)
     sums, distances = place(w, w.at.sums), place(w, w.at.distance)
     tiny = 1.5e-8 if w.item == 8 else 3.5e-4
-    invoke(w.norm, w.at.sums, w.at.state, w.entries)
+    invoke(w.norm, w.at.sums, w.at.state, w.layered)
     for l in range(w.lanes):
         size = arena[sums + l]
         d = tiny * (size if size > 0.0 else 1.0) / ctl[VECTOR_NORM, l] if (bits >> l) & 1 else 0.0
@@ -40,7 +40,7 @@ def iterate(w, arena, ctl, bits):
     slope(w, w.at.stage, k1)
     fill(w, arena, w.at.factors, -1.0)
     mixed(w, k1, k1, F, 1)
-    invoke(w.norm, w.at.sums, k1, w.entries)
+    invoke(w.norm, w.at.sums, k1, w.layered)
     moved = 0
     for l in range(w.lanes):
         if (bits >> l) & 1:
@@ -62,13 +62,13 @@ def first_radius(w, arena, ctl, new):
     mask(w, arena, new)
     invoke(w.blend, w.at.power, w.at.general, w.at.mask, w.entries)
     sums = place(w, w.at.sums)
-    invoke(w.norm, w.at.sums, slope_at(w, 0), w.entries)
+    invoke(w.norm, w.at.sums, slope_at(w, 0), w.layered)
     for l in range(w.lanes):
         size = arena[sums + l]
         arena[f + l] = 1.0 / size if (new >> l) & 1 and 0.0 < size <= 1e150 else 0.0
     mixed(w, w.at.stage, w.at.power, F, 1)
     invoke(w.blend, w.at.power, w.at.stage, w.at.mask, w.entries)
-    invoke(w.norm, w.at.sums, w.at.power, w.entries)
+    invoke(w.norm, w.at.sums, w.at.power, w.layered)
     for l in range(w.lanes):
         if (new >> l) & 1:
             ctl[VECTOR_NORM, l] = arena[sums + l]
