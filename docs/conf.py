@@ -83,6 +83,8 @@ if mathjax is None or not mathjax.submodule_search_locations:
 mathjax_path = "tex-svg.js"
 html_static_path = ["_static", str(Path(mathjax.submodule_search_locations[0]) / "static" / "mathjax" / mathjax_path)]
 html_css_files = ["fastdln.css"]
+html_favicon = "_static/favicon.svg"
+html_sidebars = {page: [] for page in ("index", "performance", "glossary", "citing", "figures")}
 html_theme = "pydata_sphinx_theme"
 html_title = "fastdln"
 html_context = {"default_mode": "auto"}

@@ -40,7 +40,7 @@ def test_every_public_name_has_a_page() -> None:
 
 def test_every_module_leads_to_its_names() -> None:
     pages = reference.pages()
-    entry = re.compile(r"^   /reference/generated/(\S+)$", re.MULTILINE)
+    entry = re.compile(r"^   \w+ </reference/generated/(\S+)>$", re.MULTILINE)
     led = {found for text in pages.values() for found in entry.findall(text)}
     assert {f"{found}.rst" for found in led} == {path for path in pages if path.startswith("names/")}
     assert {"fastdln", "fastdln.inits", "fastdln.schedules", "fastdln.theory.hessian", "fastdln.scan"} <= {

@@ -24,7 +24,7 @@ class Commands(SphinxDirective):
 
     def section(self, name: str, context: object) -> nodes.section:
         command = context.command.get_command(context, name)
-        own = type(context)(command, info_name=name, parent=context, terminal_width=92, max_content_width=92)
+        own = type(context)(command, info_name=name, parent=context, terminal_width=80, max_content_width=80)
         section = nodes.section("", nodes.title("", f"fastdln {name}"), ids=[f"fastdln-{name}"], names=[name])
         section += nodes.literal_block(text=command.get_help(own), language="text")
         self.state.document.note_implicit_target(section, section)

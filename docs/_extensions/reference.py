@@ -73,9 +73,19 @@ def page_of_name(module: str, name: str, item: Any) -> str:
 def page_of_module(name: str, module: ModuleType) -> str:
     """The page of a module: its docstring, and a table of its names."""
     lines = [name, "=" * len(name), "", f".. py:module:: {name}", "", inspect.cleandoc(module.__doc__ or ""), ""]
+    inner = {key: getattr(module, key) for key in module.__all__ if isinstance(getattr(module, key), ModuleType)}
+    for key, item in inner.items():
+        first, *_ = (item.__doc__ or "").splitlines()
+        lines.append(f"- :py:mod:`{name}.{key}`: {first}")
+    lines.append("")
     if own := names(module):
         lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {key}" for key in own), ""]
-        lines += [".. toctree::", "   :hidden:", "", *(f"   /reference/generated/names/{name}.{key}" for key in own)]
+        lines += [
+            ".. toctree::",
+            "   :hidden:",
+            "",
+            *(f"   {key} </reference/generated/names/{name}.{key}>" for key in own),
+        ]
     return "\n".join(lines) + "\n"
 
 
