@@ -37,6 +37,7 @@ extensions = [
     "commands",
     "plots",
     "survey_figures",
+    "offline",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["plots", "_extensions"]
@@ -70,6 +71,7 @@ if THERE["gallery/index"]:
         "parallel": 2,
         "download_all_examples": False,
         "show_memory": False,
+        "write_computation_times": False,
         "image_srcset": ["2x"],
         "min_reported_time": 1,
         "copyfile_regex": r".*\.(toml|npz)",

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-import pytest
-
 from tests.test_docstrings import public_names
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -25,7 +23,7 @@ def extension(name: str) -> ModuleType:
     return module
 
 
-reference = extension("reference")
+reference, offline = extension("reference"), extension("offline")
 
 
 def test_every_public_name_has_a_page() -> None:
@@ -56,6 +54,12 @@ def test_writing_keeps_what_is_right_and_removes_what_is_gone(tmp_path: Path) ->
     assert not (tmp_path / "names" / "b.rst").exists()
 
 
-@pytest.mark.parametrize("setting", ["intersphinx", "http://", "https://"])
-def test_the_site_asks_no_network(setting: str) -> None:
-    assert setting not in (DOCS / "conf.py").read_text()
+def test_what_a_page_loads_from_elsewhere_or_misses_is_found(tmp_path: Path) -> None:
+    (tmp_path / "there.css").touch()
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<a href="https://a.org/">a</a> <a href="#b">b</a> <a class="c" href="gone.html#d">d</a>'
+        '<img src="data:image/png,">'
+        '<link rel="stylesheet" href="there.css?v=1"/> <script src="https://cdn.org/e.js"></script> <img src="f.png"/>'
+    )
+    assert list(offline.missing(page)) == ["gone.html#d", "https://cdn.org/e.js", "f.png"]
