@@ -60,9 +60,12 @@ default_role = "py:obj"
 
 # ---- gallery
 # what the contents list only where it is there
-THERE = {"gallery/index": bool(list(GALLERY.rglob("plot_*.py"))), "figures": (DOCS / "figures.md").exists()}
+THERE = {
+    "Gallery <gallery/index>": bool(list(GALLERY.rglob("plot_*.py"))),
+    "Figures <figures>": (DOCS / "figures.md").exists(),
+}
 
-if THERE["gallery/index"]:
+if THERE["Gallery <gallery/index>"]:
     extensions.append("sphinx_gallery.gen_gallery")
     sphinx_gallery_conf = {
         "examples_dirs": str(GALLERY),
@@ -94,7 +97,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": "fastdln"},
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 10,
     "navbar_align": "left",
     "show_prev_next": True,
     "show_toc_level": 2,
