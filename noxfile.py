@@ -186,6 +186,15 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the site into build/docs/html; a warning is an error."""
+    install(session, "docs")
+    session.run(
+        "python", "-m", "sphinx", "-W", "--keep-going", "-j", "auto", "docs", "build/docs/html", *session.posargs
+    )
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Try single bugs that the tests should notice, in some twenty minutes; arguments choose a few."""
     install(session, "test")

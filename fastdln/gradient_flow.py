@@ -148,14 +148,16 @@ def flow(
     With the wide engine they depend on the BLAS library.
 
     Steps are limited by the growth of modes that no error norm sees, so that learning times are right within 10 rtol
-    (bs3, rkc2: 30 rtol): see docs/guides/stiff.md, also for how to choose a method.
+    (bs3, rkc2: 30 rtol): see docs/guides/accuracy.md.  How to choose a method is in docs/guides/stiff.md, an engine for
+    wide networks in docs/guides/wide.md, and what "reduced" does in docs/guides/reduced.md.  What bits depend on is in
+    docs/guides/reproducibility.md.
 
     Losses, the user's own among them, are in docs/guides/losses.md; long spans and small starts in docs/guides/long.md:
     where the modes are not the coordinates, what is below 2^-53 of a learned mode is lost to rounding.
-    What ``certify`` asks for is in docs/guides/certified.md, what "reduced" does in docs/guides/reduced.md; many flows
-    over a grid of parameters are a scan, docs/guides/scans.md.  What can be recorded, and what it costs, is in
-    docs/guides/observables.md.  What gradient descent does instead is in docs/guides/descent.md, and `modified_flow` in
-    docs/guides/edge.md.
+    What ``certify`` asks for is in docs/guides/certified.md; many flows over a grid of parameters are a scan,
+    docs/guides/scans.md.  What can be recorded, and what it costs, is in docs/guides/observables.md.  What gradient
+    descent does instead is in docs/guides/descent.md, and `modified_flow` in docs/guides/edge.md.  Who comes from
+    elsewhere begins with docs/guides/scipy.md or docs/guides/pytorch.md; docs/guides/index.md lists all guides.
 
     Examples
     --------

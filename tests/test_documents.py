@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("fastdln", "tests", "bench", "docs", "examples", ".ci")
 WITH_PAGES = ("docs", "fastdln", "examples")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in WITH_PAGES for page in (ROOT / folder).rglob("*.md"))])
+CONTENTS = re.compile(r"^```\{toctree\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILES = {
     path.relative_to(ROOT).as_posix()
     for path in (*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*")))
@@ -22,7 +23,7 @@ FILES = {
 }
 SHORT = {"dln": "fastdln", "th": "fastdln.theory"}  # as the pages import them
 DIFF = re.compile(r"^```diff\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(?:\w*|\{[\w-]+\}.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DEFINED = r"^\s*(?:(?:def|class)\s+{0}\b|{0}\s*(?::[^=\n]+)?=|\"{0}\":)"
 
 
@@ -136,6 +137,20 @@ CHECKS: tuple[Callable[[str, Path], Iterator[str]], ...] = (
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_what_a_page_speaks_of_is_there(page: Path, check: Callable[[str, Path], Iterator[str]]) -> None:
     assert not list(check(page.read_text(), page))
+
+
+def test_every_page_is_in_the_contents() -> None:
+    """From the start page on, each once; what is generated is not here, and what others write may not be yet."""
+    docs = ROOT / "docs"
+
+    def below(page: Path) -> Iterator[Path]:
+        yield page
+        for block in CONTENTS.findall(page.read_text()):
+            for entry in re.findall(r"^(?:.* <)?([\w/-]+)>?$", block, re.MULTILINE):
+                if (child := (page.parent / entry).with_suffix(".md")).exists():
+                    yield from below(child)
+
+    assert sorted(below(docs / "index.md")) == sorted(docs.rglob("*.md"))
 
 
 def test_the_pages_are_found() -> None:

@@ -1,4 +1,4 @@
-"""The pages of docs/theory hold every item that a claim names, and with it all its claims."""
+"""The pages of docs/theory hold every item that a claim names: hypotheses, a plot, functions, and all its claims."""
 
 from __future__ import annotations
 
@@ -43,6 +43,21 @@ def test_a_section_names_the_claims_of_its_item(item: str) -> None:
     (text,) = [text for own, _, text in sections() if own == item]
     (listed,) = re.findall(r"^Claims: (.*?)\.$", text, flags=re.MULTILINE | re.DOTALL)
     assert re.findall(r"`(.*?)`", listed) == [name for name in NAMES if CHECKS[name].item == item]
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_a_section_has_hypotheses_functions_and_a_plot(item: str) -> None:
+    (text,) = [text for own, _, text in sections() if own == item]
+    assert re.search(r"^Hypotheses", text, re.MULTILINE)
+    assert re.search(r"^Functions: `fastdln\.", text, re.MULTILINE)
+    (script,) = re.findall(r"^```\{plot\} (.*)\n:alt: .+\n```$", text, re.MULTILINE)
+    assert (ROOT / "docs" / script).exists()
+
+
+def test_every_plot_is_shown_once() -> None:
+    pages = [page.read_text() for page in (ROOT / "docs").rglob("*.md")]
+    shown = [script for text in pages for script in re.findall(r"^```\{plot\} plots/(.*)$", text, re.MULTILINE)]
+    assert sorted(shown) == sorted(script.name for script in (ROOT / "docs" / "plots").glob("*.py"))
 
 
 def test_no_claim_is_named_elsewhere() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,14 +21,12 @@ from fastdln.results.dataset import dataset
 from fastdln.results.frame import frame
 from fastdln.results.periods import SERIES, TIMES_LONGEST, least_periods
 
-Value = TypeVar("Value")
-
 
 class FlowError(RuntimeError):
     """Some trajectories failed; the message counts them by kind, names the first and says what to change."""
 
 
-class Recorded(property, Generic[Value]):
+class Recorded(property):
     """The attribute of `Trajectories` that is the observable of its name; None where that was not recorded."""
 
     def __init__(self) -> None:
@@ -41,14 +39,6 @@ class Recorded(property, Generic[Value]):
     def _read(self, sol: Trajectories) -> Any:
         values = sol._each(sol._recorded.get(self._name))
         return sol.network.unpack(values) if values is not None and OBSERVABLES[self._name].by_layer else values
-
-    if TYPE_CHECKING:
-
-        @overload
-        def __get__(self, sol: None, owner: type, /) -> Self: ...
-        @overload
-        def __get__(self, sol: Any, owner: type | None = None, /) -> Value: ...
-        def __get__(self, sol: Any, owner: Any = None, /) -> Any: ...
 
 
 @documented
@@ -128,26 +118,26 @@ class Trajectories:
         """Values of the trajectories, without their axis for a single network."""
         return values[0] if self.single and values is not None else values
 
-    loss = Recorded[Any]()
-    grad_norm = Recorded[Any]()
-    strengths = Recorded[Any]()
-    singular_values = Recorded[Any]()
-    effective_rank = Recorded[Any]()
-    stable_rank = Recorded[Any]()
-    nuclear_norm = Recorded[Any]()
-    margin = Recorded[Any]()
-    accuracy = Recorded[Any]()
-    weight_norm = Recorded[Any]()
-    path_length = Recorded[Any]()
-    layer_alignment = Recorded[Any]()
-    sharpness = Recorded[Any]()
-    tangent_drift = Recorded[Any]()
-    tangent_alignment = Recorded[Any]()
-    imbalance = Recorded[Any]()
-    drift = Recorded[Any]()
-    learning_times = Recorded[Any]()
-    lyapunov = Recorded[Any]()
-    weights = Recorded[Any]()
+    loss = Recorded()
+    grad_norm = Recorded()
+    strengths = Recorded()
+    singular_values = Recorded()
+    effective_rank = Recorded()
+    stable_rank = Recorded()
+    nuclear_norm = Recorded()
+    margin = Recorded()
+    accuracy = Recorded()
+    weight_norm = Recorded()
+    path_length = Recorded()
+    layer_alignment = Recorded()
+    sharpness = Recorded()
+    tangent_drift = Recorded()
+    tangent_alignment = Recorded()
+    imbalance = Recorded()
+    drift = Recorded()
+    learning_times = Recorded()
+    lyapunov = Recorded()
+    weights = Recorded()
 
     @property
     def steps(self) -> NDArray[np.int64] | None:
