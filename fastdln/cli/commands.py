@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn, ParamSpec
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from fastdln import claims
 from fastdln.cli import STOPPED, interruptible, tables
 from fastdln.cli.info import describe
+from fastdln.resources import installation
 from fastdln.scan import run as running
 from fastdln.scan.plan import load_plan
 from fastdln.scan.prepare import estimate, prepare
@@ -123,6 +125,25 @@ def plot(
 ) -> None:
     """Draw a scan: loss curves, rise of the modes, learning times."""
     _draw(open_store(store), _picture(store, picture))
+
+
+@command
+def view(
+    store: StoreFolder,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port (one that is free).")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+) -> None:
+    """Serve a page to look into a scan, also while it is running; on this machine alone, until Ctrl-C."""
+    opened = open_store(store)
+    missing = [name for name in ("bokeh", "tornado") if find_spec(name) is None]
+    if missing:
+        raise SpecError(f"this needs {', '.join(missing)}: {installation('view')}")
+    from fastdln.view.server import serve
+
+    def say(address: str) -> None:
+        _say(f"{plain(opened.layout.plan.document.name)}: {address}\nCtrl-C ends this")
+
+    serve(store, say, port=port, browser=not no_browser)
 
 
 @command
