@@ -44,20 +44,22 @@ class CoursePanel:
         )
         crowd.log_x.on_change("active", lambda attr, old, new: self._draw())
 
-    def show(self, course: Course | None, stops: tuple[str, list[Stop]]) -> None:
+    def show(self, course: Course | None, stops: tuple[str, list[Stop]], lack: str) -> None:
         """Show a trajectory.
 
         Parameters
         ----------
         course : Course or None
-            The trajectory; None where it is not yet done.
+            The trajectory; None where there is none to be shown.
         stops : pair of str and list of Stop
             What its itinerary says, and its plateaus.
+        lack : str
+            Why there is none.
         """
         self._course, self._stops = course, stops[1]
         self._now.data = {"t": []}
         if course is None:
-            self.caption.text = "This trajectory is not yet done."
+            self.caption.text = lack
             self.itinerary.text = ""
         else:
             self.caption.text = _facts(course)

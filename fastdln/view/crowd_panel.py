@@ -54,7 +54,7 @@ class CrowdPanel:
         self.log_x: Any = Checkbox(label="logarithmic time", active=is_geometric(times), name="log time")
         self.note: Any = words("cell note")
         self._source: Any = ColumnDataSource({"xs": [], "ys": [], "colour": [], "k": [], "status": []})
-        self._holder: Any = column(sizing_mode="stretch_width")
+        self._holder: Any = column(sizing_mode="stretch_width", visible=False)
         self._source.selected.on_change("indices", self._tapped)
         self.statuses.on_change("active", lambda attr, old, new: self.read())
         self.curve.on_change("value", lambda attr, old, new: self._other_curve())
@@ -96,7 +96,10 @@ class CrowdPanel:
         choice = int(self.choice.value) if quantity is not None and quantity.choices else 0
         self._shown = self._editions()
         self._desk.ask(
-            "cell", lambda: crowd(self._reader, self._cell, wanted, quantity, choice), lambda found: self._show(found)
+            "cell",
+            lambda: crowd(self._reader, self._cell, wanted, quantity, choice),
+            self._show,
+            lambda: self._clear("This cell cannot be read."),
         )
 
     def _editions(self) -> tuple[int, ...]:
@@ -108,6 +111,7 @@ class CrowdPanel:
             ys = np.where(ys > 0, ys, np.nan)
         states = [Status(int(s)) for s in found.status]
         drawn = len(ys) > 0
+        self._holder.visible = drawn
         self._source.selected.indices = []
         self._source.data = {
             "xs": [found.clock] * len(ys), "ys": list(ys),
@@ -115,6 +119,12 @@ class CrowdPanel:
             "k": found.trajectories if drawn else [], "status": [named(s) for s in states] if drawn else [],
         }  # fmt: skip
         self.note.text = self._words(found)
+
+    def _clear(self, words_: str) -> None:
+        """Show nothing, and say why."""
+        self._source.data = {name: [] for name in self._source.data}
+        self._holder.visible = False
+        self.note.text = words_
 
     def _words(self, found: Crowd) -> str:
         chips = " &ensp; ".join(

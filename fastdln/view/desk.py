@@ -34,7 +34,13 @@ class Desk:
         self._fail = fail
         self._tickets: dict[str, object] = {}
 
-    def ask(self, topic: str, read: Callable[[], Answer], show: Callable[[Answer], None]) -> None:
+    def ask(
+        self,
+        topic: str,
+        read: Callable[[], Answer],
+        show: Callable[[Answer], None],
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
         """Read something, then show it; unless the same topic is asked for again before.
 
         Parameters
@@ -45,6 +51,8 @@ class Desk:
             Called by the worker.
         show : callable
             Called by the page with what was read.
+        lost : callable
+            Called by the page where the store is damaged, after that was said.
         """
         ticket = self._tickets[topic] = object()
 
@@ -58,7 +66,7 @@ class Desk:
                 answer = read()
             except Exception as error:
                 failure = error
-                self._document.add_next_tick_callback(lambda: self._tell(failure))
+                self._document.add_next_tick_callback(lambda: self._tell(failure, lost if is_wanted() else None))
             else:
                 self._document.add_next_tick_callback(lambda: show(answer) if is_wanted() else None)
 
@@ -68,7 +76,19 @@ class Desk:
         """Forget all that was asked for."""
         self._tickets.clear()
 
-    def _tell(self, error: Exception) -> None:
+    def fail(self, error: StoreError) -> None:
+        """Say what is wrong with the store.
+
+        Parameters
+        ----------
+        error : StoreError
+            What is wrong.
+        """
+        self._fail(error)
+
+    def _tell(self, error: Exception, lost: Callable[[], None] | None) -> None:
         if not isinstance(error, StoreError):
             raise error  # where the server reports it
         self._fail(error)
+        if lost is not None:
+            lost()

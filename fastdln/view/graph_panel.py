@@ -57,27 +57,29 @@ class GraphPanel:
         self._layers: Any = ColumnDataSource({"x": [], "y": [], "text": []})
         self._mapper: Any = LinearColorMapper(palette=DIVERGING, low=-1, high=1, nan_color="#9aa5b1")
         self._figure = self._frame()
-        self._controls: Any = row(self.play, self.slider, sizing_mode="stretch_width")
+        self._controls: Any = row(self.play, self.slider, sizing_mode="stretch_width", visible=False)
         self.play.on_click(self._toggle)
         self.slider.on_change("value", lambda attr, old, new: self._show_record())
         self.root: Any = column(self._controls, self._figure, self.note, sizing_mode="stretch_width", name="network")
 
-    def show(self, course: Course | None, drawn: Graph | None) -> None:
+    def show(self, course: Course | None, drawn: Graph | None, lack: str) -> None:
         """Show the network of a trajectory.
 
         Parameters
         ----------
         course : Course or None
-            The trajectory; None where it is not yet done.
+            The trajectory; None where there is none to be shown.
         drawn : Graph or None
             Its graph.
+        lack : str
+            Why there is none.
         """
         self.stop()
         self._course, self._graph = course, drawn
         self._figure.visible = drawn is not None
         self._controls.visible = drawn is not None and drawn.weights is not None
         if course is None or drawn is None:
-            self.note.text = "This trajectory is not yet done."
+            self.note.text = lack
             return
         begin, end = drawn.ends()
         layer, rows, columns = drawn.edges.T
@@ -155,7 +157,7 @@ class GraphPanel:
     def _frame(self) -> Any:
         made: Any = figure(
             height=420, sizing_mode="stretch_width", min_width=200, tools="save", y_range=(-1.3, 1.05),
-            x_range=(-0.35, 2.35), toolbar_location="above", name="network figure",
+            x_range=(-0.35, 2.35), toolbar_location="above", name="network figure", visible=False,
         )  # fmt: skip
         made.toolbar.logo, made.toolbar.autohide = None, True
         made.axis.visible = made.grid.visible = False

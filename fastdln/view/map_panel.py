@@ -117,6 +117,8 @@ class MapPanel:
         assert current is not None
 
         def show(complete: bool) -> None:
+            for error in list(current.damaged.values())[:1]:
+                self._desk.fail(error)
             self._draw(current, complete)
             if not complete:
                 self.go_on()
@@ -246,7 +248,9 @@ class MapPanel:
             parts.append(f"{partly:,} are partly done.")
         where = "grey" if not self._is_profile else "left out"
         missing = np.isnan(current.values)
-        if blank := int(np.count_nonzero((current.done > 0) & missing)):
+        if damaged := len(current.damaged):
+            parts.append(f"{damaged:,} of {n_cells:,} cells cannot be read ({where}).")
+        if blank := int(np.count_nonzero((current.done > 0) & missing)) - damaged:
             parts.append(f"{blank:,} have no number, as none succeeded, or it never came about ({where}).")
         if below := int(np.count_nonzero(np.isnan(values) & ~missing)):
             parts.append(f"{below:,} have none above 0 ({where}).")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdln.scan.errors import StoreError
 from fastdln.view.quantities import Quantity
 from fastdln.view.reading import Reader
 
@@ -110,6 +111,8 @@ class Map:
     """The part of each cell that is finished."""
     counted: int = field(init=False, default=0)
     """The most trajectories of a cell that were looked at."""
+    damaged: dict[int, StoreError] = field(init=False, default_factory=dict)
+    """What is wrong with cells that cannot be read."""
     read: int = field(init=False, default=0)
     """Cells whose number is that of what is stored now."""
 
@@ -122,6 +125,7 @@ class Map:
 
     def again(self) -> None:
         """Look at every cell again, as more may be finished; what has not changed costs nothing."""
+        self.damaged.clear()
         self._left = iter(np.ndindex(self.cells.shape))
         self.read = 0
 
@@ -140,7 +144,10 @@ class Map:
         """
         until = time.monotonic() + seconds
         for place in self._left:
-            self._fill(place)
+            try:
+                self._fill(place)
+            except StoreError as error:
+                self.damaged[int(self.cells[place])] = error
             self.read += 1
             if time.monotonic() > until:
                 return False

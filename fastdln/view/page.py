@@ -27,6 +27,9 @@ _REFRESH = 1500
 _Seen = tuple[Course | None, tuple[str, list[Stop]], Graph | None]
 
 
+_NOTHING: _Seen = (None, ("", []), None)
+
+
 class Page:
     """The page of one visitor.
 
@@ -76,19 +79,22 @@ class Page:
 
     def _trajectory_chosen(self, k: int) -> None:
         self._k = k
-        self.desk.ask("trajectory", self._read, self._show)
+        self.desk.ask("trajectory", self._read, self._show, lambda: self._lack("This trajectory cannot be read."))
 
     def _read(self) -> _Seen:
         found = course(self._reader, self._cell, self._k)
         if found is None:
-            return None, ("", []), None
+            return _NOTHING
         return found, found.itinerary(), graph(found.network.widths, found.weights)
 
-    def _show(self, seen: _Seen) -> None:
+    def _show(self, seen: _Seen, lack: str = "This trajectory is not yet done.") -> None:
         found, stops, drawn = seen
         self._followed = found is not None
-        self.course.show(found, stops)
-        self.graph.show(found, drawn)
+        self.course.show(found, stops, lack)
+        self.graph.show(found, drawn, lack)
+
+    def _lack(self, reason: str) -> None:
+        self._show(_NOTHING, reason)
 
     # ---- while the scan is running
 

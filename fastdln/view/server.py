@@ -22,7 +22,6 @@ from bokeh.server.tornado import BokehTornado
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.ioloop import IOLoop
-from tornado.netutil import bind_sockets
 from tornado.web import ErrorHandler, OutputTransform
 
 from fastdln.view.page import build
@@ -55,8 +54,9 @@ class Server:
         self.reader = Reader(path)
         self.token = secrets.token_urlsafe(24)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastdln-view")
-        self._sockets = bind_sockets(port, HOST, family=socket.AF_INET)
-        self.port: int = self._sockets[0].getsockname()[1]
+        listening = socket.create_server((HOST, port))
+        listening.setblocking(False)
+        self.port: int = listening.getsockname()[1]
         page = FunctionHandler(partial(build, reader=self.reader, worker=self._worker))
         origins = [f"{HOST}:{self.port}", f"localhost:{self.port}"]
         self._application = _Guarded(
@@ -65,7 +65,7 @@ class Server:
         )  # fmt: skip
         self._application.guard(self.token, origins)
         self._http = HTTPServer(self._application)
-        self._http.add_sockets(self._sockets)
+        self._http.add_socket(listening)
         self._loop = IOLoop.current()
         self._server = BaseServer(self._loop, self._application, self._http)
 
