@@ -20,6 +20,8 @@ __all__ = ["GraphPanel"]
 _PACE = 90
 """Milliseconds from record to record; of very many records some are left out."""
 _MOST_PLAYED = 200
+_CAPTION = 46
+"""Pixels below the graph, for the names of the layers."""
 
 
 class GraphPanel:
@@ -99,7 +101,10 @@ class GraphPanel:
             "text": [f"{names[i]}\nd{_lowered(i)} = {d}" for i, d in enumerate(drawn.widths)],
         }  # fmt: skip
         self._figure.x_range.update(start=-0.35, end=depth + 0.35)
-        self._figure.height = min(max(180 + 28 * max(drawn.widths), 250), 480)
+        height = min(max(180 + 28 * max(drawn.widths), 250), 480)
+        part = _CAPTION / (height - _CAPTION)
+        self._figure.update(height=height)
+        self._figure.y_range.update(start=-1.08 - part * 2.13 / (1 - part))
         if drawn.weights is None:
             self.note.text = (
                 f"The weights were not recorded, so the edges have no colours.{_left_out(drawn)} To have them: "

@@ -63,7 +63,7 @@ class MapPanel:
         names = [(str(i), plain(axis.name)) for i, axis in enumerate(self._axes)]
         self.across = self._select("across", [*names, (str(NONE), "none")], str(plane.across))
         self.up = self._select("up", [*names, (str(NONE), "none")], str(plane.up))
-        self.quantity = self._select("quantity", [(k, q.label) for k, q in self._quantities.items()])
+        self.quantity = self._select("quantity", [(k, q.label) for k, q in self._quantities.items()], width=250)
         self.choice = self._select("of", [])
         self.statistic = self._select("of the trajectories", list(STATISTICS))
         self.log: Any = Checkbox(label="logarithmic scale", active=self._starts_log(), name="log map")
@@ -199,7 +199,8 @@ class MapPanel:
         kind = LogColorMapper if self.log.active else LinearColorMapper
         self._mapper: Any = kind(palette=Viridis256, low=0.1, high=1, nan_color=_CLEAR)
         drawn = made.image(image="image", color_mapper=self._mapper, **place)
-        made.add_layout(ColorBar(color_mapper=self._mapper, width=12, padding=6), "right")
+        self._bar: Any = ColorBar(color_mapper=self._mapper, width=12, padding=6)
+        made.add_layout(self._bar, "right")
         for colour, width in (("#ffffff", 5), (_MARK, 2.5)):
             made.rect("x", "y", source=self._mark, width=1, height=1, fill_alpha=0, line_color=colour, line_width=width)
         tips = [(x_name, "$x{custom}"), (y_name, "$y{custom}"), (title, "@image{0.000e+0}")]
@@ -217,6 +218,7 @@ class MapPanel:
         else:
             blank = np.where((current.done > 0) & np.isnan(values), 1.0, np.nan)
             known = values[np.isfinite(values)]
+            self._bar.visible = bool(known.size)
             if known.size:
                 low, high = float(known.min()), float(known.max())
                 self._mapper.update(low=low, high=high if high > low else low + (abs(low) or 1.0) * 1e-3)
@@ -266,10 +268,10 @@ class MapPanel:
 
     # ---- widgets
 
-    def _select(self, title: str, options: list[Any], value: str | None = None) -> Any:
+    def _select(self, title: str, options: list[Any], value: str | None = None, width: int = 170) -> Any:
         first = options[0] if options else ""
         value = value if value is not None else first[0] if isinstance(first, tuple) else first
-        return Select(title=title, options=options, value=value, width=170, name=title)
+        return Select(title=title, options=options, value=value, width=width, name=title)
 
     def _place(self, i: int) -> Any:
         axis, labels, title = self._axes[i], self._labels[i], plain(self._axes[i].name)
