@@ -214,10 +214,12 @@ class MapPanel:
         values = np.where(current.values > 0, current.values, np.nan) if self.log.active else current.values
         if self._is_profile:
             labels = self._labels[self.plane.across] if self.plane.across != NONE else [""]
+            self._holder.visible = bool(np.isfinite(values).any())
             self._profile.data = {"x": np.arange(n_across), "y": values[0], "label": labels}
         else:
             blank = np.where((current.done > 0) & np.isnan(values), 1.0, np.nan)
             known = values[np.isfinite(values)]
+            self._holder.visible = True
             self._bar.visible = bool(known.size)
             if known.size:
                 low, high = float(known.min()), float(known.max())

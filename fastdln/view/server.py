@@ -142,13 +142,17 @@ class _Guarded(BokehTornado):
 class _Private(OutputTransform):
     """Lets nothing be fetched from elsewhere, and the address get nowhere."""
 
+    def __init__(self, request: HTTPServerRequest) -> None:
+        super().__init__(request)
+        self._host = request.host
+
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
         headers["Content-Security-Policy"] = (
             "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' ws: ; frame-ancestors 'none'; "
-            "base-uri 'none'; form-action 'none'"
+            f"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' ws://{self._host}; "
+            "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         )
         headers["Referrer-Policy"] = "no-referrer"
         headers["X-Content-Type-Options"] = "nosniff"

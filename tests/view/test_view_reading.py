@@ -103,6 +103,16 @@ def test_what_a_map_can_show(store: Path):
     hold("sequential", results["sequential"].mean("trajectory"))
 
 
+def test_a_mode_that_was_not_learned_counts_as_later_than_all(store: Path):
+    reader = Reader(store)
+    quantity = quantities(reader)["learning_times"]
+    block = np.array([[1.0, 3.0], [1.0, np.nan], [2.0, np.nan]])
+    first, second = (quantity.of(reader, 0, block, mode) for mode in (0, 1))
+    assert quantity.reduced(first, "median") == 1
+    assert quantity.reduced(second, "minimum") == 3
+    assert np.isnan(quantity.reduced(second, "median"))
+
+
 def test_learned_modes_follow_from_strengths_too(rates: Path):
     reader, results = Reader(rates), xr.open_zarr(rates).load()
     ends = results["strengths"].isel(time=-1) >= 0.5 * results["sigma"]
