@@ -195,6 +195,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def page(session: nox.Session) -> None:
+    """Run the tests of the page in a headless Chromium, which has to be installed."""
+    session.install("-e", ".[view]", *nox.project.dependency_groups(PROJECT, "page"))
+    session.run("python", "-m", "pytest", "tests/view", *session.posargs, env={"FASTDLN_PAGE": "1"})
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Try single bugs that the tests should notice, in some twenty minutes; arguments choose a few."""
     install(session, "test")

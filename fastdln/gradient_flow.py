@@ -155,9 +155,10 @@ def flow(
     Losses, the user's own among them, are in docs/guides/losses.md; long spans and small starts in docs/guides/long.md:
     where the modes are not the coordinates, what is below 2^-53 of a learned mode is lost to rounding.
     What ``certify`` asks for is in docs/guides/certified.md; many flows over a grid of parameters are a scan,
-    docs/guides/scans.md.  What can be recorded, and what it costs, is in docs/guides/observables.md.  What gradient
-    descent does instead is in docs/guides/descent.md, and `modified_flow` in docs/guides/edge.md.  Who comes from
-    elsewhere begins with docs/guides/scipy.md or docs/guides/pytorch.md; docs/guides/index.md lists all guides.
+    docs/guides/scans.md, with a page to look into it, docs/guides/view.md.  What can be recorded, and what it costs, is
+    in docs/guides/observables.md.  What gradient descent does instead is in docs/guides/descent.md, and `modified_flow`
+    in docs/guides/edge.md.  Who comes from elsewhere begins with docs/guides/scipy.md or docs/guides/pytorch.md;
+    docs/guides/index.md lists all guides.
 
     Examples
     --------

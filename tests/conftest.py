@@ -38,7 +38,7 @@ PREPARED = {
     *("test_records", "test_scan_creation", "test_scan_damage", "test_scan_formats", "test_scan_losses"),
     *("test_scan_moved", "test_scan_run", "test_scan_store", "test_skinny", "test_slices", "test_small_starts"),
     *("test_stabilized", "test_step_sequences", "test_stiff", "test_tableaus", "test_trajectories", "test_trees"),
-    "test_twins",
+    *("test_twins", "test_view_browser", "test_view_reading", "test_view_server"),
 }
 
 

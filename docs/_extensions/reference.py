@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 
 GENERATED = Path(__file__).parents[1] / "reference" / "generated"
 
-# modules that users import by themselves; the others are names of `fastdln` or of its modules
-IMPORTED = ("fastdln.scan", "fastdln.figures", "fastdln.interop", "fastdln.view")
+# `fastdln.scan` needs its extra, so users import it by itself; the others are names of `fastdln` or of its modules
+IMPORTED = ("fastdln", "fastdln.scan")
 
 
 def modules() -> dict[str, ModuleType]:
@@ -30,7 +29,7 @@ def modules() -> dict[str, ModuleType]:
             if isinstance(item, ModuleType):
                 add(f"{name}.{exported}", item)
 
-    for name in ("fastdln", *(name for name in IMPORTED if find_spec(name))):
+    for name in IMPORTED:
         add(name, importlib.import_module(name))
     return found
 

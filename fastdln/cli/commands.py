@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn, ParamSpec
 
@@ -19,7 +20,7 @@ from fastdln.cli.drawing import Format, draw_figures, read_numbers
 from fastdln.cli.info import describe
 from fastdln.cli.problems import problems
 from fastdln.kernels.machine.announce import heard
-from fastdln.resources import say
+from fastdln.resources import installation, say
 from fastdln.scan import run as running
 from fastdln.scan.plan import load_plan
 from fastdln.scan.prepare import estimate, prepare
@@ -147,6 +148,30 @@ def plot(
       fastdln plot digits.zarr --out digits.pdf
     """
     _draw(open_store(store), _picture(store, picture))
+
+
+@command
+def view(
+    store: StoreFolder,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port (one that is free).")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+) -> None:
+    """Serve a page to look into a scan, also while it is running; on this machine alone, until Ctrl-C.
+
+    Examples:
+      fastdln view digits.zarr
+      fastdln view digits.zarr --port 5006 --no-browser
+    """
+    opened = open_store(store)
+    missing = [name for name in ("bokeh", "tornado") if find_spec(name) is None]
+    if missing:
+        raise SpecError(f"this needs {', '.join(missing)}: {installation('view')}")
+    from fastdln.view.server import serve
+
+    def say(address: str) -> None:
+        _say(f"{plain(opened.layout.plan.document.name)}: {address}\nCtrl-C ends this")
+
+    serve(store, say, port=port, browser=not no_browser)
 
 
 @command

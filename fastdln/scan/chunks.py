@@ -86,6 +86,34 @@ class Chunks:
         data: bytes = self._files.pop(self.name(unit)).to_bytes()
         return data
 
+    def decode(self, unit: Unit, data: bytes) -> NDArray[Any]:
+        """Read the contents of a unit's file.
+
+        Parameters
+        ----------
+        unit : Unit
+            The unit.
+        data : bytes
+            What `encode` has made.
+
+        Returns
+        -------
+        ndarray, shape (cells, trajectories, ...)
+            The results, cell by cell.
+
+        Raises
+        ------
+        ValueError, RuntimeError, TypeError
+            As the codecs have it, where the data are damaged.
+        """
+        name = self.name(unit)
+        self._files[name] = cpu.Buffer.from_bytes(data)
+        try:
+            block: NDArray[Any] = self._array[self._layout.region(unit)]
+        finally:
+            del self._files[name]
+        return block.reshape(len(unit.cells), unit.size, *self._variable.shape[1:])
+
     def flaw(self, unit: Unit, path: Path, *, thorough: bool) -> str | None:
         """Judge a file of which no checksum is known.
 
@@ -107,14 +135,10 @@ class Chunks:
             return "is no file" if path.exists() else "is missing"
         if not thorough:
             return None
-        name = self.name(unit)
-        self._files[name] = cpu.Buffer.from_bytes(path.read_bytes())
         try:
-            self._array[self._layout.region(unit)]
+            self.decode(unit, path.read_bytes())
         except (ValueError, RuntimeError, TypeError) as error:  # as the codecs have it
             return f"cannot be decoded ({error})"
-        finally:
-            del self._files[name]
         return None
 
 

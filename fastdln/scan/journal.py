@@ -55,13 +55,15 @@ class Records(NamedTuple):
     """The bytes up to the end of the last whole line."""
 
 
-def read_journal(path: Path) -> Records:
-    """Read a journal.
+def read_journal(path: Path, begin: int = 0) -> Records:
+    """Read a journal, or what was added to it.
 
     Parameters
     ----------
     path : Path
         The file.
+    begin : int
+        Where in the file to begin: the ``length`` of what was read before.
 
     Returns
     -------
@@ -74,8 +76,10 @@ def read_journal(path: Path) -> Records:
         If another line is damaged.
     """
     units: dict[int, dict[str, Any]] = {}
-    length = 0
-    lines = path.read_bytes().splitlines(keepends=True)
+    length = begin
+    with path.open("rb") as stream:
+        stream.seek(begin)
+        lines = stream.read().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         record = _decode(line)
         if record is None:

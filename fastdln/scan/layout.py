@@ -269,6 +269,23 @@ class Layout:
         size = min(self.chunk, self.plan.document.trajectories - first)
         return Unit(index, self.plan.index(corner), block, first, size, extent)
 
+    def covering(self, cell: int) -> range:
+        """Return the units that hold a cell.
+
+        Parameters
+        ----------
+        cell : int
+            Its number.
+
+        Returns
+        -------
+        range
+            Their numbers: one for each block of its trajectories.
+        """
+        corner = [k // span for k, span in zip(self.plan.position(cell), self.span, strict=True)]
+        number = int(np.ravel_multi_index(corner, self._spread)) if corner else 0
+        return range(number * self.blocks, (number + 1) * self.blocks)
+
     def place(self, unit: Unit) -> tuple[int, ...]:
         """Tell where in the grid of chunks a unit stands.
 

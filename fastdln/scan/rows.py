@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from fastdln.scan.ends import last_of
 from fastdln.scan.panels import CATEGORIES, FAILURE, INK, MAX_CURVES, MAX_ENTRIES, NEGLIGIBLE, Choice, Grid
 
 __all__ = ["KINDS", "Kind", "ends_of", "outcomes"]
@@ -144,14 +145,6 @@ def ends_of(results: xr.Dataset, variable: str) -> Floats:
     """Return what trajectories end with; NaN where they failed."""
     succeeded, values = np.isin(results["status"].values, _successes(results)), results[variable]
     return np.where(succeeded, last_of(values.values) if "time" in values.dims else values.values, np.nan)
-
-
-def last_of(curves: Floats) -> Floats:
-    """Return the last number of each curve: that of its last record, as cells may have fewer than others."""
-    there = np.isfinite(curves)
-    last = curves.shape[-1] - 1 - there[..., ::-1].argmax(axis=-1)
-    found: Floats = np.take_along_axis(curves, last[..., None], axis=-1)[..., 0]
-    return found
 
 
 def _clock(cell: xr.Dataset) -> Floats:
