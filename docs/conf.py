@@ -17,7 +17,7 @@ author = "The fastdln developers"
 copyright = f"2026, {author}"
 version = release = fastdln.__version__
 
-GALLERY = ROOT / "examples" / "gallery"
+GALLERY = "../examples/gallery"
 SECTIONS = ("learning", "landscape", "descent", "data", "exact", "scans")
 
 extensions = [
@@ -58,9 +58,9 @@ default_role = "py:obj"
 
 # ---- gallery
 sphinx_gallery_conf = {
-    "examples_dirs": str(GALLERY),
+    "examples_dirs": GALLERY,
     "gallery_dirs": "gallery",
-    "subsection_order": [str(GALLERY / section) for section in SECTIONS],
+    "subsection_order": [f"{GALLERY}/{section}" for section in SECTIONS],
     "abort_on_example_error": True,
     "parallel": 2,
     "remove_config_comments": True,
