@@ -198,7 +198,7 @@ def docs(session: nox.Session) -> None:
 def page(session: nox.Session) -> None:
     """Run the tests of the page in a headless Chromium, which has to be installed."""
     session.install("-e", ".[view]", *nox.project.dependency_groups(PROJECT, "page"))
-    session.run("python", "-m", "pytest", "tests/view", *session.posargs, env={"FASTDLN_PAGE": "1"})
+    session.run("python", "-m", "pytest", *(session.posargs or ("tests/view",)), env={"FASTDLN_PAGE": "1"})
 
 
 @nox.session(default=False)
