@@ -22,7 +22,7 @@ from bokeh.util.token import generate_jwt_token, generate_session_id
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from fastdln.cli import commands
+from fastdln.cli import stores
 from fastdln.view.server import HOST
 from tests.support.scans import program, words
 from tests.support.views import ONE, made, serving
@@ -153,7 +153,7 @@ def test_what_cannot_be_shown_is_said(store: Path, tmp_path: Path, server: Any, 
     answer = program("view", store, "--no-browser", "--port", server.port)
     assert answer.code == 1
     assert "in use" in answer.err
-    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "bokeh" else name)
+    monkeypatch.setattr(stores, "find_spec", lambda name: None if name == "bokeh" else name)
     answer = program("view", store, "--no-browser")
     assert answer.code == 2
     assert "this needs bokeh: python -m pip install" in words(answer.err)
