@@ -24,7 +24,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # module is one of these, which call neither.
 FREE = {
     *("test_control", "test_docstrings", "test_documents", "test_elementary", "test_law", "test_network"),
-    *("test_help", "test_packaging", "test_problems", "test_site"),
+    *("test_gallery", "test_help", "test_packaging", "test_problems", "test_site"),
     *("test_scan_spec", "test_stages", "test_theory_pages", "test_tiles"),
 }
 # Of these only targets, starts and references do, or they take long for what they do.
