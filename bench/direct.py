@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 import fastdln as dln
-from fastdln.engines.wide.layers import thin
+from fastdln.engines.wide.thin import thin
 from fastdln.integrate.tableaus import TSIT5
 from fastdln.kernels.lockstep.vectors import library
 

@@ -31,7 +31,8 @@ from bench.direct import Direct, shared
 from bench.peak import CHAINS, LANES, fma_loop
 from bench.rounds import cell, keeper, middle, vectors
 from fastdln.engines.base import Options, Problem, Results
-from fastdln.engines.wide.layers import Factored, thin
+from fastdln.engines.wide.factored import Factored
+from fastdln.engines.wide.thin import thin
 from fastdln.engines.wide.trajectory import Trajectory
 from fastdln.engines.wide.workers import Workers
 from fastdln.integrate.tableaus import TSIT5

@@ -572,7 +572,8 @@ MUTANTS = (
         ("test_thin_update.py::test_updates",),
     ),
     Mutant(
-        "maps-close-states", "lockstep/recipe.py", " and not products.maps_into_slope,", ",",
+        "maps-close-states", "lockstep/recipe.py", "        and not products.maps_into_slope\n        and planned",
+        "        and planned",
         ("test_mapped.py::test_flows_are_those_of_an_independent_integrator",),
     ),
     Mutant(

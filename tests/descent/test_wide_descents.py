@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastdln as dln
 from fastdln import integration
 from fastdln.engines.wide import moving
-from fastdln.engines.wide.layers import thin
+from fastdln.engines.wide.thin import thin
 from fastdln.engines.wide.workers import Workers
 from tests.support.observables import ALL
 

@@ -17,8 +17,9 @@ from fastdln.engines.base import Options
 from fastdln.engines.wide import Wide
 from fastdln.engines.wide import field as field_module
 from fastdln.engines.wide.certificate import least_value
+from fastdln.engines.wide.factored import Factored
 from fastdln.engines.wide.field import Field, factored, layers_of, meeting
-from fastdln.engines.wide.layers import Factored, Formed
+from fastdln.engines.wide.layers import Formed
 from fastdln.engines.wide.passing import Search
 from fastdln.engines.wide.terms import START, Terms
 from fastdln.engines.wide.workers import Workers

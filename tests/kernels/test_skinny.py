@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from fastdln.engines.wide.layers import thin
+from fastdln.engines.wide.thin import thin
 from fastdln.kernels.machine.lanes import cpu_features
 from fastdln.kernels.products import skinny
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastdln.engines.wide.layers import thin
+from fastdln.engines.wide.thin import thin
 from fastdln.kernels.products import thin_update
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdln.engines.base import Problem
-from fastdln.engines.wide.layers import Matrix
+from fastdln.engines.wide.thin import Matrix
 from fastdln.kernels.lockstep.samples import shuffle_alone
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import reachable, tightest
 from fastdln.engines.wide.field import Field
-from fastdln.engines.wide.layers import Layer, Matrix
+from fastdln.engines.wide.layers import Layer
+from fastdln.engines.wide.thin import Matrix
 from fastdln.integrate import certificate
 from fastdln.integrate.certificate import BELOW, REACH, SMALL, UNIT
 

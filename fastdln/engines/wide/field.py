@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdln.engines.base import Problem
-from fastdln.engines.wide.layers import Factored, Formed, Held, Layer, Matrix, thin
+from fastdln.engines.wide.factored import Factored
+from fastdln.engines.wide.layers import Formed, Held, Layer
 from fastdln.engines.wide.terms import START, Mix
+from fastdln.engines.wide.thin import Matrix, thin
 from fastdln.engines.wide.workers import Workers
 from fastdln.network import Network
 

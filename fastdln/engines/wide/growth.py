@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from fastdln.engines.base import Problem
 from fastdln.engines.limits import growth_caps, least_losses, numbers
 from fastdln.engines.wide.field import Field
-from fastdln.engines.wide.layers import Layer, Matrix, thin
+from fastdln.engines.wide.layers import Layer
+from fastdln.engines.wide.thin import Matrix, thin
 from fastdln.kernels.lockstep.growth import EVERY, TRACE, general
 from fastdln.kernels.lockstep.slopes import LEAST_EXCESS
 

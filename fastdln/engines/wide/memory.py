@@ -7,8 +7,8 @@ import math
 from fastdln.engines.base import Problem
 from fastdln.engines.memory import results_bytes
 from fastdln.engines.wide.field import factored, meeting
-from fastdln.engines.wide.layers import part_count
 from fastdln.engines.wide.moving import TRIED
+from fastdln.engines.wide.thin import part_count
 from fastdln.engines.wide.trajectory import slope_count
 from fastdln.kernels.products import skinny
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastdln.engines.wide.layers import ALONE, Large, Matrix, thin, triangle
 from fastdln.engines.wide.terms import Mix
+from fastdln.engines.wide.thin import ALONE, Large, Matrix, thin, triangle
 from fastdln.engines.wide.workers import Workers
 from fastdln.kernels.products import thin_update
 from fastdln.linalg import frobenius
