@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sphinx.util import logging
 
+from fastdln import figures
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 DRAWN = Path(__file__).parents[1] / "_figures"
-NUMBERS = range(1, 8)
 
 
 def draw(app: Sphinx) -> None:
-    """Call ``fastdln figures all``, in a process of its own as it changes settings of Matplotlib."""
-    spec = find_spec("fastdln.figures")
-    if spec is None or not spec.submodule_search_locations:
-        return
-    (folder,) = spec.submodule_search_locations
-    code = max(path.stat().st_mtime for path in Path(folder).glob("*.py"))
-    pictures = [DRAWN / f"figure{number}.svg" for number in NUMBERS]
-    if all(picture.exists() and picture.stat().st_mtime > code for picture in pictures):
-        return
-    logging.getLogger(__name__).info("drawing the survey's figures")
-    program = [sys.executable, "-c", "from fastdln.cli import main; main()"]
-    subprocess.run([*program, "figures", "all", "--out", str(DRAWN), "--format", "svg"], check=True)
+    """Draw what is missing or older than the code."""
+    code = max(path.stat().st_mtime for path in Path(figures.__file__).parent.glob("*.py"))
+    DRAWN.mkdir(exist_ok=True)
+    for number in figures.FIGURES:
+        picture = DRAWN / f"figure{number}.svg"
+        if not picture.exists() or picture.stat().st_mtime < code:
+            logging.getLogger(__name__).info("drawing figure %d of the survey", number)
+            figures.save(figures.figure(number), picture)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
